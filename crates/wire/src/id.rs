@@ -1,0 +1,147 @@
+//! Identities and positions, and how they are written as text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// The text is not an identity of this kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid {0}")]
+pub struct IdError(&'static str);
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub u128);
+
+        impl $name {
+            /// Length of the written form, in ASCII characters.
+            pub const TEXT_LEN: usize = 22;
+
+            /// Writes the identity (base64url, RFC 4648 section 5, without padding).
+            pub fn write(self, buffer: &mut [u8; 22]) -> &str {
+                let written = URL_SAFE_NO_PAD.encode_slice(self.0.to_be_bytes(), &mut buffer[..]);
+                debug_assert_eq!(written, Ok(22));
+                std::str::from_utf8(&buffer[..]).unwrap_or_default()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let mut bytes = [0; 16];
+                match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+                    Ok(16) => Ok(Self(u128::from_be_bytes(bytes))),
+                    _ => Err(IdError($what)),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.write(&mut [0; 22]))
+            }
+        }
+    };
+}
+
+random_id! {
+    /// A session's public identity: 128 random bits, 22 characters.
+    SessionId, "session id"
+}
+random_id! {
+    /// What proves that a session may be resumed: 128 random bits, 22 characters, used once.
+    Secret, "resume secret"
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Secret {
+    /// Never shows the secret: debug output ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// One life of a room's log: 48 random bits, written as 8 characters. A new epoch says that the
+/// log before it cannot be continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// Length of the written form, in ASCII characters.
+    pub const TEXT_LEN: usize = 8;
+
+    /// Keeps the lowest 48 bits of `random`.
+    pub fn new(random: u64) -> Self {
+        Self(random & 0xffff_ffff_ffff)
+    }
+
+    /// Writes the epoch (base64url, RFC 4648 section 5, without padding).
+    pub fn write(self, buffer: &mut [u8; 8]) -> &str {
+        let bytes = self.0.to_be_bytes();
+        let written = URL_SAFE_NO_PAD.encode_slice(&bytes[2..], &mut buffer[..]);
+        debug_assert_eq!(written, Ok(8));
+        std::str::from_utf8(&buffer[..]).unwrap_or_default()
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let mut bytes = [0; 8];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes[2..]) {
+            Ok(6) => Ok(Self(u64::from_be_bytes(bytes))),
+            _ => Err(IdError("epoch")),
+        }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.write(&mut [0; 8]))
+    }
+}
+
+/// Where an event stands in its room's order. Offsets of one epoch count up by one from 1;
+/// `offset: 0` is the position before the first event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Which life of the log.
+    pub epoch: Epoch,
+    /// The event's number in it.
+    pub offset: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_forms_read_back() {
+        for n in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
+            let text = SessionId(n).to_string();
+            assert_eq!(text.len(), SessionId::TEXT_LEN);
+            assert_eq!(text.parse(), Ok(SessionId(n)));
+        }
+        for n in [0, 1, u64::MAX] {
+            let text = Epoch::new(n).to_string();
+            assert_eq!(text.len(), Epoch::TEXT_LEN);
+            assert_eq!(text.parse(), Ok(Epoch::new(n)));
+        }
+        assert!("short".parse::<SessionId>().is_err());
+        assert!("way too long for an epoch".parse::<Epoch>().is_err());
+    }
+
+    #[test]
+    fn a_secret_does_not_show_in_debug_output() {
+        assert_eq!(format!("{:?}", Secret(7)), "Secret(..)");
+    }
+}

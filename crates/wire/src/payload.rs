@@ -1,0 +1,67 @@
+//! What an application says: bytes that nobody parses on their way.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::Codec;
+use crate::codec::{CodecError, msgpack};
+
+/// One value in a codec: the text of one JSON value, or one MessagePack value. It was checked to
+/// be exactly one well-formed value when it was read, because it will stand inside other frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    codec: Codec,
+    bytes: Bytes,
+}
+
+impl Payload {
+    /// Wraps bytes that a codec's reader has found to be one well-formed value.
+    pub(crate) fn from_checked(codec: Codec, bytes: Bytes) -> Self {
+        Self { codec, bytes }
+    }
+
+    /// Checks that `bytes` hold exactly one value of `codec`, nested at most
+    /// [`DEPTH_MAX`](crate::limits::DEPTH_MAX) deep.
+    ///
+    /// The payload shares the buffer of `bytes`. JSON loses the blanks around the value; a line
+    /// break between its tokens becomes a blank, because a payload may stand in one line.
+    ///
+    /// # Errors
+    /// Where the value is not well-formed.
+    #[expect(clippy::needless_pass_by_value, reason = "the payload goes on with the buffer")]
+    pub fn new(codec: Codec, bytes: Bytes) -> Result<Self, CodecError> {
+        codec.check(&bytes).map(|value| value.payload(&bytes))
+    }
+
+    /// A payload that is just a text.
+    pub fn text(text: &str) -> Self {
+        let mut bytes = BytesMut::with_capacity(text.len() + 5);
+        msgpack::write_text(&mut bytes, text);
+        Self { codec: Codec::MsgPack, bytes: bytes.freeze() }
+    }
+
+    /// The codec the bytes are written in.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The value as it was written.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The same value with bytes of its own: a slice of a read buffer would keep the whole
+    /// buffer alive for as long as the history keeps the payload.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { codec: self.codec, bytes: Bytes::copy_from_slice(&self.bytes) }
+    }
+
+    /// The value in `codec`: shared bytes if it is written so already, else transcoded.
+    #[must_use]
+    pub fn to_codec(&self, codec: Codec) -> Self {
+        if self.codec == codec {
+            return self.clone();
+        }
+        Self { codec, bytes: crate::codec::transcode(self.codec, &self.bytes, codec) }
+    }
+}
