@@ -1,0 +1,170 @@
+//! Who of this shard hears a room.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use roomcast_wire::options::SlowRule;
+use roomcast_wire::{Format, Push};
+
+use crate::io::{Counters, LinkId};
+use crate::key::{FullName, RoomKey, SessionKey};
+use crate::links::{Delivering, Links};
+use crate::outbox::Tag;
+use crate::room::Delivery;
+
+/// The local receivers of one room.
+#[derive(Debug)]
+pub(crate) struct Audience {
+    pub room: RoomKey,
+    pub name: FullName,
+    pub slow: SlowRule,
+    /// How many members the room had at the last word of its home, on all shards.
+    pub room_members: u32,
+    tag: Tag,
+    receivers: Vec<Receiver>,
+    /// How many receivers use each format: an event is encoded once for each that is present.
+    formats: [u32; Format::COUNT],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Receiver {
+    session: SessionKey,
+    link: LinkId,
+    format: Format,
+}
+
+impl Audience {
+    pub fn new(room: RoomKey, name: FullName, slow: SlowRule, number: u32) -> Self {
+        Self {
+            room,
+            name,
+            slow,
+            room_members: 0,
+            tag: Tag(u64::from(number)),
+            receivers: Vec::new(),
+            formats: [0; Format::COUNT],
+        }
+    }
+
+    /// Adds a receiver; returns its place.
+    pub fn add(&mut self, session: SessionKey, link: LinkId, format: Format) -> u32 {
+        self.formats[format.index()] += 1;
+        self.receivers.push(Receiver { session, link, format });
+        (self.receivers.len() - 1) as u32
+    }
+
+    /// Removes the receiver at `place`; returns the session that stands there now.
+    pub fn remove(&mut self, place: u32) -> Option<SessionKey> {
+        let place = place as usize;
+        if place >= self.receivers.len() {
+            return None;
+        }
+        let receiver = self.receivers.swap_remove(place);
+        self.formats[receiver.format.index()] -= 1;
+        self.receivers.get(place).map(|moved| moved.session)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.receivers.is_empty()
+    }
+
+    /// Puts deliveries into the receivers' outboxes: all that may go together as one frame of
+    /// bytes for each format.
+    pub fn deliver(&self, links: &mut Links, counters: &mut Counters, deliveries: &[Delivery]) {
+        let mut rest = deliveries;
+        while let Some(first) = rest.first() {
+            let together = match first.is_alone() {
+                true => 1,
+                false => rest.iter().position(Delivery::is_alone).unwrap_or(rest.len()),
+            };
+            let (now, later) = rest.split_at(together);
+            self.deliver_together(links, counters, now);
+            rest = later;
+        }
+    }
+
+    fn deliver_together(&self, links: &mut Links, counters: &mut Counters, group: &[Delivery]) {
+        let except = group.first().and_then(Delivery::except);
+        let events =
+            group.iter().filter(|one| matches!(one, Delivery::Event { .. })).count() as u64;
+        let how = match group.first() {
+            Some(Delivery::Event { event, .. }) if !event.reliable => {
+                Delivering { tag: self.tag_of(event), slow: self.slow, reliable: false }
+            }
+            _ => Delivering { tag: self.tag, slow: self.slow, reliable: true },
+        };
+        for format in Format::all() {
+            let mut left = self.formats[format.index()];
+            if left == 0 {
+                continue;
+            }
+            let frame = links.encode(|out| self.encode(format, group, out));
+            for receiver in self.receivers.iter().filter(|one| one.format == format) {
+                if except != Some(receiver.session) {
+                    links.deliver(counters, receiver.link, &frame, events, how);
+                }
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn encode(&self, format: Format, group: &[Delivery], out: &mut BytesMut) {
+        let room = self.name.as_str();
+        for delivery in group {
+            match delivery {
+                Delivery::Event { event, .. } => {
+                    format.encode_push(&Push::Event { room, event }, out);
+                }
+                Delivery::Joined { member, .. } => {
+                    format.encode_push(&Push::MemberJoined { room, member }, out);
+                }
+                Delivery::Left { from, reason, data } => {
+                    let (reason, data) = (*reason, data.as_ref());
+                    format.encode_push(&Push::MemberLeft { room, from, reason, data }, out);
+                }
+                Delivery::Dropped { from } => {
+                    format.encode_push(&Push::MemberDropped { room, from }, out);
+                }
+                Delivery::Resumed { from } => {
+                    format.encode_push(&Push::MemberResumed { room, from }, out);
+                }
+                Delivery::Counts { members, users } => {
+                    let (members, users) = (*members, *users);
+                    format.encode_push(&Push::Presence { room, members, users }, out);
+                }
+            }
+        }
+    }
+
+    /// Unreliable events replace each other only where sender and event name are the same.
+    fn tag_of(&self, event: &Arc<roomcast_wire::push::Event>) -> Tag {
+        use std::hash::{BuildHasher, Hash, Hasher};
+        let mut hasher = foldhash::fast::FixedState::with_seed(self.tag.0).build_hasher();
+        event.name.hash(&mut hasher);
+        event.from.as_ref().map(|from| from.session).hash(&mut hasher);
+        // Never a room's own tag (32 bits), never `Tag::NONE`.
+        Tag((hasher.finish() | 1 << 63) & !1)
+    }
+}
+
+impl Delivery {
+    /// Whether it cannot share a frame: it is not for all, or may be dropped by itself.
+    fn is_alone(&self) -> bool {
+        match self {
+            Self::Event { event, except } => except.is_some() || !event.reliable,
+            Self::Joined { .. } => true,
+            _ => false,
+        }
+    }
+
+    fn except(&self) -> Option<SessionKey> {
+        match self {
+            Self::Event { except, .. } => *except,
+            Self::Joined { except, .. } => Some(*except),
+            _ => None,
+        }
+    }
+}

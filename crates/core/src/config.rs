@@ -1,0 +1,143 @@
+//! What a hub is told once.
+
+use std::collections::BTreeMap;
+
+use roomcast_wire::limits::{MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_UNKNOWN_PEER};
+use roomcast_wire::{Name, RoomOptions};
+
+/// The configuration of a hub, the same for all its shards.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// How many shards there are.
+    pub shards: u16,
+    /// What all chance is drawn from. The server takes it from the operating system, the simulator
+    /// from its seed.
+    pub seed: [u8; 32],
+    /// The namespaces. `default` is always there.
+    pub namespaces: BTreeMap<String, NamespaceConfig>,
+    /// Keys that may stand in the `token` of `hello`.
+    pub keys: Vec<KeyGrant>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            seed: [0; 32],
+            namespaces: BTreeMap::from([("default".to_owned(), NamespaceConfig::default())]),
+            keys: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Isolation and policy of one namespace.
+#[derive(Debug, Clone)]
+pub struct NamespaceConfig {
+    /// Whether sessions without a token are let in.
+    pub anonymous: bool,
+    /// Whether clients may make rooms: by joining one that is not there, or by `create`.
+    pub create: bool,
+    /// Whether `rooms` lists all rooms; otherwise only those the session is in.
+    pub list_rooms: bool,
+    /// Options of its rooms.
+    pub options: RoomOptions,
+    /// Rooms that are always there, with their options.
+    pub static_rooms: BTreeMap<String, RoomOptions>,
+}
+
+impl Default for NamespaceConfig {
+    fn default() -> Self {
+        Self {
+            anonymous: true,
+            create: true,
+            list_rooms: false,
+            options: RoomOptions::default(),
+            static_rooms: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a key allows.
+#[derive(Clone)]
+pub struct KeyGrant {
+    /// The key itself. Compared in constant time; never written to a log.
+    pub key: String,
+    /// Who has it; none: sessions stay anonymous.
+    pub user: Option<Name>,
+    /// Whether broadcast, announce, kick and delete are allowed.
+    pub admin: bool,
+}
+
+impl std::fmt::Debug for KeyGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyGrant").field("user", &self.user).field("admin", &self.admin).finish()
+    }
+}
+
+/// Bounds, each with its default. Rates are per second with a second's worth at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message from a client, in bytes. Default 64 KiB.
+    pub message_bytes: usize,
+    /// Largest message before `welcome`, in bytes. Default 16 KiB.
+    pub message_bytes_unknown_peer: usize,
+    /// Most bytes that may wait for one link. Default 1 MiB.
+    pub outbox_bytes: usize,
+    /// Most rooms a session may be in. Default 128.
+    pub rooms_per_session: u32,
+    /// Most rooms in the server. Default 100,000.
+    pub rooms: u32,
+    /// Most sessions whose link is lost and whose seats are kept. Default 100,000.
+    pub sessions_dropped: u32,
+    /// How often a sign of life is looked for, in milliseconds. Default 25,000.
+    pub ping_ms: u64,
+    /// How long it may take after a ping, in milliseconds. Default 10,000.
+    pub pong_ms: u64,
+    /// How long a new link may stay silent, in milliseconds. Default 10,000.
+    pub first_message_ms: u64,
+    /// How long a session outlives its link, in milliseconds. Default 60,000.
+    pub resume_ms: u64,
+    /// Commands a second of one session; above it reading pauses. 0: no bound. Default 1,000.
+    pub commands_per_s: u32,
+    /// Bytes a second of one session, those of each event (at least 128) and of each coming and
+    /// going counted once for every member; above it reading pauses. 0: no bound. Default
+    /// 100 MiB.
+    pub fanout_bytes_per_s: u64,
+    /// Rooms a second that one session may make. Default 20.
+    pub creates_per_s: u32,
+    /// Frames in a row that could not be understood before the link is closed. Default 16.
+    pub errors_in_a_row: u32,
+    /// How long an idempotency key is remembered, in milliseconds. Default 300,000.
+    pub key_ms: u64,
+    /// Most idempotency keys a room remembers. Default 1,024.
+    pub keys_per_room: u32,
+    /// Most lines of a `rooms` or `members` reply. Default 1,000.
+    pub list_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: MESSAGE_BYTES_DEFAULT,
+            message_bytes_unknown_peer: MESSAGE_BYTES_UNKNOWN_PEER,
+            outbox_bytes: 1 << 20,
+            rooms_per_session: 128,
+            rooms: 100_000,
+            sessions_dropped: 100_000,
+            ping_ms: 25_000,
+            pong_ms: 10_000,
+            first_message_ms: 10_000,
+            resume_ms: 60_000,
+            commands_per_s: 1_000,
+            fanout_bytes_per_s: 100 << 20,
+            creates_per_s: 20,
+            errors_in_a_row: 16,
+            key_ms: 300_000,
+            keys_per_room: 1_024,
+            list_max: 1_000,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What crosses shards. Between any two shards order is kept; a room's members hear it in order
+//! because everything its home says to a shard goes one way.
+
+use std::sync::Arc;
+
+use roomcast_wire::options::SlowRule;
+use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
+use roomcast_wire::reply::{Recovery, RoomInfo};
+use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId};
+
+use crate::io::ShardId;
+use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
+use crate::room::{Delivery, Publication};
+
+/// Word from one shard to another. Opaque to the worker that carries it.
+#[derive(Debug)]
+pub struct Envelope(pub(crate) Word);
+
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// To a room's home.
+    Room { room: FullName, namespace: u16, caller: Caller, op: RoomOp },
+    /// To whom a command came from.
+    Answer { to: ReplyTo, answer: Answer },
+    /// To a session's shard: it has a seat.
+    Joined(Box<Joined>),
+    /// To a session's shard: it has none.
+    JoinRefused { to: ReplyTo, session: SessionKey, room: FullName, refusal: Refusal },
+    /// To a session's shard: it gave up its seat.
+    Left { to: ReplyTo, session: SessionKey, room: RoomKey },
+    /// To a session's shard: its seat was taken away. With a reason, the client is told.
+    SeatClosed { session: SessionKey, room: RoomKey, reason: Option<ClosedReason> },
+    /// To every shard with members of a room.
+    Deliver { room: RoomKey, members: u32, deliveries: Arc<Vec<Delivery>> },
+    /// To the shard that a session's id belongs to.
+    Direct { to: SessionId, caller: Caller, message: Arc<Message> },
+    /// To the shard that keeps a user's sessions.
+    DirectToUser { user: Name, caller: Caller, message: Arc<Message> },
+    /// To a session's shard.
+    Message { session: SessionKey, message: Arc<Message> },
+    /// To the shard that keeps a user's sessions: one came, or went.
+    UserSession { namespace: u16, user: Name, session: SessionKey, here: bool },
+    /// To every shard: a part of an answer is wanted.
+    Ask { query: u32, from: ShardId, question: Question },
+    /// The part.
+    Told { query: u32, part: Part },
+    /// To the shard that a session's id belongs to: end it.
+    Disconnect { session: SessionId, to: ReplyTo },
+    /// To the shard that a session's id belongs to: the server gives it a seat.
+    Invite { session: SessionId, room: FullName, namespace: u16, to: ReplyTo },
+}
+
+/// Who asks a room's home for something.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The session; none: the server itself.
+    pub session: Option<(SessionKey, Arc<Sender>)>,
+    pub namespace: u16,
+    pub admin: bool,
+    pub reply: ReplyTo,
+}
+
+impl Caller {
+    pub fn sender(&self) -> Option<&Arc<Sender>> {
+        self.session.as_ref().map(|(_, sender)| sender)
+    }
+
+    pub fn id(&self) -> Option<SessionId> {
+        self.sender().map(|sender| sender.session)
+    }
+}
+
+/// What a room's home is asked for.
+#[derive(Debug)]
+pub(crate) enum RoomOp {
+    Join {
+        since: Option<Position>,
+        data: Option<Payload>,
+        granted: bool,
+    },
+    Leave {
+        reason: LeaveReason,
+        data: Option<Payload>,
+    },
+    Create {
+        options: Option<Payload>,
+        join: bool,
+    },
+    /// By the server's own code: the whole options.
+    Found {
+        options: Box<RoomOptions>,
+        permanent: bool,
+    },
+    Publish {
+        publication: Publication,
+        echo: Option<bool>,
+    },
+    Members,
+    History {
+        since: Option<Position>,
+        limit: Option<u32>,
+    },
+    Presence,
+    Kick {
+        target: Box<str>,
+        message: Option<Box<str>>,
+    },
+    Delete,
+    /// The member's link was lost.
+    Drop,
+    /// The member is back.
+    Resume,
+}
+
+/// What a command is answered with, on its way between shards.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Ok {
+        position: Option<Position>,
+        delivered: Option<u32>,
+    },
+    Created {
+        room: FullName,
+        created: bool,
+    },
+    Members {
+        room: FullName,
+        members: Vec<MemberInfo>,
+        truncated: bool,
+    },
+    History {
+        room: FullName,
+        position: Position,
+        recovery: Option<Recovery>,
+        events: Vec<Arc<Event>>,
+    },
+    Presence {
+        room: FullName,
+        members: u32,
+        users: u32,
+    },
+    Rooms {
+        rooms: Vec<RoomInfo>,
+        truncated: bool,
+    },
+    Refused(Refusal),
+}
+
+/// A seat that was given, and what its holder missed.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub to: ReplyTo,
+    pub session: SessionKey,
+    pub room: RoomKey,
+    pub name: FullName,
+    pub slow: SlowRule,
+    pub position: Position,
+    pub members: u32,
+    pub recovery: Option<Recovery>,
+    pub missed: Vec<Arc<Event>>,
+    /// The room was made for it.
+    pub created: bool,
+    /// Bytes that each member is told of this member's coming and going; 0 if it is not new.
+    pub told_bytes: u64,
+}
+
+/// A direct message.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub event: EventName,
+    pub data: Option<Payload>,
+    pub from: Option<Arc<Sender>>,
+}
+
+/// What every shard is asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Question {
+    /// Which rooms of a namespace it is home to.
+    Rooms { namespace: u16 },
+    /// To tell all sessions of a namespace.
+    Broadcast { namespace: u16, message: Arc<Message> },
+}
+
+/// What one shard says to a [`Question`].
+#[derive(Debug)]
+pub(crate) enum Part {
+    Rooms { rooms: Vec<RoomInfo>, truncated: bool },
+    Broadcast { delivered: u32 },
+}

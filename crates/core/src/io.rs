@@ -1,0 +1,246 @@
+//! What goes into a shard and what comes out.
+
+use bytes::Bytes;
+use roomcast_wire::{
+    CloseCode, EventName, Format, Payload, Position, Refusal, RoomOptions, SessionId,
+};
+
+use crate::envelope::Envelope;
+
+/// Milliseconds since the server started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Now(pub u64);
+
+impl Now {
+    /// The time `ms` milliseconds later.
+    #[must_use]
+    pub fn plus(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+}
+
+/// One shard of a server: below the number of workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+/// One open link of a shard. The worker chooses the number (its slab key) and may use it again
+/// once it has said [`Input::Closed`] or handled [`Output::Move`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u32);
+
+/// Everything that can happen to a shard.
+#[derive(Debug)]
+pub enum Input {
+    /// A link is ready for messages: its transport's handshake is done.
+    Opened {
+        /// Which.
+        link: LinkId,
+        /// How it speaks.
+        format: Format,
+        /// The namespace of its listener; `default` if none is named.
+        namespace: Option<std::sync::Arc<str>>,
+    },
+    /// One whole message, without its framing.
+    Message {
+        /// From which link.
+        link: LinkId,
+        /// The message.
+        bytes: Bytes,
+    },
+    /// The peer showed life without a message (a pong, say).
+    Alive {
+        /// Which link.
+        link: LinkId,
+    },
+    /// The link is gone. Never answered with [`Output::Close`].
+    Closed {
+        /// Which.
+        link: LinkId,
+        /// How.
+        loss: LinkLoss,
+    },
+    /// Word from another shard, in the order it was sent.
+    Envelope {
+        /// From which.
+        from: ShardId,
+        /// The word.
+        envelope: Envelope,
+    },
+    /// The time of [`Shard::next_deadline`](crate::Shard::next_deadline) has come.
+    Tick,
+    /// The server is about to stop: no new sessions or rooms. Every link is told `goodbye` with a
+    /// retry delay drawn from 0 to `retry_ms_max`, then closed.
+    Drain {
+        /// Longest delay.
+        retry_ms_max: u64,
+    },
+    /// The embedding program, the command line or the HTTP API asks for something.
+    Call {
+        /// Comes back with [`Output::CallDone`].
+        id: u64,
+        /// What is asked.
+        call: ServerCall,
+    },
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkLoss {
+    /// The peer closed it in good order (WebSocket close frame, TCP end of stream).
+    Closed,
+    /// It broke: reset, timeout, or closed by us after a fault.
+    Broken,
+}
+
+/// What the server's own code may ask of any shard; the shard passes it on to the room's home.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerCall {
+    /// Make a room. No error if it is there.
+    Create {
+        /// Namespace and room, as `room` or `namespace/room`.
+        room: String,
+        /// Its options.
+        options: RoomOptions,
+        /// Never removed, even when empty.
+        permanent: bool,
+    },
+    /// Close a room.
+    Delete {
+        /// Which.
+        room: String,
+    },
+    /// Say something in a room without a sender.
+    Announce {
+        /// Which.
+        room: String,
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+    },
+    /// Put every session of a user, or one session, out of a room.
+    Kick {
+        /// Which room.
+        room: String,
+        /// Session id or user id.
+        target: String,
+    },
+    /// Give a session a seat, whatever the room's `join` rule says.
+    Join {
+        /// Which room.
+        room: String,
+        /// Who.
+        session: SessionId,
+    },
+    /// End a session.
+    Disconnect {
+        /// Which.
+        session: SessionId,
+    },
+}
+
+/// What became of a [`ServerCall`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerReply {
+    /// It was done.
+    Done,
+    /// The event stands there.
+    At(Position),
+    /// It was not done.
+    Refused(Refusal),
+}
+
+/// Everything a shard can ask of its worker.
+#[derive(Debug)]
+pub enum Output {
+    /// Write what waits in the outbox, then close the link in its transport's way with this code.
+    /// The worker answers with [`Input::Closed`] when it is gone.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why.
+        code: CloseCode,
+    },
+    /// Read nothing more from the link until then: it talks faster than it may.
+    Pause {
+        /// Which.
+        link: LinkId,
+        /// Until when.
+        until: Now,
+    },
+    /// The link's session lives on another shard: hand the link over and open it there with this
+    /// message as its first. This shard has forgotten the link already.
+    Move {
+        /// Which.
+        link: LinkId,
+        /// Where to.
+        to: ShardId,
+        /// Its first message.
+        message: Bytes,
+    },
+    /// Word for another shard; order is kept between any two.
+    Envelope {
+        /// For which.
+        to: ShardId,
+        /// The word.
+        envelope: Envelope,
+    },
+    /// The end of a [`ServerCall`].
+    CallDone {
+        /// Its number.
+        id: u64,
+        /// What became of it.
+        reply: ServerReply,
+    },
+    /// Something an operator wants to read in the log.
+    Note(Note),
+}
+
+/// What is worth a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// A session ended or lost its link.
+    LinkEnded {
+        /// Which session; none if the link never had one.
+        session: Option<SessionId>,
+        /// Why the server closed it; none if the peer did.
+        code: Option<CloseCode>,
+    },
+}
+
+/// Plain counters of one shard, read at scrape time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Open links.
+    pub links: u64,
+    /// Sessions, dropped ones included.
+    pub sessions: u64,
+    /// Sessions whose link is lost and whose seats are kept.
+    pub sessions_dropped: u64,
+    /// Rooms with their home here.
+    pub rooms: u64,
+    /// Seats in those rooms.
+    pub seats: u64,
+    /// Commands read, since the start.
+    pub commands_total: u64,
+    /// Commands refused, since the start.
+    pub refusals_total: u64,
+    /// Events numbered by rooms with their home here, since the start.
+    pub events_total: u64,
+    /// Events put into outboxes, since the start.
+    pub deliveries_total: u64,
+    /// Events not delivered because of a room's `slow` rule or `reliable: false`, since the start.
+    pub deliveries_dropped_total: u64,
+    /// Bytes put into outboxes, since the start.
+    pub outbox_bytes_total: u64,
+    /// Links closed with `slow_reader`, since the start.
+    pub slow_readers_total: u64,
+    /// Sessions resumed, since the start.
+    pub resumed_total: u64,
+    /// Recoveries that were complete, since the start.
+    pub recovered_total: u64,
+    /// Recoveries that were not, since the start.
+    pub unrecovered_total: u64,
+    /// Pauses of reading because of rate limits, since the start.
+    pub pauses_total: u64,
+}

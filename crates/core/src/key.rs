@@ -1,0 +1,37 @@
+//! How shards name each other's sessions and rooms.
+
+use compact_str::CompactString;
+
+use crate::io::{LinkId, ShardId};
+
+/// A room's full name: `room` in the default namespace, else `namespace/room`. Up to 24 bytes are
+/// stored without allocation.
+pub(crate) type FullName = CompactString;
+
+/// Where a session is held. The generation tells a slot's present use from an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SessionKey {
+    pub shard: ShardId,
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Where a room has its home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RoomKey {
+    pub home: ShardId,
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Who waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplyTo {
+    /// A command of a session, on the link it came from: an answer must not reach a later link,
+    /// whose client counts its references anew, even if that one has the same number.
+    Session { session: SessionKey, link: LinkId, generation: u32, reference: Option<u64> },
+    /// A call of the server's own code.
+    Call { shard: ShardId, id: u64 },
+    /// Nobody.
+    Nobody,
+}

@@ -1,0 +1,36 @@
+//! The hub of roomcast: sessions, rooms, and who hears what.
+//!
+//! This crate is pure. It opens no socket, reads no clock, draws no chance, takes no lock, spawns
+//! nothing and writes no log. Time is the [`Now`] it is given; chance comes from the seed in its
+//! configuration. So the same inputs always give the same outputs, and a whole cluster runs in a
+//! test.
+//!
+//! ```text
+//! one turn of a worker:
+//!     shard.handle(now, input)                  for each input
+//!     while let Some(o) = shard.poll_output()   after each input: a full drain
+//!     shard.end_turn(now)                       delivers what the turn gathered; drain again
+//!     while let Some(link) = shard.take_dirty() { write shard.outbox(link) once }
+//! ```
+
+mod audience;
+pub mod config;
+pub mod envelope;
+mod history;
+pub mod io;
+mod key;
+mod links;
+pub mod outbox;
+mod rate;
+mod room;
+mod session;
+mod shard;
+mod timers;
+
+pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig};
+pub use envelope::Envelope;
+pub use io::{
+    Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
+};
+pub use outbox::Outbox;
+pub use shard::Shard;

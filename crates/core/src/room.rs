@@ -1,0 +1,430 @@
+//! A room at its home: who has a seat, what was said, and in which order.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use roomcast_wire::options::{NameRule, PresenceRule, PublishRule};
+use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
+use roomcast_wire::{
+    Epoch, ErrorCode, EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId,
+};
+
+use crate::history::History;
+use crate::io::{Now, ShardId};
+use crate::key::{FullName, RoomKey, SessionKey};
+use crate::rate::Rate;
+
+/// A room at its home.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub key: RoomKey,
+    pub name: FullName,
+    pub namespace: u16,
+    pub options: RoomOptions,
+    /// Never removed by itself.
+    pub permanent: bool,
+    pub epoch: Epoch,
+    pub history: History,
+    offset: u64,
+    members: HashMap<SessionId, Member, FixedState>,
+    seats_given: u64,
+    /// Counts lost links of members: the end of one drop's window must not end a later seat of the
+    /// same session.
+    drops: u32,
+    /// Sessions of each user, so that several sessions count as one user.
+    users: HashMap<Name, u32, FixedState>,
+    anonymous: u32,
+    /// The members' display names, where they must be unique.
+    names: HashSet<Name, FixedState>,
+    /// How many members each shard holds.
+    shards: Vec<(ShardId, u32)>,
+    keys: Keys,
+    rate_events: Rate,
+    rate_bytes: Rate,
+    /// Deliveries gathered since the last flush.
+    pub gathered: Vec<Delivery>,
+    pub flush_is_set: bool,
+    pub counts_are_set: bool,
+    /// When the last member left, while nobody is in it.
+    pub emptied: Option<Now>,
+    /// A deadline looks whether the room has been empty for long enough.
+    pub end_is_set: bool,
+}
+
+/// A session's place in a room.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub key: SessionKey,
+    pub sender: Arc<Sender>,
+    pub data: Option<Payload>,
+    /// The number of its drop, if its link is lost.
+    pub dropped: Option<u32>,
+    seat: u64,
+}
+
+/// One thing for all receivers of a room.
+#[derive(Debug, Clone)]
+pub(crate) enum Delivery {
+    Event { event: Arc<Event>, except: Option<SessionKey> },
+    Joined { member: Arc<MemberInfo>, except: SessionKey },
+    Left { from: Arc<Sender>, reason: LeaveReason, data: Option<Payload> },
+    Dropped { from: Arc<Sender> },
+    Resumed { from: Arc<Sender> },
+    Counts { members: u32, users: u32 },
+}
+
+/// What somebody wants to say in a room.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub name: EventName,
+    pub payload: Option<Payload>,
+    pub from: Option<Arc<Sender>>,
+    pub reliable: bool,
+    pub key: Option<Box<str>>,
+    /// Who does not receive its own event.
+    pub except: Option<SessionKey>,
+}
+
+impl Room {
+    pub fn new(
+        key: RoomKey,
+        (namespace, name): (u16, FullName),
+        options: RoomOptions,
+        epoch: Epoch,
+        hasher: &FixedState,
+    ) -> Self {
+        Self {
+            key,
+            name,
+            namespace,
+            history: History::new(options.history),
+            options,
+            permanent: false,
+            epoch,
+            offset: 0,
+            members: HashMap::with_hasher(hasher.clone()),
+            seats_given: 0,
+            drops: 0,
+            users: HashMap::with_hasher(hasher.clone()),
+            anonymous: 0,
+            names: HashSet::with_hasher(hasher.clone()),
+            shards: Vec::new(),
+            keys: Keys { known: HashMap::with_hasher(hasher.clone()), order: Default::default() },
+            rate_events: Rate::default(),
+            rate_bytes: Rate::default(),
+            gathered: Vec::new(),
+            flush_is_set: false,
+            counts_are_set: false,
+            emptied: None,
+            end_is_set: false,
+        }
+    }
+
+    /// Whether this publication may be made by `from`.
+    ///
+    /// # Errors
+    /// The refusal. A room that is not there is refused with the same words (threat S25).
+    pub fn may_publish(&self, session: Option<SessionId>, admin: bool) -> Result<(), Refusal> {
+        match self.options.publish {
+            _ if admin => Ok(()),
+            PublishRule::Anyone => Ok(()),
+            PublishRule::Server => Err(Refusal::new(
+                ErrorCode::PublishNotAllowed,
+                "only the server publishes in this room (`publish = \"server\"`)",
+            )),
+            PublishRule::Members => match session {
+                Some(session) if self.members.contains_key(&session) => Ok(()),
+                _ => Err(not_a_member()),
+            },
+        }
+    }
+
+    /// Gives a publication its position, keeps it in history and gathers it for delivery. A key
+    /// that is known answers with the position it had.
+    ///
+    /// # Errors
+    /// Too large, or too much at once.
+    pub fn publish(
+        &mut self,
+        now: Now,
+        publication: Publication,
+        limits: (u64, u32),
+    ) -> Result<Position, Refusal> {
+        let (key_ms, keys_max) = limits;
+        let len = publication.payload.as_ref().map_or(0, |payload| payload.bytes().len());
+        if len > self.options.payload_max {
+            let most = self.options.payload_max;
+            return Err(Refusal::new(
+                ErrorCode::PayloadTooLarge,
+                format!("the payload has {len} bytes, this room takes {most} (`payload_max`)"),
+            ));
+        }
+        let key = publication.key.map(|key| owned_key(publication.from.as_deref(), &key));
+        if let Some(key) = &key
+            && let Some(offset) = self.keys.find(now, key, key_ms)
+        {
+            return Ok(Position { epoch: self.epoch, offset });
+        }
+        self.charge(now, len)?;
+        self.offset += 1;
+        let position = self.position();
+        if let Some(key) = key {
+            self.keys.keep(now, key, position.offset, keys_max as usize);
+        }
+        let keeps = self.options.history.size > 0 && publication.reliable;
+        let waits = self.options.merge_ms > 0 || self.options.tick_ms > 0;
+        let payload = match publication.payload {
+            Some(payload) if keeps || waits => Some(payload.detached()),
+            payload => payload,
+        };
+        let event = Arc::new(Event {
+            name: publication.name,
+            payload,
+            from: publication.from,
+            position,
+            reliable: publication.reliable,
+        });
+        if publication.reliable {
+            self.history.push(now, &event);
+        }
+        self.gathered.push(Delivery::Event { event, except: publication.except });
+        Ok(position)
+    }
+
+    fn charge(&mut self, now: Now, len: usize) -> Result<(), Refusal> {
+        let limited = |retry_ms| Refusal {
+            code: ErrorCode::RateLimited,
+            message: "this room hears too much at once (`rate`)".into(),
+            retry_ms: Some(retry_ms),
+        };
+        let rate = &self.options.rate;
+        self.rate_events.try_charge(now, rate.events_per_s.into(), 1).map_err(limited)?;
+        let bytes = len as u64 * self.members.len() as u64;
+        self.rate_bytes.try_charge(now, rate.fanout_bytes_per_s, bytes).map_err(limited)
+    }
+
+    /// Gives a session a seat. `false`: it has one already.
+    ///
+    /// # Errors
+    /// Full, or its display name is taken.
+    pub fn seat(
+        &mut self,
+        key: SessionKey,
+        sender: &Arc<Sender>,
+        data: Option<Payload>,
+    ) -> Result<bool, Refusal> {
+        if let Some(member) = self.members.get_mut(&sender.session) {
+            member.key = key;
+            return Ok(false);
+        }
+        if self.members.len() >= self.options.members_max as usize {
+            let most = self.options.members_max;
+            return Err(Refusal::new(
+                ErrorCode::RoomFull,
+                format!("the room has {most} members, as many as it may have (`members_max`)"),
+            ));
+        }
+        if self.options.names == NameRule::Unique {
+            self.check_name_is_free(sender)?;
+            self.names.extend(sender.name.clone());
+        }
+        self.seats_given += 1;
+        self.count_user(sender, true);
+        self.count_shard(key.shard, true);
+        let member = Member {
+            key,
+            sender: Arc::clone(sender),
+            data: data.map(|data| data.detached()),
+            dropped: None,
+            seat: self.seats_given,
+        };
+        self.members.insert(sender.session, member);
+        self.emptied = None;
+        Ok(true)
+    }
+
+    fn check_name_is_free(&self, sender: &Sender) -> Result<(), Refusal> {
+        let Some(name) = &sender.name else {
+            return Err(Refusal::new(
+                ErrorCode::NameTaken,
+                "members of this room need a display name of their own: give `name` in `hello`",
+            ));
+        };
+        if self.names.contains(name) {
+            let text = format!("another member is called `{name}` (`names = \"unique\"`)");
+            return Err(Refusal::new(ErrorCode::NameTaken, text));
+        }
+        Ok(())
+    }
+
+    /// Takes a session's seat away.
+    pub fn unseat(&mut self, session: SessionId) -> Option<Member> {
+        let member = self.members.remove(&session)?;
+        if let Some(name) = &member.sender.name {
+            self.names.remove(name);
+        }
+        self.count_user(&member.sender, false);
+        self.count_shard(member.key.shard, false);
+        Some(member)
+    }
+
+    /// Marks a member as dropped; returns the number of this drop, none if it was dropped already.
+    pub fn drop_member(&mut self, session: SessionId) -> Option<u32> {
+        let member = self.members.get_mut(&session).filter(|member| member.dropped.is_none())?;
+        self.drops = self.drops.wrapping_add(1);
+        member.dropped = Some(self.drops);
+        member.dropped
+    }
+
+    /// Marks a dropped member as back; `false` if it was not dropped.
+    pub fn resume_member(&mut self, session: SessionId) -> bool {
+        let member = self.members.get_mut(&session);
+        member.is_some_and(|member| member.dropped.take().is_some())
+    }
+
+    pub fn member(&self, session: SessionId) -> Option<&Member> {
+        self.members.get(&session)
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    pub fn member_count(&self) -> u32 {
+        // `members_max` is at most 1,000,000.
+        self.members.len() as u32
+    }
+
+    pub fn user_count(&self) -> u32 {
+        self.users.len() as u32 + self.anonymous
+    }
+
+    /// The members in the order of joining, `most` of them; whether there are more.
+    pub fn member_list(&self, most: usize) -> (Vec<MemberInfo>, bool) {
+        let mut members: Vec<_> = self.members.values().collect();
+        members.sort_unstable_by_key(|member| member.seat);
+        let more = members.len() > most;
+        (members.into_iter().take(most).map(Member::info).collect(), more)
+    }
+
+    /// The sessions a name stands for: a session's id, or a user's.
+    pub fn find(&self, target: &str) -> Vec<SessionId> {
+        if let Ok(session) = target.parse()
+            && self.members.contains_key(&session)
+        {
+            return vec![session];
+        }
+        let of_user = |member: &&Member| member.sender.user.as_deref() == Some(target);
+        self.members.values().filter(of_user).map(|member| member.sender.session).collect()
+    }
+
+    /// The shards that hold members.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.shards.iter().map(|&(shard, _)| shard)
+    }
+
+    /// Whether members hear who comes and goes.
+    pub fn tells_members(&self) -> bool {
+        self.options.presence == PresenceRule::Members
+    }
+
+    /// When the room ends if nobody comes.
+    pub fn ends_at(&self, emptied: Now) -> Now {
+        emptied.plus(self.options.ttl_s.saturating_mul(1_000))
+    }
+
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.offset }
+    }
+
+    fn count_user(&mut self, sender: &Sender, seated: bool) {
+        match (&sender.user, seated) {
+            (None, true) => self.anonymous += 1,
+            (None, false) => self.anonymous -= 1,
+            (Some(user), true) => *self.users.entry(user.clone()).or_insert(0) += 1,
+            (Some(user), false) => {
+                if let Some(sessions) = self.users.get_mut(user) {
+                    *sessions -= 1;
+                    if *sessions == 0 {
+                        self.users.remove(user);
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_shard(&mut self, shard: ShardId, seated: bool) {
+        let at = self.shards.iter().position(|&(known, _)| known == shard);
+        match (at, seated) {
+            (Some(at), true) => self.shards[at].1 += 1,
+            (None, true) => self.shards.push((shard, 1)),
+            (Some(at), false) => {
+                self.shards[at].1 -= 1;
+                if self.shards[at].1 == 0 {
+                    self.shards.swap_remove(at);
+                }
+            }
+            (None, false) => {}
+        }
+    }
+}
+
+impl Member {
+    pub fn info(&self) -> MemberInfo {
+        MemberInfo {
+            sender: Arc::clone(&self.sender),
+            data: self.data.clone(),
+            dropped: self.dropped.is_some(),
+        }
+    }
+}
+
+/// The words for a room one is not in, whether it is there or not.
+pub(crate) fn not_a_member() -> Refusal {
+    Refusal::new(ErrorCode::NotAMember, "you have no seat in this room: send `join` first")
+}
+
+/// A key counts for its user only, or its session if nobody knows the user: clients that number
+/// what they say must not take each other's words for repeats. No name holds a line break.
+fn owned_key(from: Option<&Sender>, key: &str) -> Box<str> {
+    let owned = match from.map(|from| (from.session, &from.user)) {
+        Some((_, Some(user))) => format!("user {user}\n{key}"),
+        Some((session, None)) => format!("session {session}\n{key}"),
+        None => key.to_owned(),
+    };
+    owned.into()
+}
+
+/// The idempotency keys a room remembers.
+#[derive(Debug)]
+struct Keys {
+    known: HashMap<Box<str>, (Now, u64), FixedState>,
+    order: std::collections::VecDeque<Box<str>>,
+}
+
+impl Keys {
+    fn find(&mut self, now: Now, key: &str, key_ms: u64) -> Option<u64> {
+        while let Some(oldest) = self.order.front() {
+            match self.known.get(oldest) {
+                Some((at, _)) if now.0.saturating_sub(at.0) <= key_ms => break,
+                _ => self.forget_oldest(),
+            }
+        }
+        self.known.get(key).map(|&(_, offset)| offset)
+    }
+
+    fn keep(&mut self, now: Now, key: Box<str>, offset: u64, most: usize) {
+        while self.order.len() >= most.max(1) {
+            self.forget_oldest();
+        }
+        self.order.push_back(key.clone());
+        self.known.insert(key, (now, offset));
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(key) = self.order.pop_front() {
+            self.known.remove(&key);
+        }
+    }
+}

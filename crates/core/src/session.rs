@@ -1,0 +1,63 @@
+//! One logical client. It outlives its link.
+
+use std::sync::Arc;
+
+use roomcast_wire::Secret;
+use roomcast_wire::push::Sender;
+
+use crate::envelope::Caller;
+use crate::io::{LinkId, ShardId};
+use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
+use crate::rate::Rate;
+
+/// One logical client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub key: SessionKey,
+    pub sender: Arc<Sender>,
+    /// What resumes it; none if it never got a `welcome`, so that nobody could resume it.
+    pub secret: Option<Secret>,
+    pub namespace: u16,
+    pub admin: bool,
+    /// None while it is dropped.
+    pub link: Option<LinkId>,
+    /// How often its link was lost.
+    pub drops: u32,
+    pub seats: Vec<Seat>,
+    pub fanout: Rate,
+    pub creates: Rate,
+}
+
+/// A session's place in a room, as its own shard sees it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub name: FullName,
+    pub namespace: u16,
+    pub home: ShardId,
+    /// Known once the home has said `joined`.
+    pub room: Option<RoomKey>,
+    /// Joins that the home has not answered yet.
+    pub pending: u32,
+    /// The audience and the place in it; none while the seat is quiet.
+    pub place: Option<(u32, u32)>,
+}
+
+impl Session {
+    /// The session as a room's home sees it.
+    pub fn caller(&self, reply: ReplyTo) -> Caller {
+        Caller {
+            session: Some((self.key, Arc::clone(&self.sender))),
+            namespace: self.namespace,
+            admin: self.admin,
+            reply,
+        }
+    }
+
+    pub fn seat(&self, name: &str) -> Option<&Seat> {
+        self.seats.iter().find(|seat| seat.name == name)
+    }
+
+    pub fn seat_mut(&mut self, name: &str) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.name == name)
+    }
+}

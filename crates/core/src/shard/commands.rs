@@ -1,0 +1,519 @@
+//! What sessions ask, handed to where it is decided.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand_chacha::rand_core::Rng;
+use roomcast_wire::name::GENERATED_NAME_LEN;
+use roomcast_wire::push::{LeaveReason, Sender};
+use roomcast_wire::reply::RoomInfo;
+use roomcast_wire::{
+    CloseCode, Command, ErrorCode, EventName, Name, Payload, Position, Refusal, Reply, Request,
+    RoomPath, Target,
+};
+
+use super::Shard;
+use super::sessions::Hello;
+use crate::envelope::{Answer, Message, Question, RoomOp, Word};
+use crate::io::{LinkId, Now, Output};
+use crate::key::{FullName, ReplyTo, SessionKey};
+use crate::room::Publication;
+use crate::session::Seat;
+
+/// What surrounds a payload in a frame, roughly. Charged at least: a room hears it however little
+/// is said.
+pub(super) const AROUND_BYTES: u64 = 128;
+
+impl Shard {
+    pub(super) fn on_message(&mut self, link: LinkId, message: &Bytes) {
+        let per_second = self.config.limits.commands_per_s.into();
+        let Some(entry) = self.links.get_mut(link).filter(|entry| !entry.closing) else { return };
+        entry.heard = Some(self.now);
+        let pause = entry.commands.charge(self.now, per_second, 1);
+        let format = entry.format;
+        if let Some(until) = pause {
+            self.pause(link, until);
+        }
+        match format.decode(message) {
+            Ok(request) => {
+                self.counters.commands_total += 1;
+                if let Some(entry) = self.links.get_mut(link) {
+                    entry.errors = 0;
+                }
+                self.on_request(link, request, message);
+            }
+            Err(error) => {
+                self.refuse_on(link, error.reference, &error.refusal);
+                self.count_error(link);
+            }
+        }
+    }
+
+    fn count_error(&mut self, link: LinkId) {
+        let most = self.config.limits.errors_in_a_row;
+        let Some(entry) = self.links.get_mut(link) else { return };
+        entry.errors += 1;
+        if entry.errors >= most {
+            let text = format!("{most} frames in a row could not be understood");
+            self.close_link(link, CloseCode::TooManyErrors, &text, None);
+        }
+    }
+
+    pub(super) fn pause(&mut self, link: LinkId, until: Now) {
+        self.counters.pauses_total += 1;
+        self.outputs.push_back(Output::Pause { link, until });
+    }
+
+    fn on_request(&mut self, link: LinkId, request: Request<'_>, message: &Bytes) {
+        let Request { reference, command } = request;
+        let session = self.links.get(link).and_then(|link| link.session);
+        if let Command::Hello { token, name, resume } = command {
+            if session.is_some() {
+                let text = "`hello` must be the first command of a connection";
+                let refusal = Refusal::new(ErrorCode::HelloNotFirst, text);
+                return self.refuse_on(link, reference, &refusal);
+            }
+            return self.on_hello(link, reference, &Hello { token, name, resume }, message);
+        }
+        let slot = match session {
+            Some(slot) => slot,
+            None => match self.new_anonymous_session(link) {
+                Ok(slot) => slot,
+                Err(refusal) => return self.refuse_on(link, reference, &refusal),
+            },
+        };
+        if let Err(refusal) = self.on_command(slot, link, reference, command) {
+            self.refuse_on(link, reference, &refusal);
+        }
+    }
+
+    /// Carries out a command, or hands it to where it is decided. What is refused here is refused
+    /// before anything was done.
+    fn on_command(
+        &mut self,
+        slot: u32,
+        link: LinkId,
+        reference: Option<u64>,
+        command: Command<'_>,
+    ) -> Result<(), Refusal> {
+        let generation = self.links.generation(link).unwrap_or_default();
+        let asker = Asker { slot, link, generation, reference };
+        match command {
+            Command::Rooms { namespace } => self.rooms_command(asker, namespace.as_deref()),
+            Command::Refresh { token } => self.refresh_command(asker, &token),
+            Command::Ping => {
+                self.links.reply(&mut self.counters, link, reference, &Reply::Pong);
+                Ok(())
+            }
+            Command::Bye => {
+                if reference.is_some() {
+                    let done = Reply::Ok { position: None, delivered: None };
+                    self.links.reply(&mut self.counters, link, reference, &done);
+                }
+                self.close_link(link, CloseCode::Normal, "goodbye", None);
+                Ok(())
+            }
+            Command::Send { to, event, data } => self.send_command(asker, to, event, data),
+            Command::Broadcast { namespace, event, data } => {
+                self.broadcast_command(asker, namespace.as_deref(), event, data)
+            }
+            Command::Hello { .. } => Ok(()),
+            command => self.on_room_command(asker, command),
+        }
+    }
+
+    fn on_room_command(&mut self, asker: Asker, command: Command<'_>) -> Result<(), Refusal> {
+        match command {
+            Command::Publish { room, event, data, reliable, key, echo } => {
+                let key = key.map(|key| key.as_ref().into());
+                self.publish_command(asker, &room, echo, |from| Publication {
+                    name: event,
+                    payload: data,
+                    from: Some(from),
+                    reliable,
+                    key,
+                    except: None,
+                })
+            }
+            Command::Announce { room, event, data } => {
+                self.need_admin(asker.slot)?;
+                self.publish_command(asker, &room, None, |_| Publication {
+                    name: event,
+                    payload: data,
+                    from: None,
+                    reliable: true,
+                    key: None,
+                    except: None,
+                })
+            }
+            Command::Join { room, since, data } => self.join_command(asker, &room, since, data),
+            Command::Leave { room, data } => self.leave_command(asker, &room, data),
+            Command::Create { room, options, join } => {
+                self.create_command(asker, room, options, join)
+            }
+            Command::Members { room } => self.members_command(asker, &room),
+            Command::Presence { room } => self.ask_home(asker, &room, RoomOp::Presence),
+            Command::History { room, since, limit } => {
+                self.refuse_while_recovering(asker.link)?;
+                self.ask_home(asker, &room, RoomOp::History { since, limit })
+            }
+            Command::Kick { room, target, message } => {
+                self.need_admin(asker.slot)?;
+                let target = target_text(&target);
+                let message = message.map(|text| text.as_ref().into());
+                self.ask_home(asker, &room, RoomOp::Kick { target, message })
+            }
+            Command::Delete { room } => {
+                self.need_admin(asker.slot)?;
+                self.ask_home(asker, &room, RoomOp::Delete)
+            }
+            // Those that name no room were taken by `on_command`.
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_home(&mut self, asker: Asker, room: &RoomPath<'_>, op: RoomOp) -> Result<(), Refusal> {
+        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        self.word_to_home(asker, namespace, room, op);
+        Ok(())
+    }
+
+    fn word_to_home(&mut self, asker: Asker, namespace: u16, room: FullName, op: RoomOp) {
+        let Some(session) = self.sessions.get(asker.slot as usize) else { return };
+        let caller = session.caller(asker.reply_to(session.key));
+        let home = self.home_of_room(&room);
+        if home == self.id && self.own.is_empty() {
+            // Nothing is on its way that this could overtake.
+            return self.on_room_op(room, namespace, caller, op);
+        }
+        self.send(home, Word::Room { room, namespace, caller, op });
+    }
+
+    /// The full name, if the session may speak in that namespace.
+    fn resolve_for(&self, slot: u32, room: &RoomPath<'_>) -> Result<(u16, FullName), Refusal> {
+        let session = self.sessions.get(slot as usize).ok_or_else(gone)?;
+        let (namespace, room) = self.resolve(session.namespace, room)?;
+        self.check_namespace(slot, namespace)?;
+        Ok((namespace, room))
+    }
+
+    /// A session without a token stays out of namespaces that want one.
+    fn check_namespace(&self, slot: u32, namespace: u16) -> Result<(), Refusal> {
+        let session = self.sessions.get(slot as usize).ok_or_else(gone)?;
+        let known = session.sender.user.is_some() || session.admin;
+        if namespace == session.namespace || known || self.policy(namespace).anonymous {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::TokenRequired, "this namespace wants a token in `hello`"))
+    }
+
+    fn need_admin(&self, slot: u32) -> Result<(), Refusal> {
+        if self.sessions.get(slot as usize).is_some_and(|session| session.admin) {
+            return Ok(());
+        }
+        let text = "this needs a key with `admin = true` as the `token` of `hello`";
+        Err(Refusal::new(ErrorCode::Forbidden, text))
+    }
+
+    fn publish_command(
+        &mut self,
+        asker: Asker,
+        room: &RoomPath<'_>,
+        echo: Option<bool>,
+        publication: impl FnOnce(Arc<Sender>) -> Publication,
+    ) -> Result<(), Refusal> {
+        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let publication = publication(Arc::clone(&session.sender));
+        let len = publication.payload.as_ref().map_or(0, |payload| payload.bytes().len());
+        self.charge_room(asker, &room, AROUND_BYTES.max(len as u64));
+        self.word_to_home(asker, namespace, room, RoomOp::Publish { publication, echo });
+        Ok(())
+    }
+
+    fn leave_command(
+        &mut self,
+        asker: Asker,
+        room: &RoomPath<'_>,
+        data: Option<Payload>,
+    ) -> Result<(), Refusal> {
+        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        if let Some(data) = &data {
+            self.charge_room(asker, &room, data.bytes().len() as u64);
+        }
+        let reason = LeaveReason::Left;
+        self.word_to_home(asker, namespace, room, RoomOp::Leave { reason, data });
+        Ok(())
+    }
+
+    fn members_command(&mut self, asker: Asker, room: &RoomPath<'_>) -> Result<(), Refusal> {
+        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        self.charge_list(asker.link, self.members_of(asker.slot, &room));
+        self.word_to_home(asker, namespace, room, RoomOp::Members);
+        Ok(())
+    }
+
+    /// How many members a room had at the last word of its home; 1 if the session does not hear it.
+    fn members_of(&self, slot: u32, room: &FullName) -> u64 {
+        let session = self.sessions.get(slot as usize);
+        let place = session.and_then(|session| session.seat(room)?.place);
+        let audience = place.and_then(|(audience, _)| self.audiences.get(audience as usize));
+        audience.map_or(1, |audience| audience.room_members.max(1).into())
+    }
+
+    /// A list is made by looking through all there are: 100,000 take some milliseconds, so every
+    /// 100 count for one more command.
+    fn charge_list(&mut self, link: LinkId, among: u64) {
+        let per_second = self.config.limits.commands_per_s.into();
+        let now = self.now;
+        let Some(entry) = self.links.get_mut(link) else { return };
+        if let Some(until) = entry.commands.charge(now, per_second, among / 100) {
+            self.pause(link, until);
+        }
+    }
+
+    /// Charges what every member of a room is told.
+    fn charge_room(&mut self, asker: Asker, room: &FullName, bytes: u64) {
+        if self.config.limits.fanout_bytes_per_s > 0 {
+            self.charge_fanout(asker.slot, bytes * self.members_of(asker.slot, room));
+        }
+    }
+
+    /// Charges bytes that a session makes the server say; above its rate it is not read.
+    pub(super) fn charge_fanout(&mut self, slot: u32, bytes: u64) {
+        let per_second = self.config.limits.fanout_bytes_per_s;
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let until = session.fanout.charge(now, per_second, bytes);
+        if let (Some(until), Some(link)) = (until, session.link) {
+            self.pause(link, until);
+        }
+    }
+
+    fn join_command(
+        &mut self,
+        asker: Asker,
+        room: &RoomPath<'_>,
+        since: Option<Position>,
+        data: Option<Payload>,
+    ) -> Result<(), Refusal> {
+        self.refuse_while_draining()?;
+        if since.is_some() {
+            self.refuse_while_recovering(asker.link)?;
+        }
+        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        self.expect_seat(asker.slot, namespace, &room)?;
+        self.word_to_home(asker, namespace, room, RoomOp::Join { since, data, granted: false });
+        Ok(())
+    }
+
+    /// Notes that the session asks for a seat, so that it is given up if the session ends first.
+    pub(super) fn expect_seat(
+        &mut self,
+        slot: u32,
+        namespace: u16,
+        room: &FullName,
+    ) -> Result<(), Refusal> {
+        let home = self.home_of_room(room);
+        let most = self.config.limits.rooms_per_session;
+        let session = self.sessions.get_mut(slot as usize).ok_or_else(gone)?;
+        if let Some(seat) = session.seat_mut(room) {
+            seat.pending += 1;
+            return Ok(());
+        }
+        if session.seats.len() >= most as usize {
+            let text = format!("this session is in {most} rooms, as many as it may be in");
+            return Err(Refusal::new(ErrorCode::TooManyRooms, text));
+        }
+        let name = room.clone();
+        if session.seats.is_empty() {
+            // Most sessions are in one room: a list that grows by itself begins with four places.
+            session.seats.reserve_exact(1);
+        }
+        session.seats.push(Seat { name, namespace, home, room: None, pending: 1, place: None });
+        Ok(())
+    }
+
+    fn create_command(
+        &mut self,
+        asker: Asker,
+        room: Option<RoomPath<'_>>,
+        options: Option<Payload>,
+        join: bool,
+    ) -> Result<(), Refusal> {
+        self.refuse_while_draining()?;
+        let per_second = self.config.limits.creates_per_s.into();
+        let now = self.now;
+        let session = self.sessions.get_mut(asker.slot as usize).ok_or_else(gone)?;
+        session.creates.try_charge(now, per_second, 1).map_err(|retry_ms| Refusal {
+            code: ErrorCode::RateLimited,
+            message: "too many rooms made at once (`limits.creates_per_s`)".into(),
+            retry_ms: Some(retry_ms),
+        })?;
+        let room = match room {
+            Some(room) => room,
+            None => RoomPath::parse(self.generated_name())
+                .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?,
+        };
+        let (namespace, room) = self.resolve_for(asker.slot, &room)?;
+        if join {
+            self.expect_seat(asker.slot, namespace, &room)?;
+        }
+        self.word_to_home(asker, namespace, room, RoomOp::Create { options, join });
+        Ok(())
+    }
+
+    /// 52 characters of base 32: 260 random bits.
+    fn generated_name(&mut self) -> String {
+        const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let random = (0..GENERATED_NAME_LEN).map(|_| self.rng.next_u32() as usize % DIGITS.len());
+        random.map(|digit| char::from(DIGITS[digit])).collect()
+    }
+
+    fn send_command(
+        &mut self,
+        asker: Asker,
+        to: Target<'_>,
+        event: EventName,
+        data: Option<Payload>,
+    ) -> Result<(), Refusal> {
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let caller = session.caller(asker.reply_to(session.key));
+        let from = Some(Arc::clone(&session.sender));
+        let namespace = session.namespace;
+        let message = Arc::new(Message { event, data, from });
+        match to {
+            Target::Session(to) => {
+                let home = self.home_of_session(to);
+                self.send(home, Word::Direct { to, caller, message });
+            }
+            Target::User(user) => {
+                let user = Name::new(&user)
+                    .map_err(|error| Refusal::new(ErrorCode::InvalidName, error.to_string()))?;
+                let home = self.home_of_user(namespace, &user);
+                self.send(home, Word::DirectToUser { user, caller, message });
+            }
+        }
+        Ok(())
+    }
+
+    fn broadcast_command(
+        &mut self,
+        asker: Asker,
+        namespace: Option<&str>,
+        event: EventName,
+        data: Option<Payload>,
+    ) -> Result<(), Refusal> {
+        self.need_admin(asker.slot)?;
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let to = asker.reply_to(session.key);
+        let from = Some(Arc::clone(&session.sender));
+        let own = session.namespace;
+        let namespace = namespace.map_or(Ok(own), |name| self.find_namespace(name))?;
+        let message = Arc::new(Message { event, data, from });
+        self.ask_all(to, Question::Broadcast { namespace, message });
+        Ok(())
+    }
+
+    fn rooms_command(&mut self, asker: Asker, namespace: Option<&str>) -> Result<(), Refusal> {
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let to = asker.reply_to(session.key);
+        let own = session.namespace;
+        let admin = session.admin;
+        let namespace = namespace.map_or(Ok(own), |name| self.find_namespace(name))?;
+        self.check_namespace(asker.slot, namespace)?;
+        if self.policy(namespace).list_rooms || admin {
+            self.charge_list(asker.link, self.counters.rooms * u64::from(self.shard_count()));
+            self.ask_all(to, Question::Rooms { namespace });
+            return Ok(());
+        }
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let seats = session.seats.iter().filter(|seat| seat.namespace == namespace);
+        let mut rooms: Vec<_> = seats
+            .filter_map(|seat| {
+                let audience = self.audiences.get(seat.place?.0 as usize)?;
+                Some(RoomInfo { room: seat.name.to_string(), members: audience.room_members })
+            })
+            .collect();
+        rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
+        self.on_answer(to, Answer::Rooms { rooms, truncated: false });
+        Ok(())
+    }
+
+    /// A key has no end, so refreshing with the same identity changes nothing; another identity
+    /// needs a session of its own.
+    fn refresh_command(&mut self, asker: Asker, token: &str) -> Result<(), Refusal> {
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let same = self.is_identity_of(session, token)?;
+        if !same {
+            let text = "the token is another user's: connect anew with it";
+            return Err(Refusal::new(ErrorCode::InvalidToken, text));
+        }
+        if asker.reference.is_some() {
+            let done = Reply::Ok { position: None, delivered: None };
+            self.links.reply(&mut self.counters, asker.link, asker.reference, &done);
+        }
+        Ok(())
+    }
+
+    fn refuse_while_draining(&self) -> Result<(), Refusal> {
+        match self.draining {
+            Some(_) => Err(Refusal::new(ErrorCode::Draining, "the server is stopping")),
+            None => Ok(()),
+        }
+    }
+
+    /// Recoveries may go beyond the outbox's bound, but there must be an end. Small ones go
+    /// together: a client that is back asks for all its rooms at once.
+    fn refuse_while_recovering(&self, link: LinkId) -> Result<(), Refusal> {
+        let most = self.config.limits.outbox_bytes / 2;
+        if self.links.get(link).is_some_and(|link| link.outbox.granted_bytes() > most) {
+            return Err(Refusal {
+                code: ErrorCode::RateLimited,
+                message: "read what is on its way first, then ask for more".into(),
+                retry_ms: Some(100),
+            });
+        }
+        Ok(())
+    }
+
+    /// Answers a command with an error on its link.
+    pub(super) fn refuse_on(&mut self, link: LinkId, reference: Option<u64>, refusal: &Refusal) {
+        self.counters.refusals_total += 1;
+        if let Some(entry) = self.links.get_mut(link).filter(|entry| entry.session.is_none()) {
+            entry.refused = true;
+        }
+        let Refusal { code, message, retry_ms } = refusal;
+        let message = Cow::Borrowed(message.as_ref());
+        let reply = Reply::Error { code: *code, message, retry_ms: *retry_ms };
+        self.links.reply(&mut self.counters, link, reference, &reply);
+    }
+}
+
+/// The session, link and reference of a command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub slot: u32,
+    pub link: LinkId,
+    pub generation: u32,
+    pub reference: Option<u64>,
+}
+
+impl Asker {
+    fn reply_to(self, session: SessionKey) -> ReplyTo {
+        let Self { link, generation, reference, .. } = self;
+        ReplyTo::Session { session, link, generation, reference }
+    }
+}
+
+fn target_text(target: &Target<'_>) -> Box<str> {
+    match target {
+        Target::Session(session) => session.to_string().into(),
+        Target::User(user) => user.as_ref().into(),
+    }
+}
+
+fn gone() -> Refusal {
+    Refusal::new(ErrorCode::Internal, "the session is gone")
+}

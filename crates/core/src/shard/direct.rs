@@ -1,0 +1,175 @@
+//! Messages to sessions, users and namespaces; questions to all shards.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roomcast_wire::push::LeaveReason;
+use roomcast_wire::reply::RoomInfo;
+use roomcast_wire::{CloseCode, ErrorCode, Format, Name, Push, Refusal, SessionId};
+
+use super::Shard;
+use crate::envelope::{Answer, Caller, Message, Part, Question, Word};
+use crate::io::ShardId;
+use crate::key::{ReplyTo, SessionKey};
+
+/// A question whose answers are being gathered.
+pub(super) struct Query {
+    to: ReplyTo,
+    waiting: u16,
+    rooms: Option<Vec<RoomInfo>>,
+    truncated: bool,
+    delivered: u32,
+}
+
+impl Shard {
+    pub(super) fn on_direct(&mut self, to: SessionId, caller: Caller, message: Arc<Message>) {
+        let key = self.session_by_id.get(&to).and_then(|&slot| {
+            let session = self.sessions.get(slot as usize)?;
+            let reachable = session.link.is_some() && session.namespace == caller.namespace;
+            reachable.then_some(session.key)
+        });
+        let answer = match key {
+            Some(key) => {
+                self.on_direct_message(key, &message);
+                Answer::Ok { position: None, delivered: Some(1) }
+            }
+            None => Answer::Refused(no_such_target()),
+        };
+        self.answer(caller.reply, answer);
+    }
+
+    pub(super) fn on_direct_to_user(&mut self, user: Name, caller: Caller, message: Arc<Message>) {
+        let keys = self.users.get(&(caller.namespace, user)).cloned().unwrap_or_default();
+        if keys.is_empty() {
+            return self.answer(caller.reply, Answer::Refused(no_such_target()));
+        }
+        for &session in &keys {
+            let message = Arc::clone(&message);
+            self.send(session.shard, Word::Message { session, message });
+        }
+        let delivered = Some(keys.len() as u32);
+        self.answer(caller.reply, Answer::Ok { position: None, delivered });
+    }
+
+    pub(super) fn on_direct_message(&mut self, session: SessionKey, message: &Message) {
+        let Some(link) = self.session_at(session).and_then(|session| session.link) else { return };
+        let push = message.push();
+        self.links.push(&mut self.counters, link, &push);
+    }
+
+    pub(super) fn on_user_session(&mut self, user: (u16, Name), session: SessionKey, here: bool) {
+        if here {
+            self.users.entry(user).or_default().push(session);
+            return;
+        }
+        if let Some(sessions) = self.users.get_mut(&user) {
+            sessions.retain(|known| *known != session);
+            if sessions.is_empty() {
+                self.users.remove(&user);
+            }
+        }
+    }
+
+    /// Asks every shard, this one included, and answers when all have told their part.
+    pub(super) fn ask_all(&mut self, to: ReplyTo, question: Question) {
+        let rooms = matches!(question, Question::Rooms { .. }).then(Vec::new);
+        let waiting = self.shard_count();
+        let query = Query { to, waiting, rooms, truncated: false, delivered: 0 };
+        let query = self.queries.insert(query) as u32;
+        for shard in 0..waiting {
+            let question = question.clone();
+            self.send(ShardId(shard), Word::Ask { query, from: self.id, question });
+        }
+    }
+
+    pub(super) fn on_ask(&mut self, query: u32, from: ShardId, question: Question) {
+        let part = match question {
+            Question::Rooms { namespace } => self.rooms_part(namespace),
+            Question::Broadcast { namespace, message } => {
+                Part::Broadcast { delivered: self.broadcast_part(namespace, &message) }
+            }
+        };
+        self.send(from, Word::Told { query, part });
+    }
+
+    fn rooms_part(&self, namespace: u16) -> Part {
+        let rooms = self.rooms.iter().filter(|(_, room)| room.namespace == namespace);
+        let mut rooms: Vec<_> = rooms
+            .map(|(_, room)| RoomInfo { room: room.name.to_string(), members: room.member_count() })
+            .collect();
+        let truncated = cut(&mut rooms, self.config.limits.list_max);
+        Part::Rooms { rooms, truncated }
+    }
+
+    fn broadcast_part(&mut self, namespace: u16, message: &Message) -> u32 {
+        let mut frames: [Option<Bytes>; Format::COUNT] = Default::default();
+        let sessions = self.sessions.iter().filter(|(_, one)| one.namespace == namespace);
+        let links: Vec<_> = sessions.filter_map(|(_, one)| one.link).collect();
+        let mut delivered = 0;
+        for link in links {
+            let Some(format) = self.links.get(link).map(|link| link.format) else { continue };
+            let frame = frames[format.index()].get_or_insert_with(|| {
+                self.links.encode(|out| format.encode_push(&message.push(), out))
+            });
+            self.links.put(&mut self.counters, link, frame.clone());
+            delivered += 1;
+        }
+        delivered
+    }
+
+    pub(super) fn on_told(&mut self, query: u32, part: Part) {
+        let Some(gathered) = self.queries.get_mut(query as usize) else { return };
+        gathered.waiting = gathered.waiting.saturating_sub(1);
+        match part {
+            Part::Rooms { rooms, truncated } => {
+                gathered.rooms.get_or_insert_default().extend(rooms);
+                gathered.truncated |= truncated;
+            }
+            Part::Broadcast { delivered } => gathered.delivered += delivered,
+        }
+        if gathered.waiting > 0 {
+            return;
+        }
+        let Query { to, rooms, truncated, delivered, .. } = self.queries.remove(query as usize);
+        let answer = match rooms {
+            None => Answer::Ok { position: None, delivered: Some(delivered) },
+            Some(mut rooms) => {
+                let cut = cut(&mut rooms, self.config.limits.list_max);
+                Answer::Rooms { rooms, truncated: truncated || cut }
+            }
+        };
+        self.answer(to, answer);
+    }
+
+    pub(super) fn on_disconnect(&mut self, session: SessionId, to: ReplyTo) {
+        let Some(&slot) = self.session_by_id.get(&session) else {
+            return self.answer(to, Answer::Refused(no_such_target()));
+        };
+        match self.sessions.get(slot as usize).and_then(|session| session.link) {
+            Some(link) => {
+                let message = "an operator ended this session";
+                self.close_link(link, CloseCode::Disconnected, message, None);
+            }
+            None => self.end_session(slot, LeaveReason::Kicked),
+        }
+        self.answer(to, Answer::Ok { position: None, delivered: Some(1) });
+    }
+}
+
+impl Message {
+    fn push(&self) -> Push<'_> {
+        Push::Message { event: &self.event, data: self.data.as_ref(), from: self.from.as_deref() }
+    }
+}
+
+/// Sorts by name and keeps the first `most`; whether any were cut off.
+fn cut(rooms: &mut Vec<RoomInfo>, most: u32) -> bool {
+    rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
+    let truncated = rooms.len() > most as usize;
+    rooms.truncate(most as usize);
+    truncated
+}
+
+pub(super) fn no_such_target() -> Refusal {
+    Refusal::new(ErrorCode::NoSuchTarget, "no session or user of this name is connected")
+}

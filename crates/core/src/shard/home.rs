@@ -1,0 +1,485 @@
+//! What rooms homed on this shard decide about seats: who gets one, who loses it, when a room ends.
+
+use std::sync::Arc;
+
+use rand_chacha::rand_core::Rng;
+use roomcast_wire::options::{JoinRule, PresenceRule};
+use roomcast_wire::push::{ClosedReason, LeaveReason};
+use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
+
+use super::Shard;
+use super::commands::AROUND_BYTES;
+use crate::envelope::{Answer, Caller, Joined, RoomOp, Word};
+use crate::key::{FullName, ReplyTo, RoomKey};
+use crate::room::{Delivery, Member, Room, not_a_member};
+use crate::timers::Deadline;
+
+/// A wish for a seat.
+pub(super) struct JoinWish {
+    since: Option<Position>,
+    data: Option<Payload>,
+    granted: bool,
+    created: bool,
+}
+
+impl Shard {
+    pub(super) fn found_static_rooms(&mut self) {
+        for namespace in 0..self.namespaces.len() as u16 {
+            let rooms: Vec<_> = self.policy(namespace).static_rooms.clone().into_iter().collect();
+            for (room, options) in rooms {
+                let name = self.full_name(namespace, &room);
+                if self.home_of_room(&name) == self.id && !self.room_by_name.contains_key(&name) {
+                    let slot = self.new_room(namespace, name, options);
+                    self.rooms[slot as usize].permanent = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_room_op(
+        &mut self,
+        room: FullName,
+        namespace: u16,
+        caller: Caller,
+        op: RoomOp,
+    ) {
+        let slot = self.room_by_name.get(room.as_str()).copied();
+        match op {
+            RoomOp::Publish { publication, echo } => {
+                self.publish_op(slot, &caller, publication, echo);
+            }
+            RoomOp::Join { since, data, granted } => {
+                self.join_op(slot, room, namespace, caller, (since, data, granted));
+            }
+            RoomOp::Create { options, join } => {
+                self.create_op(slot, room, namespace, caller, options, join);
+            }
+            RoomOp::Found { options, permanent } => {
+                self.found_op(slot, room, namespace, &caller, *options, permanent);
+            }
+            RoomOp::Leave { reason, data } => self.leave_op(slot, &caller, reason, data),
+            RoomOp::Drop => self.drop_op(slot, &caller),
+            RoomOp::Resume => self.resume_op(slot, &caller),
+            RoomOp::Kick { target, message } => self.kick_op(slot, &caller, &target, message),
+            RoomOp::Delete => self.delete_op(slot, &caller),
+            RoomOp::Members | RoomOp::History { .. } | RoomOp::Presence => {
+                self.look_op(slot, &caller, op);
+            }
+        }
+    }
+
+    fn new_room(&mut self, namespace: u16, name: FullName, options: RoomOptions) -> u32 {
+        let generation = self.next_made();
+        let epoch = Epoch::new(self.rng.next_u64());
+        let entry = self.rooms.vacant_entry();
+        let slot = entry.key() as u32;
+        let key = RoomKey { home: self.id, slot, generation };
+        entry.insert(Room::new(key, (namespace, name.clone()), options, epoch, &self.hasher));
+        self.room_by_name.insert(name, slot);
+        self.counters.rooms += 1;
+        slot
+    }
+
+    /// Makes a room for a client, if the namespace lets clients make rooms.
+    fn make_room(
+        &mut self,
+        namespace: u16,
+        name: FullName,
+        caller: &Caller,
+        options: RoomOptions,
+    ) -> Result<u32, Refusal> {
+        if !self.policy(namespace).create && !caller.admin {
+            // The words for a room that is there and closed to the asker are the same (S25).
+            return Err(join_not_granted());
+        }
+        let most = (self.config.limits.rooms as usize).div_ceil(self.shard_count().into());
+        if self.rooms.len() >= most {
+            let text = "the server has as many rooms as it may have (`limits.rooms`)";
+            return Err(Refusal::new(ErrorCode::RoomLimit, text));
+        }
+        Ok(self.new_room(namespace, name, options))
+    }
+
+    fn join_op(
+        &mut self,
+        slot: Option<u32>,
+        name: FullName,
+        namespace: u16,
+        caller: Caller,
+        (since, data, granted): (Option<Position>, Option<Payload>, bool),
+    ) {
+        let created = slot.is_none();
+        let slot = match slot {
+            Some(slot) => Ok(slot),
+            None => {
+                let options = self.policy(namespace).options.clone();
+                match options.join == JoinRule::Granted && !granted {
+                    true => Err(join_not_granted()),
+                    false => self.make_room(namespace, name.clone(), &caller, options),
+                }
+            }
+        };
+        let wish = JoinWish { since, data, granted, created };
+        match slot {
+            Ok(slot) => self.seat_or_refuse(slot, name, &caller, wish),
+            Err(refusal) => self.refuse_join(&caller, name, refusal),
+        }
+    }
+
+    fn seat_or_refuse(&mut self, slot: u32, name: FullName, caller: &Caller, wish: JoinWish) {
+        if let Err(refusal) = self.seat(slot, caller, wish) {
+            // A room that was only just made for this seat ends with the refusal.
+            self.room_emptied(slot, false);
+            self.refuse_join(caller, name, refusal);
+        }
+    }
+
+    fn refuse_join(&mut self, caller: &Caller, room: FullName, refusal: Refusal) {
+        match &caller.session {
+            Some((key, _)) => {
+                let (to, session) = (caller.reply, *key);
+                self.send(session.shard, Word::JoinRefused { to, session, room, refusal });
+            }
+            None => self.answer(caller.reply, Answer::Refused(refusal)),
+        }
+    }
+
+    fn seat(&mut self, slot: u32, caller: &Caller, wish: JoinWish) -> Result<(), Refusal> {
+        let Some((key, sender)) = caller.session.clone() else {
+            return Err(Refusal::new(ErrorCode::Internal, "only a session can take a seat"));
+        };
+        let now = self.now;
+        let room = &mut self.rooms[slot as usize];
+        let has_seat = room.member(sender.session).is_some();
+        if room.options.join == JoinRule::Granted && !(wish.granted || has_seat || caller.admin) {
+            return Err(join_not_granted());
+        }
+        let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
+        let is_new = room.seat(key, &sender, wish.data)?;
+        let told_bytes = match is_new && room.tells_members() {
+            true => 2 * AROUND_BYTES + data_bytes,
+            false => 0,
+        };
+        if is_new {
+            self.counters.seats += 1;
+            if let Some(member) = room.member(sender.session).map(Member::info)
+                && room.tells_members()
+            {
+                let member = Arc::new(member);
+                room.gathered.push(Delivery::Joined { member, except: key });
+            }
+        }
+        self.presence_changed(slot);
+        // What was said before goes out before the newcomer is among the receivers.
+        self.flush_room(slot);
+        let room = &mut self.rooms[slot as usize];
+        let position = room.position();
+        let found = wish.since.map(|since| room.history.since(now, since, position));
+        let (recovery, missed) =
+            found.map_or((None, Vec::new()), |(verdict, events)| (Some(verdict), events));
+        let joined = Joined {
+            to: caller.reply,
+            session: key,
+            room: room.key,
+            name: room.name.clone(),
+            slow: room.options.slow,
+            position,
+            members: room.member_count(),
+            recovery,
+            missed,
+            created: wish.created,
+            told_bytes,
+        };
+        self.send(key.shard, Word::Joined(Box::new(joined)));
+        Ok(())
+    }
+
+    fn create_op(
+        &mut self,
+        slot: Option<u32>,
+        name: FullName,
+        namespace: u16,
+        caller: Caller,
+        options: Option<Payload>,
+        join: bool,
+    ) {
+        let created = slot.is_none();
+        let made = match slot {
+            // Elsewhere the answer says whether the room is there (threat S25).
+            Some(slot) if self.policy(namespace).create || caller.admin || join => Ok(slot),
+            Some(_) => Err(join_not_granted()),
+            None => self
+                .patched(namespace, options.as_ref(), caller.admin)
+                .and_then(|options| self.make_room(namespace, name.clone(), &caller, options)),
+        };
+        let slot = match made {
+            Ok(slot) => slot,
+            Err(refusal) if join => return self.refuse_join(&caller, name, refusal),
+            Err(refusal) => return self.answer(caller.reply, Answer::Refused(refusal)),
+        };
+        if join {
+            // Who makes a room is let in, whatever its `join` rule.
+            let wish = JoinWish { since: None, data: None, granted: created, created: false };
+            return self.seat_or_refuse(slot, name, &caller, wish);
+        }
+        if created {
+            self.room_emptied(slot, true);
+        }
+        self.answer(caller.reply, Answer::Created { room: name, created });
+    }
+
+    fn patched(
+        &self,
+        namespace: u16,
+        patch: Option<&Payload>,
+        admin: bool,
+    ) -> Result<RoomOptions, Refusal> {
+        let defaults = &self.policy(namespace).options;
+        let Some(patch) = patch else { return Ok(defaults.clone()) };
+        let invalid = |text| Refusal::new(ErrorCode::InvalidOption, text);
+        let options = defaults.patched(patch).map_err(invalid)?;
+        if !admin {
+            options.check_client(defaults).map_err(invalid)?;
+        }
+        Ok(options)
+    }
+
+    fn found_op(
+        &mut self,
+        slot: Option<u32>,
+        name: FullName,
+        namespace: u16,
+        caller: &Caller,
+        options: RoomOptions,
+        permanent: bool,
+    ) {
+        let created = slot.is_none();
+        let made = match slot {
+            Some(slot) => Ok(slot),
+            None => self.make_room(namespace, name.clone(), caller, options),
+        };
+        match made {
+            Ok(slot) => {
+                self.rooms[slot as usize].permanent |= permanent;
+                if created {
+                    self.room_emptied(slot, true);
+                }
+                self.answer(caller.reply, Answer::Created { room: name, created });
+            }
+            Err(refusal) => self.answer(caller.reply, Answer::Refused(refusal)),
+        }
+    }
+
+    fn leave_op(
+        &mut self,
+        slot: Option<u32>,
+        caller: &Caller,
+        reason: LeaveReason,
+        data: Option<Payload>,
+    ) {
+        let Some((slot, session)) = slot.zip(caller.id()) else {
+            return self.answer(caller.reply, Answer::Refused(not_a_member()));
+        };
+        let room = self.rooms[slot as usize].key;
+        self.flush_room(slot);
+        match self.unseat(slot, session, reason, data) {
+            None => self.answer(caller.reply, Answer::Refused(not_a_member())),
+            Some(_) if caller.reply == ReplyTo::Nobody => {}
+            Some(member) => {
+                let (to, session) = (caller.reply, member.key);
+                self.send(session.shard, Word::Left { to, session, room });
+            }
+        }
+    }
+
+    /// Takes a seat away and tells the others. The room may end with it.
+    fn unseat(
+        &mut self,
+        slot: u32,
+        session: SessionId,
+        reason: LeaveReason,
+        data: Option<Payload>,
+    ) -> Option<Member> {
+        let room = self.rooms.get_mut(slot as usize)?;
+        let member = room.unseat(session)?;
+        self.counters.seats -= 1;
+        if room.tells_members() {
+            let from = Arc::clone(&member.sender);
+            room.gathered.push(Delivery::Left { from, reason, data });
+        }
+        self.presence_changed(slot);
+        self.room_emptied(slot, false);
+        Some(member)
+    }
+
+    /// Ends a room that nobody is in, now or when its time to live is over. A room that was only
+    /// just made waits for its first member.
+    fn room_emptied(&mut self, slot: u32, just_made: bool) {
+        let now = self.now;
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        if room.member_count() > 0 || room.permanent {
+            return;
+        }
+        if room.emptied.is_some() {
+            // Somebody came in vain: the room waits as it did before.
+            return;
+        }
+        if !room.options.keep_when_empty && !just_made {
+            return self.remove_room(slot);
+        }
+        room.emptied = Some(now);
+        if !std::mem::replace(&mut room.end_is_set, true) {
+            self.timers.set(room.ends_at(now), Deadline::RoomEnds { room: room.key });
+        }
+    }
+
+    /// Ends the room if it was empty for long enough, or looks again when it may be. One deadline
+    /// a room: one for each time it was emptied would let a single client pile them up.
+    pub(super) fn on_room_ends(&mut self, key: RoomKey) {
+        let now = self.now;
+        let Some(room) = self.room_at(key) else { return };
+        room.end_is_set = false;
+        let Some(emptied) = room.emptied else { return };
+        let at = room.ends_at(emptied);
+        if at <= now {
+            return self.remove_room(key.slot);
+        }
+        room.end_is_set = true;
+        self.timers.set(at, Deadline::RoomEnds { room: key });
+    }
+
+    fn remove_room(&mut self, slot: u32) {
+        if let Some(room) = self.rooms.try_remove(slot as usize) {
+            self.room_by_name.remove(&room.name);
+            self.counters.rooms -= 1;
+            self.counters.seats -= u64::from(room.member_count());
+        }
+    }
+
+    fn drop_op(&mut self, slot: Option<u32>, caller: &Caller) {
+        let Some((slot, session)) = slot.zip(caller.id()) else { return };
+        let room = &mut self.rooms[slot as usize];
+        let Some(drop) = room.drop_member(session) else { return };
+        let resume_ms = u64::from(room.options.resume_s) * 1_000;
+        let key = room.key;
+        if resume_ms == 0 {
+            return self.give_up_seat(slot, session);
+        }
+        if room.tells_members()
+            && let Some(from) = caller.sender()
+        {
+            room.gathered.push(Delivery::Dropped { from: Arc::clone(from) });
+            self.room_is_dirty(slot);
+        }
+        self.timers.set(self.now.plus(resume_ms), Deadline::SeatEnds { room: key, session, drop });
+    }
+
+    fn resume_op(&mut self, slot: Option<u32>, caller: &Caller) {
+        let Some((slot, session)) = slot.zip(caller.id()) else { return };
+        let room = &mut self.rooms[slot as usize];
+        if room.resume_member(session)
+            && room.tells_members()
+            && let Some(from) = caller.sender()
+        {
+            room.gathered.push(Delivery::Resumed { from: Arc::clone(from) });
+            self.room_is_dirty(slot);
+        }
+    }
+
+    pub(super) fn on_seat_ends(&mut self, key: RoomKey, session: SessionId, drop: u32) {
+        let member = self.room_at(key).and_then(|room| room.member(session));
+        if member.is_some_and(|member| member.dropped == Some(drop)) {
+            self.give_up_seat(key.slot, session);
+        }
+    }
+
+    fn give_up_seat(&mut self, slot: u32, session: SessionId) {
+        let Some(room) = self.rooms.get(slot as usize).map(|room| room.key) else { return };
+        if let Some(member) = self.unseat(slot, session, LeaveReason::Lost, None) {
+            // A client that is back already was told that it has this seat.
+            let reason = Some(ClosedReason::Expired);
+            let closed = Word::SeatClosed { session: member.key, room, reason };
+            self.send(member.key.shard, closed);
+        }
+    }
+
+    fn kick_op(
+        &mut self,
+        slot: Option<u32>,
+        caller: &Caller,
+        target: &str,
+        message: Option<Box<str>>,
+    ) {
+        let found = slot.map_or(Vec::new(), |slot| self.rooms[slot as usize].find(target));
+        let Some(slot) = slot.filter(|_| !found.is_empty()) else {
+            let text = format!("nobody called `{}` is in this room", target.escape_debug());
+            let refusal = Refusal::new(ErrorCode::NoSuchTarget, text);
+            return self.answer(caller.reply, Answer::Refused(refusal));
+        };
+        let room = self.rooms[slot as usize].key;
+        self.flush_room(slot);
+        let data = message.map(|text| Payload::text(&text));
+        let kicked = found.len() as u32;
+        for session in found {
+            if let Some(member) = self.unseat(slot, session, LeaveReason::Kicked, data.clone()) {
+                let reason = Some(ClosedReason::Kicked);
+                let closed = Word::SeatClosed { session: member.key, room, reason };
+                self.send(member.key.shard, closed);
+            }
+        }
+        self.answer(caller.reply, Answer::Ok { position: None, delivered: Some(kicked) });
+    }
+
+    fn delete_op(&mut self, slot: Option<u32>, caller: &Caller) {
+        let Some(slot) = slot else {
+            let refusal = Refusal::new(ErrorCode::NoSuchTarget, "there is no such room");
+            return self.answer(caller.reply, Answer::Refused(refusal));
+        };
+        if self.rooms[slot as usize].permanent {
+            let text = "a static room cannot be deleted: take it out of the configuration";
+            let refusal = Refusal::new(ErrorCode::Forbidden, text);
+            return self.answer(caller.reply, Answer::Refused(refusal));
+        }
+        self.flush_room(slot);
+        let room = &self.rooms[slot as usize];
+        let key = room.key;
+        let members: Vec<_> = room.members().map(|member| member.key).collect();
+        for session in members {
+            let reason = Some(ClosedReason::Deleted);
+            self.send(session.shard, Word::SeatClosed { session, room: key, reason });
+        }
+        self.remove_room(slot);
+        self.answer(caller.reply, Answer::Ok { position: None, delivered: None });
+    }
+
+    /// Notes that the numbers changed, where members hear numbers.
+    fn presence_changed(&mut self, slot: u32) {
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        match room.options.presence {
+            PresenceRule::Off => {}
+            PresenceRule::Members => self.room_is_dirty(slot),
+            PresenceRule::Counts if room.counts_are_set => {}
+            PresenceRule::Counts => {
+                room.counts_are_set = true;
+                let deadline = Deadline::RoomCounts { room: room.key };
+                self.timers.set(self.now.plus(COUNTS_MS), deadline);
+            }
+        }
+    }
+
+    pub(super) fn on_room_counts_due(&mut self, key: RoomKey) {
+        let Some(room) = self.room_at(key) else { return };
+        room.counts_are_set = false;
+        let (members, users) = (room.member_count(), room.user_count());
+        room.gathered.push(Delivery::Counts { members, users });
+        self.room_is_dirty(key.slot);
+    }
+}
+
+/// How often numbers are told at most, in milliseconds.
+const COUNTS_MS: u64 = 1_000;
+
+fn join_not_granted() -> Refusal {
+    let text = "seats in this room are given by the server (`join = \"granted\"`)";
+    Refusal::new(ErrorCode::JoinNotGranted, text)
+}

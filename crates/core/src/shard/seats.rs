@@ -1,0 +1,241 @@
+//! What homes tell the sessions held on this shard: seats given and taken, things said, answers.
+
+use roomcast_wire::push::ClosedReason;
+use roomcast_wire::reply::Recovery;
+use roomcast_wire::{Push, Refusal, Reply};
+
+use super::Shard;
+use crate::audience::Audience;
+use crate::envelope::{Answer, Joined};
+use crate::io::LinkId;
+use crate::key::{ReplyTo, RoomKey, SessionKey};
+use crate::room::Delivery;
+use crate::session::Seat;
+
+impl Shard {
+    pub(super) fn on_joined(&mut self, joined: Joined) {
+        let Joined { to, session: key, .. } = joined;
+        if let ReplyTo::Call { .. } = to {
+            self.answer(to, Answer::Ok { position: None, delivered: Some(1) });
+        }
+        let Some(session) = self.session_at(key) else { return };
+        let link = session.link;
+        match session.seat_mut(&joined.name) {
+            Some(seat) => {
+                seat.pending = seat.pending.saturating_sub(1);
+                seat.room = Some(joined.room);
+            }
+            None => session.seats.push(Seat {
+                name: joined.name.clone(),
+                namespace: session.namespace,
+                home: joined.room.home,
+                room: Some(joined.room),
+                pending: 0,
+                place: None,
+            }),
+        }
+        self.charge_fanout(key.slot, joined.told_bytes * u64::from(joined.members));
+        if joined.created {
+            self.charge_created_room(key);
+        }
+        // The seat stays quiet if the link that asked for it is gone: its client knows nothing of
+        // it, and the next one says `join` for itself.
+        let (link, reference) = match (to, link) {
+            (ReplyTo::Session { link, generation, reference, .. }, Some(now))
+                if link == now && self.links.generation(link) == Some(generation) =>
+            {
+                (link, reference)
+            }
+            (ReplyTo::Call { .. }, Some(link)) => (link, None),
+            _ => return,
+        };
+        self.take_place(key, link, &joined);
+        self.tell_joined(link, reference, &joined);
+    }
+
+    fn charge_created_room(&mut self, key: SessionKey) {
+        let per_second = self.config.limits.creates_per_s.into();
+        let now = self.now;
+        let Some(session) = self.session_at(key) else { return };
+        let until = session.creates.charge(now, per_second, 1);
+        if let (Some(until), Some(link)) = (until, session.link) {
+            self.pause(link, until);
+        }
+    }
+
+    /// Puts the session among the receivers, if it is not there yet.
+    fn take_place(&mut self, key: SessionKey, link: LinkId, joined: &Joined) {
+        let audience = match self.audience_by_room.get(&joined.room) {
+            Some(&audience) => audience,
+            None => {
+                let number = self.next_made();
+                let audience = Audience::new(joined.room, joined.name.clone(), joined.slow, number);
+                let audience = self.audiences.insert(audience) as u32;
+                self.audience_by_room.insert(joined.room, audience);
+                audience
+            }
+        };
+        let Some(format) = self.links.get(link).map(|link| link.format) else { return };
+        let session = self.sessions.get_mut(key.slot as usize);
+        let Some(seat) = session.and_then(|session| session.seat_mut(&joined.name)) else { return };
+        let receivers = &mut self.audiences[audience as usize];
+        receivers.room_members = joined.members;
+        if seat.place.is_none() {
+            seat.place = Some((audience, receivers.add(key, link, format)));
+        }
+    }
+
+    fn tell_joined(&mut self, link: LinkId, reference: Option<u64>, joined: &Joined) {
+        match joined.recovery {
+            None => {}
+            Some(Recovery::Recovered) => self.counters.recovered_total += 1,
+            Some(_) => self.counters.unrecovered_total += 1,
+        }
+        let room = joined.name.as_str();
+        let (position, members, recovery) = (joined.position, joined.members, joined.recovery);
+        let reply = Reply::Joined { room, position, members, recovery };
+        self.links.reply(&mut self.counters, link, reference, &reply);
+        let Some(format) = self.links.get(link).map(|link| link.format) else { return };
+        if joined.missed.is_empty() {
+            return;
+        }
+        let frames = self.links.encode(|out| {
+            for event in &joined.missed {
+                format.encode_push(&Push::Event { room, event }, out);
+            }
+        });
+        self.counters.deliveries_total += joined.missed.len() as u64;
+        if let Some(link) = self.links.get_mut(link) {
+            link.outbox.grant(frames.len());
+        }
+        self.links.put(&mut self.counters, link, frames);
+    }
+
+    pub(super) fn on_join_refused(
+        &mut self,
+        to: ReplyTo,
+        session: SessionKey,
+        room: &str,
+        refusal: Refusal,
+    ) {
+        if let Some(session) = self.session_at(session)
+            && let Some(at) = session.seats.iter().position(|seat| seat.name == room)
+        {
+            let seat = &mut session.seats[at];
+            seat.pending = seat.pending.saturating_sub(1);
+            if seat.pending == 0 && seat.room.is_none() {
+                session.seats.swap_remove(at);
+            }
+        }
+        self.answer(to, Answer::Refused(refusal));
+    }
+
+    pub(super) fn on_left(&mut self, to: ReplyTo, session: SessionKey, room: RoomKey) {
+        self.forget_seat(session, room);
+        self.answer(to, Answer::Ok { position: None, delivered: None });
+    }
+
+    pub(super) fn on_seat_closed(
+        &mut self,
+        session: SessionKey,
+        room: RoomKey,
+        reason: Option<ClosedReason>,
+    ) {
+        let Some(seat) = self.forget_seat(session, room) else { return };
+        let link = self.session_at(session).and_then(|session| session.link);
+        if let (Some(reason), Some(link)) = (reason, link) {
+            let push = Push::RoomClosed { room: seat.name.as_str(), reason };
+            self.links.push(&mut self.counters, link, &push);
+        }
+    }
+
+    pub(super) fn on_deliver(&mut self, room: RoomKey, members: u32, deliveries: &[Delivery]) {
+        let Some(&audience) = self.audience_by_room.get(&room) else { return };
+        let audience = &mut self.audiences[audience as usize];
+        audience.room_members = members;
+        audience.deliver(&mut self.links, &mut self.counters, deliveries);
+    }
+
+    fn forget_seat(&mut self, key: SessionKey, room: RoomKey) -> Option<Seat> {
+        let session = self.session_at(key)?;
+        let at = session.seats.iter().position(|seat| seat.room == Some(room))?;
+        if session.seats[at].pending > 0 {
+            // Another join is on its way to the home: the seat will be given anew.
+            let place = session.seats[at].place.take();
+            session.seats[at].room = None;
+            let name = session.seats[at].name.clone();
+            let (namespace, home) = (session.seats[at].namespace, session.seats[at].home);
+            self.leave_place(place);
+            return Some(Seat { name, namespace, home, room: Some(room), pending: 0, place: None });
+        }
+        let seat = session.seats.swap_remove(at);
+        if session.seats.is_empty() {
+            session.seats = Vec::new();
+        }
+        self.leave_place(seat.place);
+        Some(seat)
+    }
+
+    /// All seats of a session fall quiet: nothing of their rooms reaches it.
+    pub(super) fn quiet_all_seats(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let places: Vec<_> =
+            session.seats.iter_mut().filter_map(|seat| seat.place.take()).collect();
+        for place in places {
+            self.leave_place(Some(place));
+        }
+    }
+
+    fn leave_place(&mut self, place: Option<(u32, u32)>) {
+        let Some((at, place)) = place else { return };
+        let Some(audience) = self.audiences.get_mut(at as usize) else { return };
+        if let Some(moved) = audience.remove(place)
+            && let Some(session) = self.session_at(moved)
+        {
+            let seats = session.seats.iter_mut();
+            for seat in seats.filter(|seat| seat.place.is_some_and(|(other, _)| other == at)) {
+                seat.place = Some((at, place));
+            }
+        }
+        if self.audiences[at as usize].is_empty() {
+            let audience = self.audiences.remove(at as usize);
+            self.audience_by_room.remove(&audience.room);
+        }
+    }
+
+    /// An answer has reached the shard of who asked.
+    pub(super) fn on_answer(&mut self, to: ReplyTo, answer: Answer) {
+        let (session, link, generation, reference) = match to {
+            ReplyTo::Session { session, link, generation, reference } => {
+                (session, link, generation, reference)
+            }
+            ReplyTo::Call { id, .. } => return self.call_done(id, answer),
+            ReplyTo::Nobody => return,
+        };
+        let same_link = self.links.generation(link) == Some(generation);
+        if !same_link || self.session_at(session).is_none_or(|one| one.link != Some(link)) {
+            return;
+        }
+        let counters = &mut self.counters;
+        let reply = match &answer {
+            Answer::Refused(refusal) => return self.refuse_on(link, reference, refusal),
+            // Success without a reference is not told, answers that tell something are.
+            Answer::Ok { .. } if reference.is_none() => return,
+            Answer::Ok { position, delivered } => {
+                Reply::Ok { position: *position, delivered: *delivered }
+            }
+            Answer::Created { room, created } => Reply::Created { room, created: *created },
+            Answer::Members { room, members, truncated } => {
+                Reply::Members { room, members, truncated: *truncated }
+            }
+            Answer::History { room, position, recovery, events } => {
+                Reply::History { room, position: *position, recovery: *recovery, events }
+            }
+            Answer::Presence { room, members, users } => {
+                Reply::Presence { room, members: *members, users: *users }
+            }
+            Answer::Rooms { rooms, truncated } => Reply::Rooms { rooms, truncated: *truncated },
+        };
+        self.links.reply(counters, link, reference, &reply);
+    }
+}

@@ -1,0 +1,298 @@
+//! `hello`, resume, drop, end.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roomcast_wire::push::{LeaveReason, Sender};
+use roomcast_wire::reply::SessionLimits;
+use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, SessionId};
+use subtle::ConstantTimeEq;
+
+use super::Shard;
+use crate::envelope::{RoomOp, Word};
+use crate::io::{LinkId, LinkLoss, Output};
+use crate::key::{ReplyTo, SessionKey};
+use crate::rate::Rate;
+use crate::session::Session;
+use crate::timers::Deadline;
+
+/// What a `hello` says.
+pub(super) struct Hello<'a> {
+    pub token: Option<Cow<'a, str>>,
+    pub name: Option<Cow<'a, str>>,
+    pub resume: Option<Resume>,
+}
+
+/// Whom a token stands for.
+struct Identity {
+    user: Option<Name>,
+    admin: bool,
+}
+
+impl Shard {
+    pub(super) fn on_hello(
+        &mut self,
+        link: LinkId,
+        reference: Option<u64>,
+        hello: &Hello<'_>,
+        message: &Bytes,
+    ) {
+        if let Some(resume) = hello.resume
+            && self.home_of_session(resume.session) != self.id
+        {
+            if self.links.get(link).is_none_or(|entry| entry.refused) {
+                // Moved again and again, it would never meet its deadline; and what it was
+                // answered may still wait in the outbox.
+                return self.refuse_on(link, reference, &cannot_resume());
+            }
+            let to = self.home_of_session(resume.session);
+            self.links.remove(link);
+            self.counters.links -= 1;
+            self.outputs.push_back(Output::Move { link, to, message: message.clone() });
+            return;
+        }
+        match self.greet(link, hello) {
+            Ok((slot, resumed)) => self.welcome(link, reference, slot, resumed),
+            Err(refusal) => self.refuse_on(link, reference, &refusal),
+        }
+    }
+
+    fn greet(&mut self, link: LinkId, hello: &Hello<'_>) -> Result<(u32, bool), Refusal> {
+        let Some(entry) = self.links.get(link) else {
+            return Err(Refusal::new(ErrorCode::Internal, "the link is gone"));
+        };
+        let namespace = entry.namespace;
+        let identity = self.identify(namespace, hello.token.as_deref())?;
+        if let Some(resume) = hello.resume {
+            let slot = self.resumable(&resume, namespace, &identity)?;
+            self.resume_session(slot, link);
+            return Ok((slot, true));
+        }
+        let name = hello.name.as_deref().map(Name::new).transpose();
+        let name = name.map_err(|error| Refusal::new(ErrorCode::InvalidName, error.to_string()))?;
+        Ok((self.new_session(link, identity, name), false))
+    }
+
+    /// Makes a session for a link that speaks without `hello`.
+    ///
+    /// # Errors
+    /// A token is required.
+    pub(super) fn new_anonymous_session(&mut self, link: LinkId) -> Result<u32, Refusal> {
+        let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
+        let identity = self.identify(namespace, None)?;
+        Ok(self.new_session(link, identity, None))
+    }
+
+    fn identify(&self, namespace: u16, token: Option<&str>) -> Result<Identity, Refusal> {
+        let Some(token) = token else {
+            if self.policy(namespace).anonymous {
+                return Ok(Identity { user: None, admin: false });
+            }
+            let text = "this server wants a key: begin with \
+                        {\"type\":\"hello\",\"ref\":1,\"token\":\"…\"}";
+            return Err(Refusal::new(ErrorCode::TokenRequired, text));
+        };
+        // Every key is compared, in constant time each: how long it takes tells nothing.
+        let mut found = None;
+        for grant in &self.config.keys {
+            if bool::from(grant.key.as_bytes().ct_eq(token.as_bytes())) {
+                found = Some(grant);
+            }
+        }
+        let grant = found.ok_or_else(|| {
+            Refusal::new(ErrorCode::InvalidToken, "the token is not one of this server's keys")
+        })?;
+        Ok(Identity { user: grant.user.clone(), admin: grant.admin })
+    }
+
+    /// Whether a token stands for the one whose session this is.
+    ///
+    /// # Errors
+    /// It stands for nobody.
+    pub(super) fn is_identity_of(&self, session: &Session, token: &str) -> Result<bool, Refusal> {
+        let identity = self.identify(session.namespace, Some(token))?;
+        Ok(identity.user == session.sender.user && identity.admin == session.admin)
+    }
+
+    fn resumable(
+        &self,
+        resume: &Resume,
+        namespace: u16,
+        identity: &Identity,
+    ) -> Result<u32, Refusal> {
+        let slot = *self.session_by_id.get(&resume.session).ok_or_else(cannot_resume)?;
+        let session = self.sessions.get(slot as usize).ok_or_else(cannot_resume)?;
+        let secret = session.secret.ok_or_else(cannot_resume)?;
+        let same_secret: bool = secret.0.to_be_bytes().ct_eq(&resume.secret.0.to_be_bytes()).into();
+        let same_user = session.sender.user == identity.user && session.admin == identity.admin;
+        if same_secret && same_user && session.namespace == namespace {
+            return Ok(slot);
+        }
+        Err(cannot_resume())
+    }
+
+    fn new_session(&mut self, link: LinkId, identity: Identity, name: Option<Name>) -> u32 {
+        let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
+        let id = self.new_session_id();
+        let generation = self.next_made();
+        let entry = self.sessions.vacant_entry();
+        let slot = entry.key() as u32;
+        let key = SessionKey { shard: self.id, slot, generation };
+        entry.insert(Session {
+            key,
+            sender: Arc::new(Sender { session: id, user: identity.user.clone(), name }),
+            secret: None,
+            namespace,
+            admin: identity.admin,
+            link: Some(link),
+            drops: 0,
+            seats: Vec::new(),
+            fanout: Rate::default(),
+            creates: Rate::default(),
+        });
+        self.session_by_id.insert(id, slot);
+        self.counters.sessions += 1;
+        if let Some(link) = self.links.get_mut(link) {
+            link.session = Some(slot);
+        }
+        self.tell_user_session(slot, true);
+        slot
+    }
+
+    /// A session's id says which shard holds it, so that any shard can find it.
+    fn new_session_id(&mut self) -> SessionId {
+        loop {
+            let id = SessionId(self.random_u128());
+            if self.home_of_session(id) == self.id && !self.session_by_id.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn resume_session(&mut self, slot: u32, link: LinkId) {
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let old = session.link.replace(link);
+        if let Some(link) = self.links.get_mut(link) {
+            link.session = Some(slot);
+        }
+        self.counters.resumed_total += 1;
+        if let Some(old) = old {
+            if let Some(entry) = self.links.get_mut(old) {
+                entry.session = None;
+            }
+            self.quiet_all_seats(slot);
+            let message = "a newer connection took up this session";
+            self.close_link(old, CloseCode::Replaced, message, None);
+            return;
+        }
+        self.counters.sessions_dropped -= 1;
+        self.tell_user_session(slot, true);
+        self.tell_all_homes(slot, || RoomOp::Resume);
+    }
+
+    fn welcome(&mut self, link: LinkId, reference: Option<u64>, slot: u32, resumed: bool) {
+        let secret = Secret(self.random_u128());
+        let limits = &self.config.limits;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        session.secret = Some(secret);
+        let rooms: Vec<_> = session.seats.iter().map(|seat| seat.name.to_string()).collect();
+        let sender = Arc::clone(&session.sender);
+        let reply = Reply::Welcome {
+            session: sender.session,
+            user: sender.user.as_deref(),
+            resume: secret,
+            resumed,
+            rooms: &rooms,
+            ping_ms: limits.ping_ms,
+            limits: SessionLimits {
+                message_bytes: limits.message_bytes as u64,
+                rooms: limits.rooms_per_session,
+                resume_ms: limits.resume_ms,
+            },
+        };
+        self.links.reply(&mut self.counters, link, reference, &reply);
+    }
+
+    /// The session's link is lost: it keeps its seats for a while, if somebody could resume it.
+    pub(super) fn drop_session(&mut self, slot: u32, loss: LinkLoss) {
+        let limits = &self.config.limits;
+        let shards = u64::from(self.shard_count());
+        let room_left =
+            self.counters.sessions_dropped < u64::from(limits.sessions_dropped) / shards;
+        let resume_ms = limits.resume_ms;
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        if session.secret.is_none() || resume_ms == 0 || !room_left {
+            let reason = match loss {
+                LinkLoss::Closed => LeaveReason::Left,
+                LinkLoss::Broken => LeaveReason::Lost,
+            };
+            return self.end_session(slot, reason);
+        }
+        session.link = None;
+        session.drops = session.drops.wrapping_add(1);
+        let deadline = Deadline::SessionEnds { session: session.key, drop: session.drops };
+        self.timers.set(self.now.plus(resume_ms), deadline);
+        self.counters.sessions_dropped += 1;
+        self.tell_user_session(slot, false);
+        self.quiet_all_seats(slot);
+        self.tell_all_homes(slot, || RoomOp::Drop);
+    }
+
+    pub(super) fn on_session_ends(&mut self, key: SessionKey, drop: u32) {
+        let session = self.session_at(key);
+        if session.is_some_and(|session| session.link.is_none() && session.drops == drop) {
+            self.end_session(key.slot, LeaveReason::Lost);
+        }
+    }
+
+    /// The session is over: all seats are given up.
+    pub(super) fn end_session(&mut self, slot: u32, reason: LeaveReason) {
+        if !self.sessions.contains(slot as usize) {
+            return;
+        }
+        self.quiet_all_seats(slot);
+        self.tell_all_homes(slot, || RoomOp::Leave { reason, data: None });
+        if self.sessions[slot as usize].link.is_some() {
+            self.tell_user_session(slot, false);
+        } else {
+            self.counters.sessions_dropped -= 1;
+        }
+        let session = self.sessions.remove(slot as usize);
+        self.session_by_id.remove(&session.sender.session);
+        self.counters.sessions -= 1;
+        if let Some(link) = session.link.and_then(|link| self.links.get_mut(link))
+            && link.session == Some(slot)
+        {
+            link.session = None;
+        }
+        self.shrink_tables();
+    }
+
+    fn tell_all_homes(&mut self, slot: u32, op: impl Fn() -> RoomOp) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let caller = session.caller(ReplyTo::Nobody);
+        let seats: Vec<_> = session
+            .seats
+            .iter()
+            .map(|seat| (seat.home, seat.name.clone(), seat.namespace))
+            .collect();
+        for (home, room, namespace) in seats {
+            self.send(home, Word::Room { room, namespace, caller: caller.clone(), op: op() });
+        }
+    }
+
+    fn tell_user_session(&mut self, slot: u32, here: bool) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let Some(user) = session.sender.user.clone() else { return };
+        let (namespace, key) = (session.namespace, session.key);
+        let home = self.home_of_user(namespace, &user);
+        self.send(home, Word::UserSession { namespace, user, session: key, here });
+    }
+}
+
+/// One text for all causes: whether a session exists is nobody else's business.
+fn cannot_resume() -> Refusal {
+    let text = "the session is over or not yours; say `hello` without `resume`";
+    Refusal::new(ErrorCode::CannotResume, text)
+}

@@ -1,0 +1,169 @@
+//! What rooms homed on this shard decide about what is said: publish, deliver, look back.
+
+use std::sync::Arc;
+
+use roomcast_wire::{ErrorCode, Refusal};
+
+use super::Shard;
+use crate::envelope::{Answer, Caller, RoomOp, Word};
+use crate::key::{ReplyTo, RoomKey};
+use crate::room::{Publication, not_a_member};
+use crate::timers::Deadline;
+
+/// How many events a `history` without `limit` answers with.
+const HISTORY_LIMIT_DEFAULT: u32 = 100;
+
+/// Deliveries that a room keeps memory for between two turns: most turns bring one or a few.
+const GATHERED_KEPT: usize = 8;
+
+impl Shard {
+    pub(super) fn publish_op(
+        &mut self,
+        slot: Option<u32>,
+        caller: &Caller,
+        mut publication: Publication,
+        echo: Option<bool>,
+    ) {
+        let Some(room) = slot.and_then(|slot| self.rooms.get_mut(slot as usize)) else {
+            // The same words as for a room that is there (threat S25); the server may know.
+            let refusal = match caller.admin {
+                true => Refusal::new(ErrorCode::NoSuchTarget, "there is no such room"),
+                false => not_a_member(),
+            };
+            return self.answer(caller.reply, Answer::Refused(refusal));
+        };
+        let limits = &self.config.limits;
+        let keys = (limits.key_ms, limits.keys_per_room);
+        let is_announcement = publication.from.is_none();
+        let outcome = match is_announcement {
+            true => Ok(()),
+            false => room.may_publish(caller.id(), caller.admin),
+        };
+        if !echo.unwrap_or(room.options.echo) && !is_announcement {
+            publication.except = caller.session.as_ref().map(|(key, _)| *key);
+        }
+        let before = room.position();
+        let outcome = outcome.and_then(|()| room.publish(self.now, publication, keys));
+        let (key, after) = (room.key, room.position());
+        if before != after {
+            self.counters.events_total += 1;
+            self.room_is_dirty(key.slot);
+        }
+        match outcome {
+            Ok(position) if wants_answer(caller.reply) => {
+                let answer = Answer::Ok { position: Some(position), delivered: None };
+                self.answer(caller.reply, answer);
+            }
+            Ok(_) => {}
+            Err(refusal) => self.answer(caller.reply, Answer::Refused(refusal)),
+        }
+    }
+
+    /// The room has something to deliver: at the end of the turn, or when its interval is over.
+    pub(super) fn room_is_dirty(&mut self, slot: u32) {
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        if room.flush_is_set || room.gathered.is_empty() {
+            return;
+        }
+        room.flush_is_set = true;
+        let (merge_ms, tick_ms) = (room.options.merge_ms.into(), u64::from(room.options.tick_ms));
+        let at = match tick_ms {
+            // The next tick may come after the goodbye.
+            _ if self.draining.is_some() => return self.dirty_rooms.push(slot),
+            0 if merge_ms == 0 => return self.dirty_rooms.push(slot),
+            0 => self.now.plus(merge_ms),
+            // Ticks are multiples of the period, so that they do not drift.
+            _ => self.now.plus(tick_ms - self.now.0 % tick_ms),
+        };
+        self.timers.set(at, Deadline::RoomFlush { room: room.key });
+    }
+
+    pub(super) fn on_room_flush_due(&mut self, key: RoomKey) {
+        if self.room_at(key).is_some() {
+            self.flush_room(key.slot);
+        }
+    }
+
+    /// Sends what was gathered to every shard with members: once each, never once a member.
+    pub(super) fn flush_room(&mut self, slot: u32) {
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        room.flush_is_set = false;
+        if room.gathered.is_empty() {
+            return;
+        }
+        let (key, members) = (room.key, room.member_count());
+        let mut deliveries = std::mem::take(&mut room.gathered);
+        if self.own.is_empty() && room.shards().all(|shard| shard == self.id) {
+            // Nothing is on its way that this could overtake.
+            self.on_deliver(key, members, &deliveries);
+            deliveries.clear();
+            if deliveries.capacity() <= GATHERED_KEPT {
+                self.rooms[slot as usize].gathered = deliveries;
+            }
+            return;
+        }
+        let deliveries = Arc::new(deliveries);
+        for shard in room.shards() {
+            let deliveries = Arc::clone(&deliveries);
+            let word = Word::Deliver { room: key, members, deliveries };
+            if shard == self.id {
+                self.own.push_back(word);
+            } else {
+                let envelope = crate::Envelope(word);
+                self.outputs.push_back(crate::Output::Envelope { to: shard, envelope });
+            }
+        }
+    }
+
+    /// Answers what only looks. The same words for a room that is not there and for one that the
+    /// asker is not in (threat S25).
+    pub(super) fn look_op(&mut self, slot: Option<u32>, caller: &Caller, op: RoomOp) {
+        let limits = &self.config.limits;
+        let (list_max, bytes_max) = (limits.list_max as usize, limits.outbox_bytes / 4);
+        let now = self.now;
+        let room = slot
+            .and_then(|slot| self.rooms.get_mut(slot as usize))
+            .filter(|room| caller.admin || caller.id().is_some_and(|id| room.member(id).is_some()));
+        let answer = match (room, op) {
+            (Some(room), RoomOp::Members) => {
+                let (members, truncated) = room.member_list(list_max);
+                Answer::Members { room: room.name.clone(), members, truncated }
+            }
+            (Some(room), RoomOp::History { since, limit }) => {
+                let head = room.position();
+                let limit = limit.unwrap_or(HISTORY_LIMIT_DEFAULT) as usize;
+                let (recovery, events) = room.history.page(now, since, head, limit, bytes_max);
+                Answer::History { room: room.name.clone(), position: head, recovery, events }
+            }
+            (Some(room), RoomOp::Presence) => {
+                let (members, users) = (room.member_count(), room.user_count());
+                Answer::Presence { room: room.name.clone(), members, users }
+            }
+            _ => Answer::Refused(not_a_member()),
+        };
+        self.answer(caller.reply, answer);
+    }
+
+    /// Brings an answer to who asked.
+    pub(super) fn answer(&mut self, to: ReplyTo, answer: Answer) {
+        match to {
+            ReplyTo::Nobody => {}
+            ReplyTo::Call { shard, .. } if shard != self.id => {
+                self.send(shard, Word::Answer { to, answer });
+            }
+            ReplyTo::Session { session, .. } if session.shard != self.id => {
+                self.send(session.shard, Word::Answer { to, answer });
+            }
+            _ => self.on_answer(to, answer),
+        }
+    }
+}
+
+/// Success without a reference is not told.
+fn wants_answer(to: ReplyTo) -> bool {
+    match to {
+        ReplyTo::Session { reference, .. } => reference.is_some(),
+        ReplyTo::Call { .. } => true,
+        ReplyTo::Nobody => false,
+    }
+}

@@ -1,0 +1,99 @@
+//! One shard and clients that speak JSON lines to it.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, Output, Shard, ShardId};
+use roomcast_wire::{CloseCode, Format};
+use serde_json::Value;
+
+pub struct Hub {
+    pub shard: Shard,
+    pub now: Now,
+    pub closed: BTreeMap<u32, CloseCode>,
+    pub paused: BTreeMap<u32, Now>,
+}
+
+impl Hub {
+    pub fn new(config: HubConfig) -> Self {
+        let shard = Shard::new(Arc::new(config), ShardId(0));
+        Self { shard, now: Now(0), closed: BTreeMap::new(), paused: BTreeMap::new() }
+    }
+
+    pub fn open(&mut self, link: u32) {
+        self.open_as(link, Format::JSON_LINE);
+    }
+
+    pub fn open_as(&mut self, link: u32, format: Format) {
+        self.input(Input::Opened { link: LinkId(link), format, namespace: None });
+    }
+
+    pub fn cut(&mut self, link: u32) {
+        self.input(Input::Closed { link: LinkId(link), loss: LinkLoss::Broken });
+    }
+
+    /// Says one message; returns what this link is told in the same turn.
+    pub fn say(&mut self, link: u32, text: impl Into<String>) -> Vec<Value> {
+        let bytes = Bytes::from(text.into());
+        self.input(Input::Message { link: LinkId(link), bytes });
+        self.end_turn();
+        self.heard(link)
+    }
+
+    /// Says one message, and returns the one answer.
+    pub fn ask(&mut self, link: u32, text: impl Into<String>) -> Value {
+        let mut heard = self.say(link, text);
+        assert!(!heard.is_empty(), "no answer");
+        heard.remove(0)
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.shard.handle(self.now, input);
+        self.drain();
+    }
+
+    pub fn advance(&mut self, ms: u64) {
+        let end = self.now.plus(ms);
+        while let Some(at) = self.shard.next_deadline().filter(|&at| at <= end) {
+            self.now = at;
+            self.input(Input::Tick);
+            self.end_turn();
+        }
+        self.now = end;
+    }
+
+    pub fn end_turn(&mut self) {
+        self.shard.end_turn(self.now);
+        self.drain();
+        while self.shard.take_dirty().is_some() {}
+    }
+
+    /// Everything a link was told since it was last asked.
+    pub fn heard(&mut self, link: u32) -> Vec<Value> {
+        let Some(outbox) = self.shard.outbox(LinkId(link)) else { return Vec::new() };
+        let mut bytes = Vec::new();
+        while !outbox.is_empty() {
+            let piece = outbox.first().to_vec();
+            outbox.consume(piece.len());
+            bytes.extend(piece);
+        }
+        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Close { link, code } => {
+                    self.closed.insert(link.0, code);
+                }
+                Output::Pause { link, until } => {
+                    self.paused.insert(link.0, until);
+                }
+                _ => {}
+            }
+        }
+    }
+}

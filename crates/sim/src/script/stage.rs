@@ -1,0 +1,414 @@
+//! Where a script is played: the world, its clients by name, and what they read.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig, ServerReply};
+use roomcast_wire::dialect::native;
+use roomcast_wire::incoming::{Body, Incoming};
+use roomcast_wire::{
+    CloseCode, Codec, Epoch, Format, Name, Payload, Request, RoomOptions, Secret, SessionId,
+};
+
+use super::verbs;
+use super::words::Words;
+use crate::chance::Chance;
+use crate::world::{Dials, Happened, WireId, World};
+
+/// A way to play a script: every one must give the same text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variant {
+    /// How many shards; the clients connect to them in turn.
+    pub shards: u16,
+    /// Whether every second client speaks MessagePack.
+    pub mixed: bool,
+}
+
+pub(super) struct Stage {
+    pub config: HubConfig,
+    pub world: Option<World>,
+    pub clients: Vec<Client>,
+    /// The epochs of each room, in the order the script saw them.
+    pub epochs: BTreeMap<String, Vec<Epoch>>,
+    /// Room names that the server made up.
+    pub made_up: Vec<String>,
+    /// Sessions that never said `hello`, in the order others saw them.
+    pub strangers: Vec<SessionId>,
+    /// What was read since the last settling: whose, and the line.
+    lines: Vec<(usize, String)>,
+    variant: Variant,
+}
+
+/// One client of the script.
+pub(super) struct Client {
+    pub name: String,
+    pub wire: Option<WireId>,
+    pub format: Format,
+    pub session: Option<SessionId>,
+    pub secret: Option<Secret>,
+    pub secret_before: Option<Secret>,
+    pub reference: u64,
+}
+
+/// Stands before the clients in the order of lines.
+const SERVER: usize = usize::MAX;
+
+impl Stage {
+    pub fn new(variant: Variant) -> Self {
+        Self {
+            config: HubConfig { shards: variant.shards, seed: [7; 32], ..HubConfig::default() },
+            world: None,
+            clients: Vec::new(),
+            epochs: BTreeMap::new(),
+            made_up: Vec::new(),
+            strangers: Vec::new(),
+            lines: Vec::new(),
+            variant,
+        }
+    }
+
+    /// Carries out one step.
+    pub fn carry_out(&mut self, step: &str) -> Result<(), String> {
+        if let Some((who, rest)) = step.split_once(": ")
+            && super::words::is_word(who)
+        {
+            let rest = self.with_names(rest);
+            return match who {
+                "server" => verbs::server(self, Words::new(&rest)),
+                _ => verbs::client(self, who, &rest),
+            };
+        }
+        let mut words = Words::new(step);
+        match words.need("a step")? {
+            "limits" => words.try_for_each(|word| set_limit(&mut self.config.limits, word)),
+            "namespace" => self.namespace(words),
+            "static" => self.static_room(words),
+            "key" => self.key(words),
+            "shards" => {
+                self.config.shards = number(words.need("a count")?)?;
+                Ok(())
+            }
+            "envelopes" => {
+                let ms = duration_ms(words.need("a time")?)?;
+                let dials = &mut self.world().dials;
+                (dials.envelope_delay_ms_min, dials.envelope_delay_ms) = (ms, ms);
+                Ok(())
+            }
+            "plain" => {
+                self.variant.mixed = false;
+                self.config.shards = 1;
+                Ok(())
+            }
+            "repeat" => {
+                let count: u64 = number(words.need("a count")?)?;
+                let rest = step.splitn(3, ' ').nth(2).unwrap_or_default();
+                (1..=count).try_for_each(|i| self.carry_out(&rest.replace("{i}", &i.to_string())))
+            }
+            "wait" => {
+                let until = self.world().now() + duration_ms(words.need("a time")?)?;
+                while self.world().step(until) {
+                    self.take_happened();
+                }
+                Ok(())
+            }
+            "drain" => {
+                self.world().drain(2_000);
+                Ok(())
+            }
+            "restart" => {
+                self.config.seed[0] += 1;
+                let config = self.config.clone();
+                self.world().restart(config);
+                Ok(())
+            }
+            "open" => {
+                let name = words.need("a name")?.to_owned();
+                let namespace = words.value("namespace").map(str::to_owned);
+                let format = words.next().map(format_of).transpose()?;
+                self.open(&name, format, namespace.as_deref());
+                Ok(())
+            }
+            verb => self.link_step(verb, words),
+        }
+    }
+
+    fn link_step(&mut self, verb: &str, mut words: Words<'_>) -> Result<(), String> {
+        let client = self.client(words.need("a name")?);
+        let wire = self.clients[client].wire.ok_or("is not connected")?;
+        let world = self.world();
+        match verb {
+            "cut" => world.cut(wire),
+            "close" => world.close(wire),
+            "half_open" => {
+                world.half_open(wire);
+                self.clients[client].wire = None;
+            }
+            "stop" => world.set_reads(wire, false),
+            "read" => world.set_reads(wire, true),
+            "mute" => world.set_pongs(wire, false),
+            "window" => world.set_window(wire, number(words.need("bytes")?)?),
+            _ => return Err("is no step".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Lets everything happen that happens at this moment; what was read, as lines.
+    pub fn settle(&mut self) -> Vec<String> {
+        if self.world.is_none() {
+            return Vec::new();
+        }
+        let now = self.world().now();
+        while self.world().step(now) {
+            self.take_happened();
+        }
+        self.take_happened();
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.sort_by_key(|(client, line)| (client.wrapping_add(1), place(line)));
+        fold(lines.into_iter().map(|(client, line)| match self.clients.get(client) {
+            Some(client) => format!("{} < {line}", client.name),
+            None => format!("server < {line}"),
+        }))
+    }
+
+    pub fn world(&mut self) -> &mut World {
+        let config = &self.config;
+        self.world.get_or_insert_with(|| World::new(config.clone(), Dials::CALM, Chance::new(1)))
+    }
+
+    /// The client of this name, made if it is new.
+    pub fn client(&mut self, name: &str) -> usize {
+        if let Some(at) = self.clients.iter().position(|client| client.name == name) {
+            return at;
+        }
+        let second = self.clients.len() % 2 == 1;
+        let format = match self.variant.mixed && second {
+            true => Format::MSGPACK_WS,
+            false => Format::JSON_WS,
+        };
+        self.clients.push(Client {
+            name: name.to_owned(),
+            wire: None,
+            format,
+            session: None,
+            secret: None,
+            secret_before: None,
+            reference: 0,
+        });
+        self.clients.len() - 1
+    }
+
+    pub fn open(&mut self, name: &str, format: Option<Format>, namespace: Option<&str>) -> WireId {
+        let client = self.client(name);
+        let format = format.unwrap_or(self.clients[client].format);
+        let wire = self.world().connect(format, namespace, client as u16);
+        let entry = &mut self.clients[client];
+        (entry.wire, entry.format, entry.reference) = (Some(wire), format, 0);
+        wire
+    }
+
+    /// Sends a request with the next number.
+    pub fn ask(&mut self, client: usize, mut request: Request<'_>) {
+        self.wire_of(client);
+        let entry = &mut self.clients[client];
+        if request.reference.is_some() {
+            entry.reference += 1;
+            request.reference = Some(entry.reference);
+        }
+        let mut out = BytesMut::new();
+        native::encode_request(entry.format.codec(), &request, &mut out);
+        self.say(client, out.freeze());
+    }
+
+    /// Sends bytes as they are.
+    pub fn say(&mut self, client: usize, bytes: bytes::Bytes) {
+        let wire = self.wire_of(client);
+        self.world().send(wire, bytes);
+    }
+
+    fn wire_of(&mut self, client: usize) -> WireId {
+        let name = self.clients[client].name.clone();
+        self.clients[client].wire.unwrap_or_else(|| self.open(&name, None, None))
+    }
+
+    fn take_happened(&mut self) {
+        while let Some(happened) = self.world().poll_happened() {
+            let (client, line) = match happened {
+                Happened::Message { wire, bytes } => {
+                    let Some(client) = self.client_of(wire) else { continue };
+                    let codec = self.clients[client].format.codec();
+                    let line = match native::decode_incoming(codec, &bytes) {
+                        Ok(incoming) => self.read(client, &incoming),
+                        Err(error) => format!("unreadable: {error}"),
+                    };
+                    (client, line)
+                }
+                Happened::Ended { wire, code } => {
+                    let Some(client) = self.client_of(wire) else { continue };
+                    self.clients[client].wire = None;
+                    let code = code.map(|code| match CloseCode::from_number(code) {
+                        Some(code) => code.reason().to_owned(),
+                        None => code.to_string(),
+                    });
+                    (client, format!("(closed {})", code.as_deref().unwrap_or("without a word")))
+                }
+                Happened::Nonsense { wire, text } => {
+                    (self.client_of(wire).unwrap_or(SERVER), format!("(nonsense: {text})"))
+                }
+                Happened::Paused { wire, ms } => {
+                    (self.client_of(wire).unwrap_or(SERVER), format!("(paused {ms}ms)"))
+                }
+                Happened::Called { reply, .. } => (SERVER, self.show_call(reply)),
+                Happened::Stuck => (SERVER, "stuck".to_owned()),
+            };
+            self.lines.push((client, line));
+        }
+    }
+
+    fn read(&mut self, client: usize, incoming: &Incoming) -> String {
+        if let Body::Welcome { session, resume, .. } = &incoming.body {
+            let entry = &mut self.clients[client];
+            entry.session = Some(*session);
+            entry.secret_before = entry.secret.replace(*resume);
+        }
+        let last = self.clients[client].reference;
+        let line = self.show(&incoming.body);
+        match incoming.reference {
+            Some(reference) if reference != last => format!("{line} #{reference}"),
+            _ => line,
+        }
+    }
+
+    fn show_call(&mut self, reply: ServerReply) -> String {
+        match reply {
+            ServerReply::Done => "done".to_owned(),
+            ServerReply::At(position) => format!("done @{}", position.offset),
+            ServerReply::Refused(refusal) => format!("error {}", refusal.code.reason()),
+        }
+    }
+
+    fn client_of(&self, wire: WireId) -> Option<usize> {
+        self.clients.iter().position(|client| client.wire == Some(wire))
+    }
+
+    /// Puts made-up room names in the place of `$1`, `$2`.
+    fn with_names(&self, text: &str) -> String {
+        let names = self.made_up.iter().enumerate();
+        names.fold(text.to_owned(), |text, (at, name)| text.replace(&format!("${}", at + 1), name))
+    }
+
+    fn namespace(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        let name = words.need("a name")?.to_owned();
+        let options = options_of(words.value("options"))?;
+        let namespace = NamespaceConfig {
+            anonymous: words.value("anonymous") != Some("false"),
+            create: words.value("create") != Some("false"),
+            list_rooms: words.value("list_rooms") == Some("true"),
+            options,
+            static_rooms: BTreeMap::new(),
+        };
+        self.config.namespaces.insert(name, namespace);
+        Ok(())
+    }
+
+    fn static_room(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        let name = words.need("a name")?;
+        let (namespace, room) = name.split_once('/').unwrap_or(("default", name));
+        let options = options_of(words.next())?;
+        let namespace = self.config.namespaces.entry(namespace.to_owned()).or_default();
+        namespace.static_rooms.insert(room.to_owned(), options);
+        Ok(())
+    }
+
+    fn key(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        let user = words.value("user").map(Name::new).transpose();
+        let user = user.map_err(|error| error.to_string())?;
+        let key = words.need("the key")?.to_owned();
+        self.config.keys.push(KeyGrant { key, user, admin: words.flag("admin") });
+        Ok(())
+    }
+}
+
+/// Where a line stands among those of one client and one moment. Order is promised within a room
+/// only; the reply to a publish may come before or after its own event.
+fn place(line: &str) -> (u8, String, u64) {
+    let mut words = line.split(' ');
+    match words.next().unwrap_or_default() {
+        "goodbye" | "(closed" => (2, String::new(), 0),
+        "joined" | "event" | "member_joined" | "member_left" | "member_dropped"
+        | "member_resumed" | "room_closed" | "members" | "presence" | "history" => {
+            (1, words.next().unwrap_or_default().to_owned(), 0)
+        }
+        _ => {
+            let reference = line.rsplit_once('#').and_then(|(_, text)| text.parse().ok());
+            (0, String::new(), reference.unwrap_or(u64::MAX))
+        }
+    }
+}
+
+/// Says equal lines that follow each other once.
+fn fold(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut folded: Vec<(String, u32)> = Vec::new();
+    for line in lines {
+        match folded.last_mut() {
+            Some((last, count)) if *last == line => *count += 1,
+            _ => folded.push((line, 1)),
+        }
+    }
+    let text = |(line, count)| if count > 1 { format!("{line} x{count}") } else { line };
+    folded.into_iter().map(text).collect()
+}
+
+/// The default options with those of a JSON map in their place.
+pub(super) fn options_of(json: Option<&str>) -> Result<RoomOptions, String> {
+    let Some(json) = json else { return Ok(RoomOptions::default()) };
+    RoomOptions::default().patched(&payload(json)?)
+}
+
+pub(super) fn payload(json: &str) -> Result<Payload, String> {
+    let bytes = bytes::Bytes::copy_from_slice(json.as_bytes());
+    Payload::new(Codec::Json, bytes).map_err(|error| error.to_string())
+}
+
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number"))
+}
+
+fn duration_ms(text: &str) -> Result<u64, String> {
+    match text.strip_suffix("ms") {
+        Some(ms) => number(ms),
+        None => Ok(1_000 * number::<u64>(text.strip_suffix('s').unwrap_or(text))?),
+    }
+}
+
+fn format_of(word: &str) -> Result<Format, String> {
+    match word {
+        "line" => Ok(Format::JSON_LINE),
+        "ws" => Ok(Format::JSON_WS),
+        "length" => Ok(Format::MSGPACK_LENGTH),
+        "msgpack" => Ok(Format::MSGPACK_WS),
+        _ => Err(format!("`{word}` is no format: line, ws, length, msgpack")),
+    }
+}
+
+fn set_limit(limits: &mut Limits, word: &str) -> Result<(), String> {
+    let (name, value) = word.split_once('=').ok_or("wants name=value")?;
+    match name {
+        "message_bytes" => limits.message_bytes = number(value)?,
+        "outbox_bytes" => limits.outbox_bytes = number(value)?,
+        "rooms_per_session" => limits.rooms_per_session = number(value)?,
+        "rooms" => limits.rooms = number(value)?,
+        "sessions_dropped" => limits.sessions_dropped = number(value)?,
+        "ping_ms" => limits.ping_ms = number(value)?,
+        "pong_ms" => limits.pong_ms = number(value)?,
+        "resume_ms" => limits.resume_ms = number(value)?,
+        "commands_per_s" => limits.commands_per_s = number(value)?,
+        "fanout_bytes_per_s" => limits.fanout_bytes_per_s = number(value)?,
+        "creates_per_s" => limits.creates_per_s = number(value)?,
+        "errors_in_a_row" => limits.errors_in_a_row = number(value)?,
+        "key_ms" => limits.key_ms = number(value)?,
+        "keys_per_room" => limits.keys_per_room = number(value)?,
+        "list_max" => limits.list_max = number(value)?,
+        _ => return Err(format!("`{name}` is no limit")),
+    }
+    Ok(())
+}
