@@ -1,0 +1,143 @@
+//! Addresses of servers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+
+/// Where a server is: `ws://host:port/path?query`, `wss://…`, `tcp://host:port`, `tls://…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerUrl {
+    pub(crate) websocket: bool,
+    pub(crate) tls: bool,
+    /// Without the brackets of an IPv6 address.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Path and query of a WebSocket's request.
+    pub(crate) target: String,
+}
+
+impl ServerUrl {
+    /// `host:port`, with brackets where they are needed.
+    pub(crate) fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match (self.websocket, self.tls) {
+            (true, false) => "ws",
+            (true, true) => "wss",
+            (false, false) => "tcp",
+            (false, true) => "tls",
+        };
+        write!(f, "{scheme}://{}{}", self.authority(), self.target)
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |what: &str| {
+            Error::Invalid(format!(
+                "`{text}` is no server URL: {what}; write one like ws://127.0.0.1:7400 or \
+                 tcp://127.0.0.1:7401"
+            ))
+        };
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
+        let (websocket, tls, default_port) = match scheme {
+            "ws" | "http" => (true, false, 80),
+            "wss" | "https" => (true, true, 443),
+            "tcp" => (false, false, 7401),
+            "tls" => (false, true, 7401),
+            _ => return Err(wrong("the scheme must be ws, wss, tcp or tls")),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(wrong("credentials go into the token, not into the URL"));
+        }
+        let (host, port) = split_authority(authority).ok_or_else(|| wrong("bad host or port"))?;
+        let target = if websocket { websocket_target(target) } else { String::new() };
+        let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if host.is_empty() || !printable(host) || !printable(&target) {
+            return Err(wrong("the host is missing, or there is a character that must be escaped"));
+        }
+        Ok(Self {
+            websocket,
+            tls,
+            host: host.to_owned(),
+            port: port.unwrap_or(default_port),
+            target,
+        })
+    }
+}
+
+fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
+    } else {
+        match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        }
+    };
+    match port {
+        None => Some((host, None)),
+        Some(port) => Some((host, Some(port.parse().ok()?))),
+    }
+}
+
+/// Servers listen at `/ws`; a path in the URL is for proxies that put them elsewhere.
+fn websocket_target(target: &str) -> String {
+    let target = target.split('#').next().unwrap_or_default();
+    match target.strip_prefix('/').unwrap_or(target) {
+        "" => "/ws".to_owned(),
+        query if query.starts_with('?') => format!("/ws{query}"),
+        _ => target.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_filled_in() {
+        for (text, expected) in [
+            ("ws://127.0.0.1:7400", "ws://127.0.0.1:7400/ws"),
+            ("ws://127.0.0.1:7400/", "ws://127.0.0.1:7400/ws"),
+            ("ws://h:1?x=1", "ws://h:1/ws?x=1"),
+            ("wss://example.com/rooms/ws?x=1", "wss://example.com:443/rooms/ws?x=1"),
+            ("tcp://localhost", "tcp://localhost:7401"),
+            ("tls://[::1]:9", "tls://[::1]:9"),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().unwrap().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused_with_an_example() {
+        for text in [
+            "",
+            "127.0.0.1:7400",
+            "ftp://x",
+            "ws://",
+            "ws://h:x",
+            "ws://a@b",
+            "ws://h/a b",
+            "tcp://[::1",
+        ] {
+            let error = text.parse::<ServerUrl>().unwrap_err().to_string();
+            assert!(error.contains("ws://127.0.0.1:7400"), "{text}: {error}");
+        }
+    }
+}

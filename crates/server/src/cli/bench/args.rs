@@ -1,0 +1,266 @@
+//! The command line of `roomcast bench`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::speech::{Framing, PAYLOAD_MIN};
+use super::target::{Launch, Target};
+use super::{crowd, flow, target};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    pub scenario: Scenario,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Scenario {
+    /// One room of 1,000 members: each event goes to all of them.
+    Fanout(FlowArgs),
+    /// 1,000 rooms of 5 members who take turns in publishing.
+    Rooms(FlowArgs),
+    /// Two members who answer each other: how long one event takes.
+    Latency(FlowArgs),
+    /// Links that come as fast as the server takes them: connect, hello, join.
+    Storm(CrowdArgs),
+    /// Links that do nothing: memory of each, CPU time, memory after they left.
+    Idle(CrowdArgs),
+    #[command(hide = true)]
+    FloorServer,
+    #[command(hide = true)]
+    Hold {
+        #[arg(long)]
+        cores: Cores,
+        #[arg(last = true)]
+        program: Vec<String>,
+    },
+}
+
+/// What is measured, and how often.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Measure a server that runs already: ws://HOST:PORT or tcp://HOST:PORT. Without it, one is
+    /// started for the purpose.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// The process of that server, if it runs here: its CPU time and memory are read.
+    #[arg(long, requires = "url")]
+    pub pid: Option<u32>,
+    /// How the server that is started is talked to.
+    #[arg(long, default_value = "ws", value_parser = ["ws", "tcp"])]
+    pub transport: String,
+    /// Measure the bare loop that sends the same bytes, instead of a server.
+    #[arg(long, conflicts_with_all = ["url", "vs_floor"])]
+    pub floor: bool,
+    /// Measure the bare loop too, in turns, and print the ratios.
+    #[arg(long)]
+    pub vs_floor: bool,
+    /// Measure this peer too, in turns. May be given twice.
+    #[arg(long, value_enum)]
+    pub peer: Vec<Peer>,
+    /// Where the peers are.
+    #[arg(long, default_value = "bench/peers")]
+    pub peers_dir: PathBuf,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// How long each time, in seconds, after half a second to warm up (idle: how long they stay).
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// Workers of the server that is started.
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
+    /// Configuration of the server that is started, as section.key=value. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Cores of what is started, as 0,1, or `any`. By itself the first core there is.
+    #[arg(long)]
+    pub server_cores: Option<Cores>,
+    /// Cores of the load, as 0,1, or `any`. By itself the second core there is.
+    #[arg(long)]
+    pub load_cores: Option<Cores>,
+    /// Print every round as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Others that do the same work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Peer {
+    /// Bun's built-in WebSocket server with its publish and subscribe.
+    Bun,
+    /// Node with the package `ws`.
+    Ws,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct FlowArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rooms: Option<u32>,
+    /// Members of each room.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    members: Option<u32>,
+    /// How many members of each room take turns in publishing.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    publishers: Option<u32>,
+    /// Bytes of each event's data, quotes included.
+    #[arg(long, default_value_t = 64)]
+    payload: usize,
+    /// Events that a room gets at once; the next come when all members have heard all of them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub burst: u32,
+    /// Events a second in all rooms together, whether or not the server keeps up; `half`: half of
+    /// what the first target does when it is never left waiting.
+    #[arg(long, conflicts_with = "burst")]
+    pub rate: Option<Rate>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CrowdArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[arg(long, default_value_t = 10_000)]
+    connections: usize,
+    /// Members of a room.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    members: u32,
+    /// Do not join rooms: only hello.
+    #[arg(long)]
+    no_join: bool,
+    /// Links on their way at the same time.
+    #[arg(long, default_value_t = 100)]
+    opening: usize,
+}
+
+/// How fast events are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    PerSecond(f64),
+    Half,
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "half" => Ok(Self::Half),
+            Ok(rate) if (0.01..=1e7).contains(&rate) => Ok(Self::PerSecond(rate)),
+            _ => Err("write events per second, or `half`".to_owned()),
+        }
+    }
+}
+
+/// Cores to run on; none: wherever it likes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cores(pub Vec<usize>);
+
+impl FromStr for Cores {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "any" {
+            return Ok(Self(Vec::new()));
+        }
+        let numbers = text.split(',').map(str::parse).collect::<Result<_, _>>();
+        numbers.map(Self).map_err(|_| "write numbers like 0,1, or `any`".to_owned())
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("0.1 to 3600".to_owned()),
+    }
+}
+
+impl Common {
+    pub fn targets(&self) -> Vec<Target> {
+        let framing = if self.transport == "tcp" { Framing::Lines } else { Framing::WebSocket };
+        let mut targets = match &self.url {
+            _ if self.floor => vec![Target::Floor],
+            Some(url) => vec![Target::Running { url: url.clone(), pid: self.pid }],
+            None => vec![Target::Roomcast { framing }],
+        };
+        if self.vs_floor {
+            targets.push(Target::Floor);
+        }
+        targets.extend(self.peer.iter().map(|peer| match peer {
+            Peer::Bun => Target::Bun,
+            Peer::Ws => Target::Ws,
+        }));
+        targets
+    }
+
+    /// Where the load runs: not where the server does, if there are two cores.
+    pub fn load_cores(&self) -> Result<Vec<usize>> {
+        match &self.load_cores {
+            Some(cores) => Ok(cores.0.clone()),
+            None if self.url.is_some() => Ok(Vec::new()),
+            None => Ok(target::cores_here()?.get(1).copied().into_iter().collect()),
+        }
+    }
+
+    pub fn launch(&self) -> Result<Launch> {
+        let server_cores = match (&self.server_cores, target::cores_here()?.as_slice()) {
+            (Some(cores), _) => cores.0.clone(),
+            (None, [first, _, ..]) => vec![*first],
+            (None, _) => Vec::new(),
+        };
+        Ok(Launch {
+            server_cores,
+            workers: self.workers,
+            set: self.set.clone(),
+            peers_dir: self.peers_dir.clone(),
+        })
+    }
+}
+
+impl FlowArgs {
+    /// The plan, with these numbers where the command line has none.
+    pub fn plan(&self, rooms: u32, members: u32, publishers: u32) -> Result<flow::Plan> {
+        let members = self.members.unwrap_or(members);
+        let publishers = self.publishers.unwrap_or(publishers.min(members));
+        if publishers > members {
+            bail!("{publishers} of {members} members cannot publish");
+        }
+        if self.payload < PAYLOAD_MIN || self.payload > 1 << 20 {
+            bail!("--payload is {PAYLOAD_MIN} to {} bytes", 1 << 20);
+        }
+        Ok(flow::Plan {
+            rooms: self.rooms.unwrap_or(rooms),
+            members,
+            publishers,
+            payload: self.payload,
+            pace: match self.rate {
+                Some(Rate::PerSecond(rate)) => flow::Pace::Rate(rate),
+                _ => flow::Pace::Closed { burst: self.burst },
+            },
+            warmup: Duration::from_millis(500),
+            duration: Duration::from_secs_f64(self.common.seconds),
+            event_len: None,
+        })
+    }
+}
+
+impl CrowdArgs {
+    pub fn storm(&self) -> crowd::Plan {
+        crowd::Plan { stay: Duration::ZERO, after: Duration::ZERO, ..self.idle() }
+    }
+
+    pub fn idle(&self) -> crowd::Plan {
+        crowd::Plan {
+            connections: self.connections,
+            members: (!self.no_join).then_some(self.members),
+            opening: self.opening.max(1),
+            stay: Duration::from_secs_f64(self.common.seconds),
+            // roomcast looks every five seconds whether a crowd has left.
+            after: Duration::from_secs(7),
+        }
+    }
+}

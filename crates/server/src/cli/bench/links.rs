@@ -1,0 +1,357 @@
+//! Thousands of client links on one thread: non-blocking sockets in one vector, one read buffer,
+//! no memory for a link that has nothing half read or half written.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::frames::{self, CLOSE, PING, PONG, TEXT};
+use super::speech::{Framing, Speech};
+
+/// Where the other side listens and how it talks.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    /// The host of the URL, for the `Host` header.
+    pub host: String,
+    pub path: String,
+    pub framing: Framing,
+    pub speech: Speech,
+}
+
+/// Who listens to the links.
+pub trait Ear {
+    /// A link has its seat (or, without a room, its session).
+    fn ready(&mut self, id: usize, offset: u64);
+    /// A message came on a ready link.
+    fn message(&mut self, id: usize, message: &[u8]) -> Result<()>;
+}
+
+/// All links of one run; each is known by its number in the order of opening.
+pub struct Links {
+    endpoint: Endpoint,
+    poll: Poll,
+    events: Events,
+    links: Vec<Link>,
+    buffer: Box<[u8]>,
+    opening: usize,
+}
+
+struct Link {
+    stream: TcpStream,
+    stage: Stage,
+    room: Option<u32>,
+    unread: Vec<u8>,
+    unsent: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Upgrading,
+    Greeting,
+    Joining,
+    Ready,
+}
+
+impl Links {
+    pub fn new(endpoint: Endpoint) -> Result<Self> {
+        Ok(Self {
+            endpoint,
+            poll: Poll::new()?,
+            events: Events::with_capacity(1_024),
+            links: Vec::new(),
+            buffer: vec![0; 256 << 10].into_boxed_slice(),
+            opening: 0,
+        })
+    }
+
+    /// How many links are on their way to be ready.
+    pub fn opening(&self) -> usize {
+        self.opening
+    }
+
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Starts one more link, which will join the room if one is given.
+    pub fn open(&mut self, room: Option<u32>) -> Result<usize> {
+        let mut stream = TcpStream::connect(self.endpoint.address)
+            .with_context(|| format!("cannot connect to {}", self.endpoint.address))?;
+        let id = self.links.len();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(id), interest)?;
+        let stage = Stage::Connecting;
+        self.links.push(Link { stream, stage, room, unread: Vec::new(), unsent: Vec::new() });
+        self.opening += 1;
+        Ok(id)
+    }
+
+    /// Waits for what comes, at most so long, and tells the ear.
+    pub fn turn(&mut self, timeout: Option<Duration>, ear: &mut impl Ear) -> Result<()> {
+        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
+            if error.kind() == ErrorKind::Interrupted {
+                return Ok(());
+            }
+            return Err(error.into());
+        }
+        let Self { endpoint, events, links, buffer, opening, .. } = self;
+        for event in events.iter() {
+            let id = event.token().0;
+            let Some(link) = links.get_mut(id) else { continue };
+            if event.is_writable() {
+                link.writable(endpoint).with_context(|| format!("link {id} broke"))?;
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                let was_ready = link.stage == Stage::Ready;
+                link.readable(id, endpoint, buffer, ear)
+                    .with_context(|| format!("link {id} broke"))?;
+                if !was_ready && link.stage == Stage::Ready {
+                    *opening -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes whole frames to a ready link; what the socket does not take waits.
+    pub fn send(&mut self, id: usize, bytes: &[u8]) -> Result<()> {
+        self.links[id].send(bytes).with_context(|| format!("link {id} broke"))
+    }
+
+    /// Ends all links in good order; the sockets close with them.
+    pub fn close(mut self) {
+        for link in &mut self.links {
+            if self.endpoint.framing == Framing::WebSocket {
+                let mut frame = Vec::new();
+                let key = Some(self.endpoint.speech.key());
+                frames::write_frame(&mut frame, CLOSE, key, &1_000_u16.to_be_bytes());
+                // Nobody waits for the answer, so a link that is gone already is fine too.
+                let _ = link.send(&frame);
+            }
+        }
+    }
+}
+
+impl Link {
+    fn writable(&mut self, endpoint: &Endpoint) -> Result<()> {
+        if self.stage == Stage::Connecting {
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error).context("cannot connect");
+            }
+            self.stream.set_nodelay(true)?;
+            match endpoint.framing {
+                Framing::WebSocket => {
+                    self.stage = Stage::Upgrading;
+                    self.send(upgrade_request(endpoint).as_bytes())?;
+                }
+                Framing::Lines => self.greet(endpoint)?,
+            }
+            return Ok(());
+        }
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut self.unsent);
+        self.send(&waiting)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        if !self.unsent.is_empty() {
+            self.unsent.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.unsent.extend_from_slice(&bytes[sent..]);
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, endpoint: &Endpoint, message: &str) -> Result<()> {
+        let mut bytes = Vec::with_capacity(message.len() + 8);
+        match endpoint.framing {
+            Framing::WebSocket => {
+                let key = Some(endpoint.speech.key());
+                frames::write_frame(&mut bytes, TEXT, key, message.as_bytes());
+            }
+            Framing::Lines => {
+                bytes.extend_from_slice(message.as_bytes());
+                bytes.push(b'\n');
+            }
+        }
+        self.send(&bytes)
+    }
+
+    fn readable(
+        &mut self,
+        id: usize,
+        endpoint: &Endpoint,
+        buffer: &mut [u8],
+        ear: &mut impl Ear,
+    ) -> Result<()> {
+        loop {
+            let count = match self.stream.read(buffer) {
+                Ok(0) => bail!("the server closed it while {:?}", self.stage),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if self.unread.is_empty() {
+                let used = self.digest(id, endpoint, &buffer[..count], ear)?;
+                self.unread.extend_from_slice(&buffer[used..count]);
+            } else {
+                let mut unread = std::mem::take(&mut self.unread);
+                unread.extend_from_slice(&buffer[..count]);
+                let used = self.digest(id, endpoint, &unread, ear)?;
+                unread.drain(..used);
+                if !unread.is_empty() {
+                    self.unread = unread;
+                }
+            }
+            // A short read empties the socket: the next edge tells of anything later.
+            if count < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles all that is complete in `bytes`; returns how much of them that was.
+    fn digest(
+        &mut self,
+        id: usize,
+        endpoint: &Endpoint,
+        bytes: &[u8],
+        ear: &mut impl Ear,
+    ) -> Result<usize> {
+        let mut used = 0;
+        if self.stage == Stage::Upgrading {
+            let Some(len) = head_len(bytes) else { return Ok(0) };
+            if !bytes.starts_with(b"HTTP/1.1 101") {
+                bail!("no WebSocket: {}", String::from_utf8_lossy(&bytes[..len]).trim_end());
+            }
+            used = len;
+            self.greet(endpoint)?;
+            if self.stage == Stage::Ready {
+                ear.ready(id, 0);
+            }
+        }
+        while used < bytes.len() {
+            let rest = &bytes[used..];
+            match endpoint.framing {
+                Framing::Lines => {
+                    let Some(len) = rest.iter().position(|&byte| byte == b'\n') else { break };
+                    self.heard(id, endpoint, &rest[..len], ear)?;
+                    used += len + 1;
+                }
+                Framing::WebSocket => {
+                    let Some(frame) = frames::read_frame(rest)? else { break };
+                    let payload = &rest[frame.start..frame.end];
+                    match frame.opcode {
+                        CLOSE => bail!("the server closed it: {}", close_text(payload)),
+                        PING => {
+                            let mut pong = Vec::new();
+                            let key = Some(endpoint.speech.key());
+                            frames::write_frame(&mut pong, PONG, key, payload);
+                            self.send(&pong)?;
+                        }
+                        PONG => {}
+                        _ => self.heard(id, endpoint, payload, ear)?,
+                    }
+                    used += frame.end;
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    fn heard(
+        &mut self,
+        id: usize,
+        endpoint: &Endpoint,
+        message: &[u8],
+        ear: &mut impl Ear,
+    ) -> Result<()> {
+        match self.stage {
+            Stage::Ready => ear.message(id, message)?,
+            Stage::Greeting if endpoint.speech.is_welcome(message)? => {
+                self.join(endpoint)?;
+                if self.stage == Stage::Ready {
+                    ear.ready(id, 0);
+                }
+            }
+            Stage::Joining => {
+                if let Some(offset) = endpoint.speech.is_joined(message)? {
+                    self.stage = Stage::Ready;
+                    ear.ready(id, offset);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, endpoint: &Endpoint) -> Result<()> {
+        match endpoint.speech.hello() {
+            Some(hello) => {
+                self.stage = Stage::Greeting;
+                self.say(endpoint, hello)
+            }
+            None => self.join(endpoint),
+        }
+    }
+
+    fn join(&mut self, endpoint: &Endpoint) -> Result<()> {
+        match self.room {
+            Some(room) => {
+                self.stage = Stage::Joining;
+                self.say(endpoint, &endpoint.speech.join(room))
+            }
+            None => {
+                self.stage = Stage::Ready;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn upgrade_request(endpoint: &Endpoint) -> String {
+    let protocol = match endpoint.speech {
+        Speech::Native => "Sec-WebSocket-Protocol: roomcast.v1.json\r\n",
+        Speech::Bare => "",
+    };
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         {protocol}\r\n",
+        endpoint.path, endpoint.host,
+    )
+}
+
+/// The length of an HTTP head, its empty line included; `None` if that has not come.
+pub fn head_len(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+}
+
+fn close_text(payload: &[u8]) -> String {
+    match payload.split_first_chunk() {
+        Some((&code, reason)) => {
+            format!("{} {}", u16::from_be_bytes(code), String::from_utf8_lossy(reason))
+        }
+        None => "without a code".to_owned(),
+    }
+}

@@ -1,0 +1,134 @@
+//! `roomcast bench`: puts load on a server and measures what it costs.
+//!
+//! One thread drives thousands of sockets and checks every delivery: each event must reach each
+//! member once and in order, otherwise the exit code is 1. The server is by itself a child on a
+//! core of its own; beside it, in the same rounds, the floor (a bare loop that sends the same
+//! bytes) and peers may be measured.
+
+mod args;
+mod crowd;
+mod floor;
+mod flow;
+mod frames;
+mod histogram;
+mod links;
+mod report;
+mod speech;
+mod target;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+pub use args::Args;
+use args::{Common, CrowdArgs, FlowArgs, Scenario};
+use report::Rounds;
+use target::{Launch, Listening, Target};
+
+pub fn run(args: Args) -> Result<ExitCode> {
+    match args.scenario {
+        Scenario::Fanout(args) => run_flow("fanout", &args, args.plan(1, 1_000, 1)?),
+        Scenario::Rooms(args) => run_flow("rooms", &args, args.plan(1_000, 5, 5)?),
+        Scenario::Latency(args) => run_flow("latency", &args, args.plan(1, 2, 2)?),
+        Scenario::Storm(args) => run_crowd("storm", &args, &args.storm()),
+        Scenario::Idle(args) => run_crowd("idle", &args, &args.idle()),
+        Scenario::FloorServer => floor::run(),
+        Scenario::Hold { cores, program } => target::hold(&cores.0, &program),
+    }
+}
+
+fn run_flow(name: &str, args: &FlowArgs, mut plan: flow::Plan) -> Result<ExitCode> {
+    let bench = Bench::new(&args.common, plan.links())?;
+    if args.rate.is_some_and(|rate| rate == args::Rate::Half) {
+        let full = flow::Plan { pace: flow::Pace::Closed { burst: args.burst }, ..plan.clone() };
+        let target = bench.targets.first().context("nothing to measure")?;
+        let outcome = bench.once(target, "saturation", |target| flow::run(&full, target))?;
+        let rate = outcome.events as f64 / outcome.seconds / 2.0;
+        eprintln!("half of saturation: {rate:.0} events/s");
+        plan.pace = flow::Pace::Rate(rate);
+    }
+    // Where roomcast goes first, the others send messages as long as its were.
+    let mut event_len = None;
+    let rounds = bench.rounds(|target, listening| {
+        let plan = flow::Plan { event_len, ..plan.clone() };
+        let outcome = flow::run(&plan, listening)?;
+        if target.speech() == speech::Speech::Native {
+            event_len = Some(outcome.event_len.round() as usize);
+        }
+        Ok(outcome)
+    })?;
+    if args.common.json {
+        println!("{:#}", report::flow_json(name, &rounds));
+    } else {
+        print!("{}", report::flow_table(&rounds));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_crowd(name: &str, args: &CrowdArgs, plan: &crowd::Plan) -> Result<ExitCode> {
+    let bench = Bench::new(&args.common, plan.connections + 1)?;
+    let rounds = bench.rounds(|_, listening| crowd::run(plan, listening))?;
+    if args.common.json {
+        println!("{:#}", report::crowd_json(name, &rounds));
+    } else if name == "storm" {
+        print!("{}", report::storm_table(&rounds));
+    } else {
+        print!("{}", report::idle_table(&rounds));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who is measured, and how often.
+struct Bench {
+    targets: Vec<Target>,
+    launch: Launch,
+    rounds: u32,
+}
+
+impl Bench {
+    fn new(common: &Common, links: usize) -> Result<Self> {
+        target::reserve_files(links)?;
+        // Read before this process gives up all cores but its own.
+        let launch = common.launch()?;
+        target::pin(&common.load_cores()?)?;
+        Ok(Self { targets: common.targets(), launch, rounds: common.rounds })
+    }
+
+    /// Every target once in each round, one after the other, each time in a fresh process.
+    fn rounds<T>(
+        &self,
+        mut run: impl FnMut(&Target, &Listening) -> Result<T>,
+    ) -> Result<Vec<Rounds<T>>> {
+        let rounds = |target: &Target| Rounds { name: target.name().to_owned(), outcomes: vec![] };
+        let mut all: Vec<_> = self.targets.iter().map(rounds).collect();
+        for round in 1..=self.rounds {
+            // Every other round in reverse, so that nobody always follows the same one.
+            let mut order: Vec<_> = self.targets.iter().zip(&mut all).collect();
+            if round % 2 == 0 {
+                order.reverse();
+            }
+            for (target, rounds) in order {
+                let label = format!("round {round} of {}", self.rounds);
+                let outcome = self.once(target, &label, |listening| run(target, listening))?;
+                rounds.outcomes.push(outcome);
+            }
+        }
+        Ok(all)
+    }
+
+    fn once<T>(
+        &self,
+        target: &Target,
+        label: &str,
+        run: impl FnOnce(&Listening) -> Result<T>,
+    ) -> Result<T> {
+        eprintln!("{label}: {}", target.name());
+        let listening = target.start(&self.launch)?;
+        let outcome = run(&listening).with_context(|| format!("{}, {label}", target.name()));
+        drop(listening);
+        // The kernel takes thousands of sockets down after the process is gone.
+        std::thread::sleep(Duration::from_millis(200));
+        outcome
+    }
+}

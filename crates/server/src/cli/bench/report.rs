@@ -1,0 +1,262 @@
+//! What was measured, for people and for machines.
+
+use serde_json::{Value, json};
+
+use super::crowd;
+use super::flow;
+use super::histogram::Histogram;
+
+/// Every round of one target.
+pub struct Rounds<T> {
+    pub name: String,
+    pub outcomes: Vec<T>,
+}
+
+impl flow::Outcome {
+    /// CPU seconds per million deliveries, which is microseconds a delivery.
+    pub fn cpu_each(&self) -> Option<f64> {
+        let used = self.used?;
+        Some(used.cpu.as_secs_f64() * 1e6 / self.deliveries.max(1) as f64)
+    }
+}
+
+impl crowd::Outcome {
+    /// CPU microseconds for a link to come and be ready.
+    pub fn cpu_each(&self) -> Option<f64> {
+        Some(self.cost?.opening_cpu.as_secs_f64() * 1e6 / self.connections as f64)
+    }
+}
+
+/// The table of a flow, and the ratios to the floor if that was measured.
+pub fn flow_table(all: &[Rounds<flow::Outcome>]) -> String {
+    let head = [
+        "target",
+        "deliveries",
+        "deliv/s",
+        "CPU s/M deliv",
+        "p50 µs",
+        "p99 µs",
+        "p99.9 µs",
+        "max µs",
+        "bytes",
+        "RSS MiB",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for Rounds { name, outcomes } in all {
+        let latency = latency_of(outcomes.iter().map(|outcome| &outcome.latency));
+        let micros = |share| format!("{:.0}", latency.quantile(share) as f64 / 1e3);
+        rows.push(vec![
+            name.clone(),
+            outcomes.iter().map(|outcome| outcome.deliveries).sum::<u64>().to_string(),
+            number(
+                median(outcomes, |outcome| Some(outcome.deliveries as f64 / outcome.seconds)),
+                0,
+            ),
+            number(median(outcomes, flow::Outcome::cpu_each), 3),
+            micros(0.5),
+            micros(0.99),
+            micros(0.999),
+            format!("{:.0}", latency.max() as f64 / 1e3),
+            number(median(outcomes, |outcome| Some(outcome.event_len)), 0),
+            number(median(outcomes, |outcome| Some(outcome.used?.rss_kib as f64 / 1024.0)), 1),
+        ]);
+    }
+    let p99 = |outcome: &flow::Outcome| Some(outcome.latency.quantile(0.99) as f64);
+    let cpu = ratios(all, "CPU per delivery", flow::Outcome::cpu_each);
+    table(&rows) + &cpu + &ratios(all, "p99 latency", p99)
+}
+
+/// The table of a connection storm.
+pub fn storm_table(all: &[Rounds<crowd::Outcome>]) -> String {
+    let head =
+        ["target", "links", "links/s", "CPU µs/link", "links/CPU s", "p50 ms", "p99 ms", "max ms"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for Rounds { name, outcomes } in all {
+        let latency = latency_of(outcomes.iter().map(|outcome| &outcome.latency));
+        let millis = |nanos: u64| format!("{:.2}", nanos as f64 / 1e6);
+        let cpu = median(outcomes, crowd::Outcome::cpu_each);
+        rows.push(vec![
+            name.clone(),
+            outcomes.iter().map(|outcome| outcome.connections).sum::<usize>().to_string(),
+            number(
+                median(outcomes, |outcome| Some(outcome.connections as f64 / outcome.seconds)),
+                0,
+            ),
+            number(cpu, 1),
+            number(cpu.map(|cpu| 1e6 / cpu), 0),
+            millis(latency.quantile(0.5)),
+            millis(latency.quantile(0.99)),
+            millis(latency.max()),
+        ]);
+    }
+    table(&rows) + &ratios(all, "CPU per link", crowd::Outcome::cpu_each)
+}
+
+/// The table of idle links.
+pub fn idle_table(all: &[Rounds<crowd::Outcome>]) -> String {
+    let head = [
+        "target",
+        "links",
+        "RSS before KiB",
+        "with KiB",
+        "bytes/link",
+        "after KiB",
+        "idle CPU ms/s",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for Rounds { name, outcomes } in all {
+        let cost = |value: fn(&crowd::Cost) -> f64| {
+            median(outcomes, |outcome| Some(value(&outcome.cost?)))
+        };
+        let each = |outcome: &crowd::Outcome| Some(outcome.cost?.bytes_each(outcome.connections));
+        rows.push(vec![
+            name.clone(),
+            outcomes.first().map_or(0, |outcome| outcome.connections).to_string(),
+            number(cost(|cost| cost.before_kib as f64), 0),
+            number(cost(|cost| cost.with_kib as f64), 0),
+            number(median(outcomes, each), 0),
+            number(cost(|cost| cost.after_kib as f64), 0),
+            number(cost(|cost| cost.idle_cpu.as_secs_f64() * 1e3 / cost.idle_seconds.max(1e-9)), 3),
+        ]);
+    }
+    table(&rows)
+}
+
+pub fn flow_json(scenario: &str, all: &[Rounds<flow::Outcome>]) -> Value {
+    let round = |outcome: &flow::Outcome| {
+        json!({
+            "seconds": outcome.seconds,
+            "events": outcome.events,
+            "deliveries": outcome.deliveries,
+            "event_bytes": outcome.event_len,
+            "cpu_s": outcome.used.map(|used| used.cpu.as_secs_f64()),
+            "cpu_s_per_million_deliveries": outcome.cpu_each(),
+            "rss_kib": outcome.used.map(|used| used.rss_kib),
+            "latency_us": latency_json(&outcome.latency),
+        })
+    };
+    rounds_json(scenario, all, round)
+}
+
+pub fn crowd_json(scenario: &str, all: &[Rounds<crowd::Outcome>]) -> Value {
+    let round = |outcome: &crowd::Outcome| {
+        json!({
+            "connections": outcome.connections,
+            "seconds": outcome.seconds,
+            "cpu_us_per_connection": outcome.cpu_each(),
+            "rss_before_kib": outcome.cost.map(|cost| cost.before_kib),
+            "rss_with_kib": outcome.cost.map(|cost| cost.with_kib),
+            "rss_after_kib": outcome.cost.map(|cost| cost.after_kib),
+            "bytes_per_connection": outcome.cost.map(|cost| cost.bytes_each(outcome.connections)),
+            "idle_cpu_s": outcome.cost.map(|cost| cost.idle_cpu.as_secs_f64()),
+            "idle_seconds": outcome.cost.map(|cost| cost.idle_seconds),
+            "latency_us": latency_json(&outcome.latency),
+        })
+    };
+    rounds_json(scenario, all, round)
+}
+
+fn rounds_json<T>(scenario: &str, all: &[Rounds<T>], round: impl Fn(&T) -> Value) -> Value {
+    let targets: Vec<_> = all
+        .iter()
+        .map(|rounds| {
+            let outcomes: Vec<_> = rounds.outcomes.iter().map(&round).collect();
+            json!({ "name": rounds.name, "rounds": outcomes })
+        })
+        .collect();
+    json!({ "scenario": scenario, "targets": targets })
+}
+
+fn latency_json(latency: &Histogram) -> Value {
+    let micros = |nanos: u64| nanos as f64 / 1e3;
+    json!({
+        "p50": micros(latency.quantile(0.5)),
+        "p99": micros(latency.quantile(0.99)),
+        "p99_9": micros(latency.quantile(0.999)),
+        "max": micros(latency.max()),
+    })
+}
+
+/// Each target against the floor, round by round: rounds that follow each other share the state
+/// of the machine, so the ratio is steadier than either figure.
+fn ratios<T>(all: &[Rounds<T>], what: &str, value: impl Fn(&T) -> Option<f64>) -> String {
+    let Some(floor) = all.iter().find(|rounds| rounds.name == "floor") else {
+        return String::new();
+    };
+    let mut text = String::new();
+    for rounds in all.iter().filter(|rounds| rounds.name != "floor") {
+        let pairs = rounds.outcomes.iter().zip(&floor.outcomes);
+        let found: Option<Vec<f64>> =
+            pairs.map(|(mine, floor)| Some(value(mine)? / value(floor)?)).collect();
+        let Some(found) = found else { continue };
+        let list: Vec<_> = found.iter().map(|ratio| format!("{ratio:.3}")).collect();
+        text += &format!(
+            "{} / floor, {what}: {}  median {}\n",
+            rounds.name,
+            list.join(" "),
+            number(median(&found, |&ratio| Some(ratio)), 3)
+        );
+    }
+    text
+}
+
+fn latency_of<'a>(parts: impl Iterator<Item = &'a Histogram>) -> Histogram {
+    let mut whole = Histogram::default();
+    parts.for_each(|part| whole.merge(part));
+    whole
+}
+
+fn median<T>(outcomes: &[T], value: impl Fn(&T) -> Option<f64>) -> Option<f64> {
+    let mut values: Vec<f64> = outcomes.iter().filter_map(value).collect();
+    values.sort_by(f64::total_cmp);
+    let (low, high) =
+        (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+    Some((low + high) / 2.0)
+}
+
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            if column == 0 {
+                text += &format!("{cell:<width$}");
+            } else {
+                text += &format!("  {cell:>width$}");
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        let of = |values: &[f64]| median(values, |&value| Some(value));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[3.0]), Some(3.0));
+        assert_eq!(of(&[4.0, 1.0]), Some(2.5));
+        assert_eq!(of(&[9.0, 1.0, 2.0]), Some(2.0));
+    }
+
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        let rounds = |name: &str, outcomes: &[f64]| Rounds {
+            name: name.to_owned(),
+            outcomes: outcomes.to_vec(),
+        };
+        let all = [rounds("roomcast", &[2.0, 9.0, 8.0]), rounds("floor", &[1.0, 6.0, 2.0])];
+        let text = ratios(&all, "x", |&value| Some(value));
+        assert_eq!(text, "roomcast / floor, x: 2.000 1.500 4.000  median 2.000\n");
+    }
+}

@@ -1,0 +1,134 @@
+//! What every verb that talks to a running server shares: where it is, who asks, and what to say
+//! when that fails.
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use clap::ValueEnum;
+use roomcast_client::{Builder, Client, Codec, Error, ErrorCode};
+
+use super::text::plain;
+
+/// Where `roomcast serve` listens if nobody says otherwise.
+pub const URL: &str = "ws://127.0.0.1:7400";
+
+/// Which server.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Server {
+    /// The server: ws://, wss://, tcp:// or tls://
+    #[arg(long, env = "ROOMCAST_URL", default_value = URL, value_name = "URL")]
+    pub url: String,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// Who asks, and whom to trust.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Access {
+    /// The key that proves who you are
+    #[arg(
+        long,
+        env = "ROOMCAST_TOKEN",
+        hide_env_values = true,
+        value_name = "KEY",
+        allow_hyphen_values = true
+    )]
+    pub token: Option<String>,
+    /// Trust the certificates of this PEM file too (wss://, tls://)
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Trust any certificate: for development only
+    #[arg(long)]
+    pub insecure_tls: bool,
+    /// How messages are written on the wire
+    #[arg(long, value_enum, default_value_t = Wire::Json, value_name = "CODEC")]
+    pub codec: Wire,
+}
+
+/// How messages are written on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Wire {
+    /// Text
+    Json,
+    /// Binary
+    Msgpack,
+}
+
+impl Server {
+    /// Connects.
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        self.access.builder(&self.url)?.connect().await.map_err(explain)
+    }
+}
+
+impl Access {
+    /// Settings for a connection to `url`.
+    pub fn builder(&self, url: &str) -> anyhow::Result<Builder> {
+        let mut builder = Client::builder(url).codec(match self.codec {
+            Wire::Json => Codec::Json,
+            Wire::Msgpack => Codec::MsgPack,
+        });
+        if let Some(token) = &self.token {
+            builder = builder.token(token);
+        }
+        if let Some(file) = &self.ca {
+            let pem = std::fs::read(file).with_context(|| format!("--ca {}", file.display()))?;
+            builder = builder.trust(pem);
+        }
+        if self.insecure_tls {
+            builder = builder.trust_anybody();
+        }
+        Ok(builder)
+    }
+}
+
+/// Runs a verb. One thread is enough: a person or a pipe is the load.
+pub fn block_on(verb: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(verb)
+}
+
+/// An error in words that say what to do.
+pub fn explain(error: Error) -> anyhow::Error {
+    // Words of a server may stand in it.
+    let text = plain(&error.to_string());
+    let advice = match &error {
+        Error::Unreachable { kind: io::ErrorKind::ConnectionRefused, .. } => {
+            "is the server running? Start it with `roomcast serve`, or name another one by its URL"
+        }
+        Error::Unreachable { .. } => "is the address right, and is the server running?",
+        Error::Handshake { .. } => {
+            "is the URL right? `roomcast serve` listens at ws://127.0.0.1:7400 and \
+             tcp://127.0.0.1:7401"
+        }
+        Error::Refused(refused) => match refused.known() {
+            Some(ErrorCode::TokenRequired | ErrorCode::InvalidToken) => {
+                "give a key with --token or ROOMCAST_TOKEN"
+            }
+            Some(ErrorCode::Forbidden) => {
+                "this needs a key with the right `admin`: give it with --token or ROOMCAST_TOKEN"
+            }
+            _ => return anyhow!("{text}"),
+        },
+        _ => return anyhow!("{text}"),
+    };
+    anyhow!("{text}\n{advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_tells_how_to_start_a_server() {
+        let error = Error::Unreachable {
+            address: URL.to_owned(),
+            reason: "Connection refused".to_owned(),
+            kind: io::ErrorKind::ConnectionRefused,
+        };
+        let text = explain(error).to_string();
+        assert!(text.contains(URL) && text.contains("`roomcast serve`"), "{text}");
+    }
+}

@@ -1,0 +1,386 @@
+//! Where to listen, as a URL: `ws://127.0.0.1:7400?namespace=game`.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use roomcast_wire::Name;
+
+use super::suggest::hint;
+
+/// One listener, read from its URL. A host name has been resolved: `addresses` has at least one
+/// address, and each of them is listened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerUrl {
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// The host as it was written, without the brackets of IPv6.
+    pub host: String,
+    /// The port; 0 lets the system choose one.
+    pub port: u16,
+    /// What host and port stand for.
+    pub addresses: Vec<SocketAddr>,
+    /// The namespace of its sessions; `default` if none is named.
+    pub namespace: Option<Name>,
+    /// The grammar of its clients.
+    pub dialect: Dialect,
+}
+
+/// How a listener is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// JSON lines or length-prefixed MessagePack on TCP.
+    Tcp,
+    /// The same inside TLS.
+    Tls,
+    /// HTTP with WebSocket at `/ws`.
+    Ws,
+    /// The same inside TLS.
+    Wss,
+}
+
+/// The grammar of a listener's clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Dialect {
+    /// roomcast's own protocol.
+    #[default]
+    Native,
+}
+
+/// A listener URL that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("listener `{url}`: {problem}")]
+pub struct ListenerError {
+    /// The URL as it was written.
+    pub url: String,
+    /// What is wrong with it.
+    pub problem: ListenerProblem,
+}
+
+/// What is wrong with a listener URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ListenerProblem {
+    /// There is no `://`.
+    #[error("write it as scheme://host:port, for example ws://127.0.0.1:7400")]
+    NoScheme,
+    /// The scheme is none of [`Scheme::all`].
+    #[error("unknown scheme `{scheme}`{hint}; there are {}", names(Scheme::all()))]
+    UnknownScheme {
+        /// What was written.
+        scheme: String,
+        /// The suggestion, if there is one.
+        hint: String,
+    },
+    /// There is no host.
+    #[error("the host is missing: 127.0.0.1 is this machine only, 0.0.0.0 every IPv4 address")]
+    NoHost,
+    /// There is no port, or none from 0 to 65,535.
+    #[error("the port must be a number from 0 to 65535 (0: the system chooses one)")]
+    BadPort,
+    /// An IPv6 address without brackets, or brackets that do not close.
+    #[error("an IPv6 address stands in brackets: [::1]:7400")]
+    BadBrackets,
+    /// Something stands where a path, a user or a fragment would.
+    #[error("only scheme, host, port and query may stand here, not `{0}`")]
+    Surplus(String),
+    /// The query has a key that is not known.
+    #[error("unknown key `{key}`{hint}; there are {}", KEYS.join(", "))]
+    UnknownKey {
+        /// What was written.
+        key: String,
+        /// The suggestion, if there is one.
+        hint: String,
+    },
+    /// The query has a key twice.
+    #[error("`{0}` is given twice")]
+    Twice(String),
+    /// The namespace cannot be a name.
+    #[error("namespace: {0}")]
+    BadNamespace(String),
+    /// The dialect is none of [`Dialect::all`].
+    #[error("unknown dialect `{dialect}`{hint}; there is {}", names(Dialect::all()))]
+    UnknownDialect {
+        /// What was written.
+        dialect: String,
+        /// The suggestion, if there is one.
+        hint: String,
+    },
+    /// The host name stands for no address.
+    #[error("the host cannot be resolved: {0}")]
+    Unresolved(String),
+}
+
+/// The keys of a listener's query. Sorted.
+const KEYS: &[&str] = &["dialect", "namespace"];
+
+/// What people write for a WebSocket listener.
+const SCHEME_ALIASES: &[(&str, &str)] = &[("http", "ws"), ("https", "wss"), ("ssl", "tls")];
+
+impl ListenerUrl {
+    /// Reads a URL and resolves its host.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for the person who wrote it.
+    pub fn parse(url: &str) -> Result<Self, ListenerError> {
+        read(url).map_err(|problem| ListenerError { url: url.to_owned(), problem })
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.addresses.iter().all(|address| address.ip().to_canonical().is_loopback())
+    }
+}
+
+impl FromStr for ListenerUrl {
+    type Err = ListenerError;
+
+    fn from_str(url: &str) -> Result<Self, ListenerError> {
+        Self::parse(url)
+    }
+}
+
+impl fmt::Display for ListenerUrl {
+    /// Scheme, host and port; the query says nothing to a client.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}://[{}]:{}", self.scheme, self.host, self.port)
+        } else {
+            write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+        }
+    }
+}
+
+impl Scheme {
+    /// All schemes, by name.
+    pub const fn all() -> &'static [Self] {
+        &[Self::Tcp, Self::Tls, Self::Ws, Self::Wss]
+    }
+
+    /// The word in the URL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// Whether it needs a certificate.
+    pub const fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether it begins with HTTP.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Dialect {
+    /// All dialects, by name.
+    pub const fn all() -> &'static [Self] {
+        &[Self::Native]
+    }
+
+    /// The word in the URL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn names(all: &[impl fmt::Display]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
+    let (scheme, rest) = url.split_once("://").ok_or(ListenerProblem::NoScheme)?;
+    let scheme = read_scheme(scheme)?;
+    if let Some(at) = rest.find('#') {
+        return Err(ListenerProblem::Surplus(rest[at..].to_owned()));
+    }
+    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = match authority.find('/') {
+        Some(at) => authority.split_at(at),
+        None => (authority, ""),
+    };
+    if !matches!(path, "" | "/") {
+        return Err(ListenerProblem::Surplus(path.to_owned()));
+    }
+    if let Some(at) = authority.find('@') {
+        return Err(ListenerProblem::Surplus(authority[..=at].to_owned()));
+    }
+    let (host, port) = read_authority(authority)?;
+    let (namespace, dialect) = read_query(query)?;
+    let addresses = resolve(host, port)?;
+    Ok(ListenerUrl { scheme, host: host.to_owned(), port, addresses, namespace, dialect })
+}
+
+fn read_scheme(word: &str) -> Result<Scheme, ListenerProblem> {
+    let all = Scheme::all();
+    all.iter().copied().find(|scheme| scheme.as_str() == word).ok_or_else(|| {
+        let alias = SCHEME_ALIASES.iter().find(|(alias, _)| *alias == word);
+        let hint = match alias {
+            Some((_, meant)) => format!("; did you mean `{meant}`?"),
+            None => hint(word, all.iter().map(|scheme| scheme.as_str())),
+        };
+        ListenerProblem::UnknownScheme { scheme: word.to_owned(), hint }
+    })
+}
+
+fn read_authority(authority: &str) -> Result<(&str, u16), ListenerProblem> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']').ok_or(ListenerProblem::BadBrackets)?;
+            if host.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err(ListenerProblem::BadBrackets);
+            }
+            (host, port.strip_prefix(':').ok_or(ListenerProblem::BadPort)?)
+        }
+        None => authority.rsplit_once(':').ok_or(ListenerProblem::BadPort)?,
+    };
+    if host.is_empty() {
+        return Err(ListenerProblem::NoHost);
+    }
+    if host.contains(':') && !authority.starts_with('[') {
+        return Err(ListenerProblem::BadBrackets);
+    }
+    // `u16::from_str` would take a sign.
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = if digits { port.parse().ok() } else { None };
+    Ok((host, port.ok_or(ListenerProblem::BadPort)?))
+}
+
+fn read_query(query: &str) -> Result<(Option<Name>, Dialect), ListenerProblem> {
+    let mut namespace = None;
+    let mut dialect = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let before = match key {
+            "namespace" => namespace.replace(read_namespace(value)?).is_some(),
+            "dialect" => dialect.replace(read_dialect(value)?).is_some(),
+            _ => {
+                let hint = hint(key, KEYS.iter().copied());
+                return Err(ListenerProblem::UnknownKey { key: key.to_owned(), hint });
+            }
+        };
+        if before {
+            return Err(ListenerProblem::Twice(key.to_owned()));
+        }
+    }
+    Ok((namespace, dialect.unwrap_or_default()))
+}
+
+fn read_namespace(value: &str) -> Result<Name, ListenerProblem> {
+    if value.contains(['/', '%']) {
+        let problem = "`/` and `%` may not stand in it".to_owned();
+        return Err(ListenerProblem::BadNamespace(problem));
+    }
+    Name::new(value).map_err(|error| ListenerProblem::BadNamespace(error.to_string()))
+}
+
+fn read_dialect(value: &str) -> Result<Dialect, ListenerProblem> {
+    let all = Dialect::all();
+    all.iter().copied().find(|dialect| dialect.as_str() == value).ok_or_else(|| {
+        let hint = hint(value, all.iter().map(|dialect| dialect.as_str()));
+        ListenerProblem::UnknownDialect { dialect: value.to_owned(), hint }
+    })
+}
+
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ListenerProblem> {
+    let unresolved = |reason: String| ListenerProblem::Unresolved(reason);
+    let found = (host, port).to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
+    let mut addresses: Vec<_> = found.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() {
+        return Err(unresolved("no address".to_owned()));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn problem(url: &str) -> ListenerProblem {
+        ListenerUrl::parse(url).unwrap_err().problem
+    }
+
+    #[test]
+    fn a_url_names_scheme_address_namespace_and_dialect() {
+        let url = ListenerUrl::parse("ws://127.0.0.1:7400?namespace=game&dialect=native").unwrap();
+        assert_eq!(url.scheme, Scheme::Ws);
+        assert_eq!(url.addresses, ["127.0.0.1:7400".parse().unwrap()]);
+        assert_eq!(url.namespace.as_deref(), Some("game"));
+        assert_eq!(url.dialect, Dialect::Native);
+        assert_eq!(url.to_string(), "ws://127.0.0.1:7400");
+        let url = ListenerUrl::parse("tls://0.0.0.0:0/").unwrap();
+        assert_eq!((url.scheme, url.port, url.namespace), (Scheme::Tls, 0, None));
+    }
+
+    #[test]
+    fn ipv6_stands_in_brackets() {
+        let url = ListenerUrl::parse("tcp://[::1]:7401").unwrap();
+        assert_eq!(url.addresses, ["[::1]:7401".parse().unwrap()]);
+        assert_eq!(url.to_string(), "tcp://[::1]:7401");
+        assert_eq!(problem("tcp://::1:7401"), ListenerProblem::BadBrackets);
+        assert_eq!(problem("tcp://[::1:7401"), ListenerProblem::BadBrackets);
+        assert_eq!(problem("tcp://[example]:7401"), ListenerProblem::BadBrackets);
+        assert_eq!(problem("tcp://[::1]"), ListenerProblem::BadPort);
+    }
+
+    #[test]
+    fn loopback_is_recognised_in_every_spelling() {
+        for url in ["ws://127.0.0.1:1", "ws://127.8.8.8:1", "ws://[::1]:1", "ws://localhost:1"] {
+            assert!(ListenerUrl::parse(url).unwrap().is_loopback(), "{url}");
+        }
+        assert!(ListenerUrl::parse("ws://[::ffff:127.0.0.1]:1").unwrap().is_loopback());
+        for url in ["ws://0.0.0.0:1", "ws://[::]:1", "ws://192.0.2.1:1"] {
+            assert!(!ListenerUrl::parse(url).unwrap().is_loopback(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_way_out() {
+        let said = |url| ListenerUrl::parse(url).unwrap_err().to_string();
+        assert!(said("127.0.0.1:7400").contains("ws://127.0.0.1:7400"));
+        assert!(said("http://127.0.0.1:7400").contains("did you mean `ws`?"));
+        assert!(said("quic://127.0.0.1:7403").contains("there are tcp, tls, ws, wss"));
+        assert!(said("ws://127.0.0.1:1?namepsace=a").contains("did you mean `namespace`?"));
+        assert!(said("ws://127.0.0.1:1?dialect=msgio").contains("there is native"));
+        assert!(said("ws://127.0.0.1:1?dialect=nativ").contains("did you mean `native`?"));
+    }
+
+    #[test]
+    fn nothing_is_guessed() {
+        assert_eq!(problem("ws://:7400"), ListenerProblem::NoHost);
+        for url in ["ws://127.0.0.1", "ws://h:", "ws://h:65536", "ws://h:+1", "ws://h:x"] {
+            assert_eq!(problem(url), ListenerProblem::BadPort, "{url}");
+        }
+        assert_eq!(problem("ws://h:1/ws"), ListenerProblem::Surplus("/ws".into()));
+        assert_eq!(problem("ws://a:b@h:1"), ListenerProblem::Surplus("a:b@".into()));
+        assert_eq!(problem("ws://h:1#x"), ListenerProblem::Surplus("#x".into()));
+        let twice = "ws://127.0.0.1:1?namespace=a&namespace=b";
+        assert_eq!(problem(twice), ListenerProblem::Twice("namespace".into()));
+        for bad in ["", "a/b", "a%20b", "a\u{202e}b"] {
+            let found = problem(&format!("ws://127.0.0.1:1?namespace={bad}"));
+            assert!(matches!(found, ListenerProblem::BadNamespace(_)), "{bad:?}: {found:?}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The configuration of a server: file, environment and flags end up in one [`Config`].
+
+mod check;
+mod hub;
+pub mod listener;
+mod load;
+mod problem;
+mod schema;
+mod suggest;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use roomcast_wire::RoomOptions;
+use serde::{Deserialize, Serialize};
+
+pub use listener::{Dialect, ListenerError, ListenerUrl, Scheme};
+pub use load::{ENV_OTHER, FILE_DEFAULT};
+pub use problem::{ConfigError, Problem};
+
+/// The whole default configuration with a comment for every key: what `roomcast config default`
+/// prints.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// A short file to begin with: what `roomcast config init` writes.
+pub const STARTER_TOML: &str = include_str!("starter.toml");
+
+/// Everything that can be configured. `roomcast config default` prints it with its comments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen: `ws://127.0.0.1:7400?namespace=game`.
+    pub listen: Vec<String>,
+    /// Start although a listener is open to others and nobody needs a key.
+    pub insecure: bool,
+    /// Worker threads; 0: one for each core.
+    pub workers: usize,
+    /// How long a stop waits for clients to go, in milliseconds.
+    pub drain_ms: u64,
+    /// Longest retry delay told to clients at a stop, in milliseconds.
+    pub drain_retry_ms: u64,
+    /// Certificate of `wss://` and `tls://` listeners.
+    pub tls: TlsConfig,
+    /// Who may connect.
+    pub auth: AuthConfig,
+    /// WebSocket and HTTP.
+    pub http: HttpConfig,
+    /// Bounds.
+    pub limits: LimitsConfig,
+    /// Options of all rooms, unless a namespace says otherwise.
+    pub rooms: RoomOptions,
+    /// Policy by namespace; `default` is always there.
+    pub namespaces: BTreeMap<String, NamespaceSection>,
+    /// Log lines.
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec!["ws://127.0.0.1:7400".into(), "tcp://127.0.0.1:7401".into()],
+            insecure: false,
+            workers: 0,
+            drain_ms: 10_000,
+            drain_retry_ms: 5_000,
+            tls: TlsConfig::default(),
+            auth: AuthConfig::default(),
+            http: HttpConfig::default(),
+            limits: LimitsConfig::default(),
+            rooms: RoomOptions::default(),
+            namespaces: BTreeMap::new(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// Certificate of `wss://` and `tls://` listeners; read again on SIGHUP.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file with the certificate chain.
+    pub cert: Option<PathBuf>,
+    /// PEM file with the private key.
+    pub key: Option<PathBuf>,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// Whether sessions without a key are let in.
+    pub anonymous: bool,
+    /// Keys that clients give as `token` in `hello`.
+    pub keys: Vec<KeyConfig>,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self { anonymous: true, keys: Vec::new() }
+    }
+}
+
+/// One key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// The key: at least 16 characters.
+    pub key: String,
+    /// The user whom it stands for; without one its sessions stay anonymous.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Whether broadcast, announce, kick and delete are allowed.
+    #[serde(default)]
+    pub admin: bool,
+}
+
+impl std::fmt::Debug for KeyConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyConfig").field("user", &self.user).field("admin", &self.admin).finish()
+    }
+}
+
+/// WebSocket and HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Origins of web pages that may connect, beside the server's own.
+    pub origins: Vec<String>,
+    /// Host names of this server, beside localhost (needed on loopback behind a proxy).
+    pub hosts: Vec<String>,
+    /// Offer permessage-deflate (RFC 7692).
+    pub deflate: bool,
+}
+
+/// Bounds. Those of the hub are documented in `roomcast_core::Limits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct LimitsConfig {
+    /// Most connections in total.
+    pub connections: usize,
+    /// Most connections of one address (IPv4 address, IPv6 /64); loopback is not counted.
+    pub connections_per_address: usize,
+    /// How long a handshake (TLS, HTTP head) may take, in milliseconds.
+    pub handshake_ms: u64,
+    pub message_bytes: usize,
+    pub message_bytes_unknown_peer: usize,
+    pub outbox_bytes: usize,
+    pub rooms_per_session: u32,
+    pub rooms: u32,
+    pub sessions_dropped: u32,
+    pub ping_ms: u64,
+    pub pong_ms: u64,
+    pub first_message_ms: u64,
+    pub resume_ms: u64,
+    pub commands_per_s: u32,
+    pub fanout_bytes_per_s: u64,
+    pub creates_per_s: u32,
+    pub errors_in_a_row: u32,
+    pub key_ms: u64,
+    pub keys_per_room: u32,
+    pub list_max: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let hub = roomcast_core::Limits::default();
+        Self {
+            connections: 100_000,
+            connections_per_address: 1_000,
+            handshake_ms: 5_000,
+            message_bytes: hub.message_bytes,
+            message_bytes_unknown_peer: hub.message_bytes_unknown_peer,
+            outbox_bytes: hub.outbox_bytes,
+            rooms_per_session: hub.rooms_per_session,
+            rooms: hub.rooms,
+            sessions_dropped: hub.sessions_dropped,
+            ping_ms: hub.ping_ms,
+            pong_ms: hub.pong_ms,
+            first_message_ms: hub.first_message_ms,
+            resume_ms: hub.resume_ms,
+            commands_per_s: hub.commands_per_s,
+            fanout_bytes_per_s: hub.fanout_bytes_per_s,
+            creates_per_s: hub.creates_per_s,
+            errors_in_a_row: hub.errors_in_a_row,
+            key_ms: hub.key_ms,
+            keys_per_room: hub.keys_per_room,
+            list_max: hub.list_max,
+        }
+    }
+}
+
+/// One namespace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct NamespaceSection {
+    /// Overrides `auth.anonymous`.
+    pub anonymous: Option<bool>,
+    /// Whether clients may make rooms; default true.
+    pub create: Option<bool>,
+    /// Whether `rooms` lists all rooms. Default: only where every listener is on loopback and no
+    /// key is needed.
+    pub list_rooms: Option<bool>,
+    /// Room options that differ from `[rooms]`.
+    pub rooms: toml::Table,
+    /// Rooms that are always there, with the options that differ from the namespace's.
+    pub r#static: BTreeMap<String, toml::Table>,
+}
+
+/// Log lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter like `info,roomcast=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}

@@ -1,0 +1,119 @@
+//! Everything of HTTP that is no WebSocket: the page, health, metrics. It runs on a thread of its
+//! own; a worker hands a connection over with the bytes it has read.
+
+mod page;
+mod routes;
+mod stream;
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use roomcast_wire::ws::handshake::{HEAD_BYTES_MAX, HEADERS_MAX};
+use rustls::ServerConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use self::stream::Stream;
+use crate::acceptor::admission::Admission;
+use crate::server::Shared;
+use crate::worker::abort_on_panic;
+
+/// Connections that may wait to be taken over.
+pub(crate) const QUEUE: usize = 1024;
+
+/// How long one connection may live, whatever it asks: there is nothing here that takes longer.
+const LIFE: Duration = Duration::from_secs(120);
+
+/// A connection whose first bytes are an HTTP request.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) stream: TcpStream,
+    pub(crate) tls: Option<Box<ServerConnection>>,
+    /// What was read already.
+    pub(crate) read: Box<[u8]>,
+    pub(crate) listener: u16,
+    /// Counts towards the limits until it is dropped.
+    pub(crate) admission: Admission,
+}
+
+/// The running thread.
+pub(crate) struct Http {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Http {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no epoll or thread.
+    pub(crate) fn start(shared: Arc<Shared>, queue: mpsc::Receiver<Handed>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread =
+            std::thread::Builder::new().name("roomcast-http".to_owned()).spawn(move || {
+                abort_on_panic("HTTP", move || {
+                    runtime.block_on(run(shared, queue, stopped));
+                    // Requests that are still being answered are cut off: the server has stopped.
+                    runtime.shutdown_background();
+                });
+            })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Ends all connections.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has ended the process already.
+            _ = thread.join();
+        }
+    }
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    mut queue: mpsc::Receiver<Handed>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let routers: Vec<_> = (0..shared.listeners.len())
+        .map(|listener| TowerToHyperService::new(routes::router(&shared, listener)))
+        .collect();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            handed = queue.recv() => {
+                let Some(handed) = handed else { return };
+                let Some(router) = routers.get(usize::from(handed.listener)) else { continue };
+                let patience = Duration::from_millis(shared.limits.handshake_ms);
+                tokio::spawn(serve(handed, router.clone(), patience));
+            }
+        }
+    }
+}
+
+async fn serve(handed: Handed, router: TowerToHyperService<axum::Router>, patience: Duration) {
+    let Handed { stream, tls, read, admission, .. } = handed;
+    let stream = match tokio::net::TcpStream::from_std(stream) {
+        Ok(stream) => Stream::new(stream, tls, read),
+        Err(error) => return tracing::warn!(%error, "an HTTP connection cannot be watched"),
+    };
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Also the longest a connection may idle between two requests.
+        .header_read_timeout(patience)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    let connection = builder
+        .serve_connection::<_, TowerToHyperService<axum::Router>>(TokioIo::new(stream), router);
+    if let Ok(Err(error)) = tokio::time::timeout(LIFE, connection).await {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+    drop(admission);
+}

@@ -1,0 +1,63 @@
+//! The chat page, and what a browser may do with it.
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// One self-contained file.
+pub(super) const HTML: &str = include_str!("../../page/index.html");
+
+/// Only the page's own scripts run, whatever somebody writes in a room: each is named by its hash.
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| policy(HTML));
+
+fn policy(html: &str) -> String {
+    let mut hashes = String::new();
+    for script in scripts(html) {
+        hashes.push_str(&format!(" 'sha256-{}'", STANDARD.encode(sha256(script.as_bytes()))));
+    }
+    if hashes.is_empty() {
+        hashes.push_str(" 'none'");
+    }
+    format!(
+        "default-src 'none'; script-src{hashes}; style-src 'unsafe-inline'; img-src data:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// What stands between `<script…>` and `</script>`.
+fn scripts(html: &str) -> impl Iterator<Item = &str> {
+    html.split("<script").skip(1).filter_map(|rest| {
+        let (_, body) = rest.split_once('>')?;
+        let (body, _) = body.split_once("</script>")?;
+        Some(body)
+    })
+}
+
+/// From the TLS library, which is in the binary anyway.
+fn sha256(bytes: &[u8]) -> Vec<u8> {
+    use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 as SUITE;
+    let hash = SUITE.tls13().map(|suite| suite.common.hash_provider.hash(bytes));
+    hash.map(|hash| hash.as_ref().to_vec()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_named_by_their_hash() {
+        // FIPS 180-2, appendix B.1: the digest of "abc".
+        let policy = policy("<script>abc</script><p><script type=\"x\">abc</script>");
+        let hash = "'sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0='";
+        assert_eq!(policy.matches(hash).count(), 2, "{policy}");
+    }
+
+    #[test]
+    fn the_page_needs_nothing_that_its_policy_forbids() {
+        assert!(HTML.starts_with("<!doctype html>") || HTML.starts_with("<!DOCTYPE html>"));
+        for forbidden in ["src=\"http", "href=\"http", " onclick=", " onload=", " onsubmit="] {
+            assert!(!HTML.contains(forbidden), "{forbidden}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What may be asked for over HTTP.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, UPGRADE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+use axum::routing::{get, on};
+use roomcast_wire::ws::handshake::Head;
+
+use super::page;
+use crate::metrics;
+use crate::server::Shared;
+use crate::transport::{Site, ws};
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The routes of one listener.
+pub(super) fn router(shared: &Arc<Shared>, listener: usize) -> Router {
+    let site = shared.listeners.get(listener).map(|l| Arc::clone(&l.site)).unwrap_or_default();
+    Router::new()
+        .route("/", get(page))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route(ws::PATH, on(MethodFilter::GET, no_upgrade))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(guard_answers))
+        .layer(middleware::from_fn_with_state(site, check_host))
+        .with_state(Arc::clone(shared))
+}
+
+async fn page() -> Response {
+    let policy = HeaderValue::try_from(page::POLICY.as_str());
+    let policy = policy.unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CONTENT_SECURITY_POLICY, policy),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, page::HTML).into_response()
+}
+
+async fn live() -> Response {
+    say(StatusCode::OK, TEXT, "live\n".to_owned())
+}
+
+/// Fails as soon as the server is about to stop, so that nobody new is sent here.
+async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.is_draining() {
+        return say(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".to_owned());
+    }
+    say(StatusCode::OK, TEXT, "ready\n".to_owned())
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    say(StatusCode::OK, kind, metrics::text(&shared))
+}
+
+/// A WebSocket begins with the first request of a connection, and this is a later one or no
+/// handshake at all.
+async fn no_upgrade() -> Response {
+    let message = "a WebSocket handshake is wanted here, as the first request of a connection";
+    let mut response = error(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+    response
+}
+
+async fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+async fn wrong_method() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path takes GET only")
+}
+
+/// Threat S16: a page of another site that has its own name point here is not answered.
+async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let hosts = request.headers().get_all(HOST);
+    let head = Head {
+        method: request.method().as_str(),
+        target: request.uri().path(),
+        headers: hosts.iter().map(|host| ("host", host.as_bytes())).collect(),
+        len: 0,
+        minor_version: 1,
+    };
+    match head.check_host(&site.policy) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => {
+            let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::FORBIDDEN);
+            error(status, "wrong_host", &refused.message)
+        }
+    }
+}
+
+async fn guard_answers(request: Request, next: Next) -> Response {
+    const GUARDS: [(HeaderName, &str); 3] = [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in GUARDS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn error(status: StatusCode, reason: &str, message: &str) -> Response {
+    let body = serde_json::json!({ "error": reason, "message": message });
+    say(status, JSON, format!("{body}\n"))
+}
+
+fn say(status: StatusCode, kind: &'static str, body: String) -> Response {
+    (status, [(CONTENT_TYPE, HeaderValue::from_static(kind))], body).into_response()
+}

@@ -1,0 +1,396 @@
+//! A running server: its workers, the acceptor and the HTTP thread.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use roomcast_core::{Counters, Now, ServerCall, ServerReply, ShardId};
+use roomcast_wire::ws::handshake::SitePolicy;
+use roomcast_wire::{ErrorCode, Refusal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::acceptor::admission::Admissions;
+use crate::acceptor::{self, Acceptor, AcceptorCounters};
+use crate::config::listener::ListenerUrl;
+use crate::config::{Config, ConfigError, HttpConfig, LimitsConfig};
+use crate::http::{self, Handed, Http};
+use crate::metrics::{self, WorkerCounters};
+use crate::tls::{CertificateError, Tls};
+use crate::transport::{self, Site, Transport};
+use crate::worker::{Address, Mail, Prepared};
+
+/// A running server. Dropping it ends it at once; [`Server::drain_and_stop`] takes leave first.
+pub struct Server {
+    listeners: Vec<Listener>,
+    handle: ServerHandle,
+    shared: Arc<Shared>,
+    tls: Option<Arc<Tls>>,
+    acceptor: Acceptor,
+    workers: Vec<JoinHandle<()>>,
+    http: Http,
+    drain: Drain,
+}
+
+/// One address that is listened on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where clients connect, with the port that the system chose for port 0.
+    pub url: String,
+    /// The same as an address.
+    pub address: SocketAddr,
+}
+
+/// The server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used as it stands.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener needs a certificate that cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// An address cannot be listened on.
+    #[error("{url}: cannot listen on {address}: {hint}")]
+    Listen {
+        /// The listener.
+        url: String,
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong and what to do.
+        hint: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system does not give what every server needs.
+    #[error("the system gives no {what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The way into a running server for the program that embeds it. Cheap to clone.
+#[derive(Clone)]
+pub struct ServerHandle {
+    workers: Arc<[Address]>,
+    shared: Arc<Shared>,
+    next: Arc<AtomicUsize>,
+}
+
+/// How leave is taken.
+struct Drain {
+    longest: Duration,
+    retry_ms_max: u64,
+}
+
+/// What all threads of one server know.
+pub(crate) struct Shared {
+    started: Instant,
+    pub(crate) limits: LimitsConfig,
+    pub(crate) listeners: Vec<Listening>,
+    pub(crate) counters: Vec<Arc<WorkerCounters>>,
+    pub(crate) acceptor: AcceptorCounters,
+    pub(crate) http: tokio::sync::mpsc::Sender<Handed>,
+    admissions: Arc<Admissions>,
+    draining: AtomicBool,
+}
+
+/// What the connections of one listener have in common.
+pub(crate) struct Listening {
+    pub(crate) transport: &'static Transport,
+    pub(crate) site: Arc<Site>,
+    pub(crate) namespace: Option<Arc<str>>,
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
+impl Server {
+    /// Starts a server. Several may run in one process.
+    ///
+    /// # Errors
+    /// Says what to do about it.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        raise_descriptor_limit();
+        let count = worker_count(config.workers);
+        let hub = Arc::new(config.hub_config(random_seed()?, count)?);
+        let urls = config.listeners()?;
+        let secure = urls.iter().any(|url| url.scheme.is_tls());
+        let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
+        let bound = listen(&urls, &config.http, tls.as_ref())?;
+        let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
+        let LimitsConfig { connections, connections_per_address, .. } = config.limits;
+        let admissions = Admissions::new(connections, connections_per_address);
+        let shared = Arc::new(Shared {
+            started: Instant::now(),
+            limits: config.limits,
+            listeners: bound.listening,
+            counters: (0..count).map(|_| Arc::default()).collect(),
+            acceptor: AcceptorCounters::default(),
+            http: http_sender,
+            admissions: Arc::clone(&admissions),
+            draining: AtomicBool::new(false),
+        });
+        let (addresses, prepared) = prepare_workers(count)?;
+        let mut workers = Vec::new();
+        for (id, prepared) in (0..count).zip(prepared) {
+            let (hub, shared) = (Arc::clone(&hub), Arc::clone(&shared));
+            let started = prepared.start(ShardId(id), hub, shared, Arc::clone(&addresses));
+            workers.push(started.map_err(no("thread"))?);
+        }
+        let http = Http::start(Arc::clone(&shared), http_queue).map_err(no("HTTP thread"))?;
+        let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
+        let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
+        let acceptor = acceptor.map_err(no("acceptor thread"))?;
+        let next = Arc::default();
+        let handle = ServerHandle { workers: addresses, shared: Arc::clone(&shared), next };
+        let longest = Duration::from_millis(config.drain_ms);
+        let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
+        Ok(Self { listeners: bound.public, handle, shared, tls, acceptor, workers, http, drain })
+    }
+
+    /// Where the server listens, in the order of the configuration.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// The way in for the embedding program.
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// Reads the certificate again; links that are open keep theirs. A certificate that cannot be
+    /// used leaves the old one in place.
+    ///
+    /// # Errors
+    /// What is wrong with the new one.
+    pub fn reload_certificates(&self) -> Result<(), CertificateError> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        match tls.reload() {
+            Ok(()) => tracing::info!("certificate read again"),
+            Err(error) => {
+                tracing::error!(%error, "the new certificate is not used; the old one stays");
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes leave: readiness fails at once, every client is told to go and when to come back,
+    /// and the server ends when all have gone, or after `drain_ms`. Returns when it has ended.
+    pub fn drain_and_stop(mut self) {
+        self.shared.draining.store(true, Ordering::Release);
+        let (left, all_left) = mpsc::channel();
+        for worker in self.handle.workers.iter() {
+            let retry_ms_max = self.drain.retry_ms_max;
+            worker.send(Mail::Drain { retry_ms_max, left: left.clone() });
+        }
+        drop(left);
+        // Nobody ever sends: each worker drops its end when its last client has gone.
+        if all_left.recv_timeout(self.drain.longest) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("some clients did not go in time; they are cut off");
+        }
+        self.end();
+    }
+
+    /// Ends the server at once.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.acceptor.stop();
+        for worker in self.handle.workers.iter() {
+            worker.send(Mail::Stop);
+        }
+        for worker in self.workers.drain(..) {
+            // A panic in it has ended the process already.
+            _ = worker.join();
+        }
+        self.http.stop();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
+    }
+}
+
+impl ServerHandle {
+    /// Asks for something and waits for what becomes of it.
+    pub async fn call(&self, call: ServerCall) -> ServerReply {
+        self.ask(call).await.unwrap_or_else(|_| stopped())
+    }
+
+    /// The same, for a thread that may block.
+    pub fn call_blocking(&self, call: ServerCall) -> ServerReply {
+        self.ask(call).blocking_recv().unwrap_or_else(|_| stopped())
+    }
+
+    /// What the hub has counted, over all workers. Each worker publishes its counters at the end
+    /// of a turn.
+    pub fn counters(&self) -> Counters {
+        metrics::sum(&self.shared.counters)
+    }
+
+    /// How many connections count towards the limit.
+    pub fn connections(&self) -> usize {
+        self.shared.admissions.total()
+    }
+
+    /// The most connections there were at a time since this was last asked, by anybody.
+    pub fn take_connections_most(&self) -> usize {
+        self.shared.admissions.take_most()
+    }
+
+    fn ask(&self, call: ServerCall) -> tokio::sync::oneshot::Receiver<ServerReply> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1);
+        if let Some(worker) = self.workers.get(turn) {
+            // If the worker has ended, the way back is dropped, which says so.
+            worker.send(Mail::Call { call, reply });
+        }
+        answer
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Now {
+        Now(self.started.elapsed().as_millis() as u64)
+    }
+
+    pub(crate) fn time_to(&self, deadline: Now) -> Duration {
+        Duration::from_millis(deadline.0).saturating_sub(self.started.elapsed())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn connections(&self) -> u64 {
+        self.admissions.total() as u64
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("draining", &self.draining).finish_non_exhaustive()
+    }
+}
+
+/// What a call gets if the server ends before it was done.
+fn stopped() -> ServerReply {
+    ServerReply::Refused(Refusal::new(ErrorCode::Draining, "the server has stopped"))
+}
+
+struct Bound {
+    public: Vec<Listener>,
+    listening: Vec<Listening>,
+    sockets: Vec<TcpListener>,
+}
+
+fn listen(
+    urls: &[ListenerUrl],
+    http: &HttpConfig,
+    tls: Option<&Arc<Tls>>,
+) -> Result<Bound, StartError> {
+    let mut bound = Bound { public: Vec::new(), listening: Vec::new(), sockets: Vec::new() };
+    for url in urls {
+        let policy = SitePolicy {
+            origins: http.origins.clone(),
+            hosts: http.hosts.clone(),
+            any_host: !url.is_loopback(),
+        };
+        let site = Arc::new(Site { policy, deflate: http.deflate });
+        for &address in &url.addresses {
+            let transport = transport::of(url.scheme);
+            let failed = |source: io::Error| StartError::Listen {
+                url: url.to_string(),
+                address,
+                hint: hint(&source),
+                source,
+            };
+            let socket = acceptor::bind(address).map_err(failed)?;
+            let address = socket.local_addr().map_err(failed)?;
+            bound.public.push(Listener { url: format!("{}://{address}", url.scheme), address });
+            bound.sockets.push(socket);
+            bound.listening.push(Listening {
+                transport,
+                site: Arc::clone(&site),
+                namespace: url.namespace.as_ref().map(|name| Arc::from(name.as_str())),
+                tls: tls.filter(|_| transport.secure).cloned(),
+            });
+        }
+    }
+    Ok(bound)
+}
+
+fn hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there; stop it, or choose another port with --listen \
+             (port 0: any free one)"
+                .to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "not allowed; ports below 1024 need the capability CAP_NET_BIND_SERVICE".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn prepare_workers(count: u16) -> Result<(Arc<[Address]>, Vec<Prepared>), StartError> {
+    let both: io::Result<Vec<_>> = (0..count).map(|_| Prepared::new()).collect();
+    let (addresses, prepared): (Vec<_>, Vec<_>) = both.map_err(no("epoll"))?.into_iter().unzip();
+    Ok((addresses.into(), prepared))
+}
+
+fn no(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+fn worker_count(configured: usize) -> u16 {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let count = if configured == 0 { cores() } else { configured };
+    u16::try_from(count).unwrap_or(u16::MAX).max(1)
+}
+
+/// From the operating system, through the TLS library.
+fn random_seed() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    match random.fill(&mut seed) {
+        Ok(()) => Ok(seed),
+        Err(_) => Err(no("random bytes")(io::ErrorKind::Other.into())),
+    }
+}
+
+/// The soft limit of most systems (1,024) is there for programs that use select(2), which this one
+/// does not. Fails only where the hard limit forbids it, and then the soft one stands.
+fn raise_descriptor_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}

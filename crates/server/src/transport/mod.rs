@@ -1,0 +1,132 @@
+//! Ways to be connected to. A transport knows bytes and messages, never rooms or sessions.
+//!
+//! A new transport is a file beside this one and a line in [`TABLE`].
+
+mod tcp;
+pub(crate) mod ws;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use roomcast_wire::ws::handshake::SitePolicy;
+use roomcast_wire::{CloseCode, Format};
+
+use crate::config::listener::Scheme;
+
+/// A way to be connected to.
+pub(crate) struct Transport {
+    /// The word in the listener's URL.
+    pub(crate) scheme: Scheme,
+    /// Whether TLS comes first.
+    pub(crate) secure: bool,
+    /// Whether connections begin with HTTP.
+    pub(crate) http: bool,
+    /// The protocol of one new connection.
+    pub(crate) open: fn(&Arc<Site>) -> Box<dyn Protocol>,
+}
+
+/// Sorted by scheme.
+pub(crate) const TABLE: &[Transport] = &[
+    Transport { scheme: Scheme::Tcp, secure: false, http: false, open: tcp::open },
+    Transport { scheme: Scheme::Tls, secure: true, http: false, open: tcp::open },
+    Transport { scheme: Scheme::Ws, secure: false, http: true, open: ws::open },
+    Transport { scheme: Scheme::Wss, secure: true, http: true, open: ws::open },
+];
+
+/// The transport of a scheme, by its place in [`TABLE`].
+pub(crate) fn of(scheme: Scheme) -> &'static Transport {
+    let found = TABLE.iter().find(|transport| transport.scheme == scheme);
+    // The table has a line for each scheme (tested below); the first stands for none.
+    found.unwrap_or(&TABLE[0])
+}
+
+/// What the connections of one listener have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Site {
+    /// Which pages may connect, and under which host names.
+    pub(crate) policy: SitePolicy,
+    /// Whether compression is offered.
+    pub(crate) deflate: bool,
+}
+
+/// How one connection speaks. Boxed once for each link: what stands in it is paid for by every
+/// idle connection.
+pub(crate) trait Protocol: Send {
+    /// Takes the next thing off the bytes that came; `None`: more are needed.
+    ///
+    /// # Errors
+    /// Nothing can be read after a fault.
+    fn read(
+        &mut self,
+        buffer: &mut BytesMut,
+        message_bytes_max: usize,
+    ) -> Result<Option<Received>, Fault>;
+
+    /// What the protocol itself has to say; asked for when nothing else waits for the link, so
+    /// that answers to a flood become one (threat S10).
+    fn answer(&mut self) -> Option<Bytes> {
+        None
+    }
+
+    /// Whether [`Protocol::answer`] has something.
+    fn owes_answer(&self) -> bool {
+        false
+    }
+
+    /// Whether a stream that ends between two messages has ended in good order.
+    fn may_end_anywhere(&self) -> bool {
+        false
+    }
+
+    /// The frame that ends the messages of this side, if there is one.
+    fn closing(&mut self, code: Option<u16>, reason: &str) -> Option<Bytes> {
+        let _ = (code, reason);
+        None
+    }
+}
+
+/// What came from a peer.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// The handshake is done: write this, then messages may flow.
+    Opened {
+        /// How the peer speaks.
+        format: Format,
+        /// Bytes to be written before anything else.
+        response: Vec<u8>,
+    },
+    /// A whole message.
+    Message(Bytes),
+    /// A sign of life.
+    Alive,
+    /// The peer wants no more, with its code if it gave one.
+    Closed(Option<u16>),
+    /// The bytes are an HTTP request that asks for no WebSocket: not for this transport.
+    Request,
+}
+
+/// The peer broke the rules of the transport.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// The close code.
+    pub(crate) code: CloseCode,
+    /// For the person who reads it.
+    pub(crate) message: String,
+    /// What is written instead of a goodbye while the handshake is not done.
+    pub(crate) answer: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scheme_has_its_line_and_the_lines_are_sorted() {
+        for &scheme in Scheme::all() {
+            let transport = of(scheme);
+            assert_eq!(transport.scheme, scheme);
+            assert_eq!((transport.secure, transport.http), (scheme.is_tls(), scheme.is_http()));
+        }
+        assert!(TABLE.windows(2).all(|pair| pair[0].scheme.as_str() < pair[1].scheme.as_str()));
+    }
+}

@@ -1,0 +1,146 @@
+//! WebSocket (RFC 6455) behind an HTTP/1.1 request for `/ws`.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use roomcast_wire::framing::Framing;
+use roomcast_wire::ws::frame::{self, Frame, FrameError, Opcode, Reader};
+use roomcast_wire::ws::handshake::{self, HEAD_BYTES_MAX, HeadError};
+use roomcast_wire::{CloseCode, Format};
+
+use super::{Fault, Protocol, Received, Site};
+
+/// Where the WebSocket is.
+pub(crate) const PATH: &str = "/ws";
+
+pub(super) fn open(site: &Arc<Site>) -> Box<dyn Protocol> {
+    Box::new(Ws { stage: Stage::Head { site: Arc::clone(site), seen: 0 }, pong: None })
+}
+
+struct Ws {
+    stage: Stage,
+    /// The payload of the newest ping that was not answered yet (at most 125 bytes).
+    pong: Option<Box<[u8]>>,
+}
+
+enum Stage {
+    /// The request's head is not complete.
+    Head {
+        site: Arc<Site>,
+        /// How many bytes of it were looked at.
+        seen: usize,
+    },
+    Frames {
+        reader: Reader,
+        binary: bool,
+    },
+}
+
+impl Protocol for Ws {
+    fn read(
+        &mut self,
+        buffer: &mut BytesMut,
+        message_bytes_max: usize,
+    ) -> Result<Option<Received>, Fault> {
+        let (reader, binary) = match &mut self.stage {
+            Stage::Head { site, seen } => {
+                let site = Arc::clone(site);
+                return if has_new_line(buffer, seen) {
+                    self.read_head(buffer, &site)
+                } else {
+                    Ok(None)
+                };
+            }
+            Stage::Frames { reader, binary } => (reader, *binary),
+        };
+        let received = match reader.read(buffer, message_bytes_max)? {
+            None => return Ok(None),
+            Some(Frame::Text(bytes)) if !binary => Received::Message(bytes),
+            Some(Frame::Binary(bytes)) if binary => Received::Message(bytes),
+            Some(Frame::Text(_) | Frame::Binary(_)) => return Err(wrong_kind(binary)),
+            Some(Frame::Ping(payload)) => {
+                self.pong = Some(Box::from(&payload[..]));
+                Received::Alive
+            }
+            Some(Frame::Pong) => Received::Alive,
+            Some(Frame::Close(code)) => Received::Closed(code),
+        };
+        Ok(Some(received))
+    }
+
+    fn answer(&mut self) -> Option<Bytes> {
+        let payload = self.pong.take()?;
+        let mut out = BytesMut::with_capacity(2 + payload.len());
+        frame::write_control(&mut out, Opcode::Pong, &payload);
+        Some(out.freeze())
+    }
+
+    fn owes_answer(&self) -> bool {
+        self.pong.is_some()
+    }
+
+    fn closing(&mut self, code: Option<u16>, reason: &str) -> Option<Bytes> {
+        if matches!(self.stage, Stage::Head { .. }) {
+            return None;
+        }
+        let mut out = BytesMut::new();
+        match code {
+            Some(code) => frame::write_close(&mut out, code, reason),
+            None => frame::write_control(&mut out, Opcode::Close, &[]),
+        }
+        Some(out.freeze())
+    }
+}
+
+impl Ws {
+    fn read_head(&mut self, buffer: &mut BytesMut, site: &Site) -> Result<Option<Received>, Fault> {
+        let Some(head) = handshake::read_head(buffer).map_err(refused)? else {
+            return Ok(None);
+        };
+        if head.path() != PATH || !head.wants_websocket() {
+            return Ok(Some(Received::Request));
+        }
+        let accepted = handshake::accept(&head, &site.policy, site.deflate).map_err(refused)?;
+        let len = head.len;
+        buffer.advance(len);
+        self.stage = frames(accepted.format);
+        Ok(Some(Received::Opened { format: accepted.format, response: accepted.response }))
+    }
+}
+
+impl From<FrameError> for Fault {
+    fn from(error: FrameError) -> Self {
+        Self { code: error.code, message: error.message, answer: Vec::new() }
+    }
+}
+
+/// Whether a line ended since the last look. A head is read again only then: one endless header
+/// is not parsed at every byte (threat S1).
+fn has_new_line(buffer: &BytesMut, seen: &mut usize) -> bool {
+    let new = buffer.get(*seen..).unwrap_or(buffer);
+    let found = new.contains(&b'\n') || buffer.len() > HEAD_BYTES_MAX;
+    *seen = buffer.len();
+    found
+}
+
+fn frames(format: Format) -> Stage {
+    let framing = format.framing();
+    let deflate = matches!(framing, Framing::WsTextDeflate | Framing::WsBinaryDeflate);
+    let binary = matches!(framing, Framing::WsBinary | Framing::WsBinaryDeflate);
+    Stage::Frames { reader: Reader::new(deflate), binary }
+}
+
+fn wrong_kind(binary: bool) -> Fault {
+    let (wanted, subprotocol) =
+        if binary { ("binary", "roomcast.v1.msgpack") } else { ("text", "roomcast.v1.json") };
+    Fault {
+        code: CloseCode::Unsupported,
+        message: format!("{subprotocol} is spoken in {wanted} frames"),
+        answer: Vec::new(),
+    }
+}
+
+fn refused(error: HeadError) -> Fault {
+    let answer = handshake::refusal(&error);
+    Fault { code: CloseCode::Protocol, message: error.to_string(), answer }
+}

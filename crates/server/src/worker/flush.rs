@@ -1,0 +1,113 @@
+//! From outboxes to sockets.
+
+use std::io;
+
+use bytes::Bytes;
+use roomcast_core::{LinkId, Outbox};
+
+use super::link::Stage;
+use super::socket::Sent;
+use super::{Worker, queue};
+
+/// What became of one link's flush.
+enum Flushed {
+    /// Go on with the next link.
+    Done,
+    /// A link that is being closed has nothing left to write.
+    Finished,
+    Broken(io::Error),
+}
+
+impl Worker {
+    /// Writes what waits for each link that has something new: one system call each.
+    pub(super) fn flush_links(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            if let Some(link) = self.links.get_mut(key as usize) {
+                link.flags.dirty = false;
+                self.flush(key);
+            }
+        }
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+        self.again |= !self.dirty.is_empty();
+        while let Some(link) = self.shard.take_dirty() {
+            self.flush(link.0);
+        }
+    }
+
+    pub(super) fn flush(&mut self, key: u32) {
+        match self.write(key) {
+            Flushed::Done => {}
+            Flushed::Finished => self.finish_closing(key),
+            Flushed::Broken(error) => self.broke(key, &error),
+        }
+    }
+
+    fn write(&mut self, key: u32) -> Flushed {
+        let Some(link) = self.links.get_mut(key as usize) else { return Flushed::Done };
+        if link.flags.blocked {
+            return Flushed::Done;
+        }
+        let mut none = Outbox::default();
+        let (outbox, known) = match &mut link.stage {
+            Stage::Open(_) => match self.shard.outbox(LinkId(key)) {
+                Some(outbox) => (outbox, true),
+                None => return Flushed::Done,
+            },
+            Stage::Closing(closing) => (&mut closing.outbox, false),
+            Stage::Handshake => (&mut none, false),
+        };
+        loop {
+            if outbox.is_empty()
+                && known
+                && std::mem::take(&mut link.flags.owes_answer)
+                && let Some(answer) = link.protocol.answer()
+            {
+                outbox.push_control(answer);
+            }
+            match link.socket.send(outbox, &mut self.io) {
+                Ok(Sent::All) if known && link.flags.owes_answer => {}
+                Ok(sent) => {
+                    let behind = outbox.bytes() > self.shared.limits.outbox_bytes / 2;
+                    if link.flags.stalled && !behind {
+                        link.flags.stalled = false;
+                        queue(link, key, &mut self.ready);
+                    }
+                    return self.written(key, sent, known);
+                }
+                Err(error) => return Flushed::Broken(error),
+            }
+        }
+    }
+
+    fn written(&mut self, key: u32, sent: Sent, known: bool) -> Flushed {
+        let Some(link) = self.links.get_mut(key as usize) else { return Flushed::Done };
+        let blocked = sent == Sent::Blocked;
+        link.flags.blocked = blocked;
+        self.io.blocked_total += u64::from(blocked);
+        match &link.stage {
+            Stage::Closing(closing) if !blocked && !closing.finished => Flushed::Finished,
+            _ => {
+                if known && std::mem::replace(&mut link.flags.told_blocked, blocked) != blocked {
+                    self.shard.set_blocked(LinkId(key), blocked);
+                }
+                Flushed::Done
+            }
+        }
+    }
+
+    /// Writes before anything else can wait for the link: a fresh socket takes some hundred bytes.
+    ///
+    /// # Errors
+    /// It did not.
+    pub(super) fn write_now(&mut self, key: u32, bytes: &[u8]) -> io::Result<()> {
+        let Some(link) = self.links.get_mut(key as usize) else { return Ok(()) };
+        let mut outbox = Outbox::default();
+        outbox.push_control(Bytes::copy_from_slice(bytes));
+        match link.socket.send(&mut outbox, &mut self.io)? {
+            Sent::All => Ok(()),
+            Sent::Blocked => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}

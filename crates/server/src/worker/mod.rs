@@ -1,0 +1,447 @@
+//! The thread of one core: one shard, the sockets it serves, and the loop that joins them.
+//!
+//! ```text
+//! turn:  wait → mail → timers → read → end of turn → write → wake the others
+//! ```
+//! Nothing here waits but the first step, and nothing takes a lock. Only [`Worker::tell`] calls
+//! `Shard::handle`; a full drain of its outputs follows each call.
+
+mod closing;
+mod flush;
+mod link;
+mod mailbox;
+mod outputs;
+mod readiness;
+mod receive;
+mod socket;
+mod timers;
+
+use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, ServerReply, Shard, ShardId};
+use slab::Slab;
+use tokio::sync::oneshot;
+
+pub(crate) use self::link::Link;
+use self::link::{Flags, Stage};
+use self::mailbox::Mailbox;
+pub(crate) use self::mailbox::{Address, Mail};
+use self::readiness::Readiness;
+use self::socket::Socket;
+use self::timers::{Due, Timer, Timers};
+use crate::acceptor::admission::Admission;
+use crate::metrics::{self, WorkerCounters};
+use crate::server::Shared;
+
+/// Bytes read from one link in a turn: one that talks much must not keep the others waiting.
+const READ_BYTES: usize = 64 << 10;
+
+/// What small messages are cut from. A message that is kept (history) keeps the whole piece: so
+/// not larger than this.
+const ARENA_BYTES: usize = 16 << 10;
+
+/// How long a worker waits that has links to read and another worker that can take no more.
+const CONGESTED: Duration = Duration::from_millis(1);
+
+/// Links that must have gone before their table is made smaller.
+const LINKS_LEFT: usize = 1_024;
+
+/// Words of mail in a turn.
+const MAILS_PER_TURN: usize = 4096;
+
+/// The thread of one core.
+pub(crate) struct Worker {
+    id: ShardId,
+    shared: Arc<Shared>,
+    /// The ways to all workers, this one included, by number.
+    addresses: Arc<[Address]>,
+    mailbox: Mailbox,
+    readiness: Readiness,
+    shard: Shard,
+    now: Now,
+    links: Slab<Link>,
+    /// Links that were removed since the table was last made smaller.
+    removed: usize,
+    generation: u32,
+    timers: Timers,
+    /// Links that may have something to read.
+    ready: Vec<u32>,
+    /// Links with something to write that the shard does not know of.
+    dirty: Vec<u32>,
+    /// Links to be closed at the end of the turn.
+    closes: Vec<u32>,
+    /// Workers that were sent something in this turn.
+    to_wake: Vec<bool>,
+    calls: HashMap<u64, oneshot::Sender<ServerReply>>,
+    calls_made: u64,
+    /// Kept until nobody is left.
+    draining: Option<mpsc::Sender<()>>,
+    stopped: bool,
+    /// The shard was told something after the end of the turn: take another at once.
+    again: bool,
+    scratch: Box<[u8]>,
+    arena: BytesMut,
+    counters: Arc<WorkerCounters>,
+    io: metrics::IoCounters,
+}
+
+/// A worker that can be started as soon as the ways to all others are known.
+pub(crate) struct Prepared {
+    readiness: Readiness,
+    mailbox: Mailbox,
+}
+
+impl Prepared {
+    /// Opens the worker's epoll and mailbox.
+    ///
+    /// # Errors
+    /// The system gives no epoll or event descriptor.
+    pub(crate) fn new() -> io::Result<(Address, Self)> {
+        let readiness = Readiness::new()?;
+        let (address, mailbox) = mailbox::mailbox(readiness.waker()?);
+        Ok((address, Self { readiness, mailbox }))
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(
+        self,
+        id: ShardId,
+        hub: Arc<HubConfig>,
+        shared: Arc<Shared>,
+        addresses: Arc<[Address]>,
+    ) -> io::Result<JoinHandle<()>> {
+        let name = format!("roomcast-{}", id.0);
+        std::thread::Builder::new().name(name).spawn(move || {
+            abort_on_panic("worker", move || Worker::new(self, id, hub, shared, addresses).run());
+        })
+    }
+}
+
+/// Runs `body`. A panic in it is a fault of ours: half a server is worse than none, so the process
+/// ends, with a word why, and its supervisor starts another.
+pub(crate) fn abort_on_panic(what: &str, body: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(body)).is_err() {
+        tracing::error!("a {what} thread panicked (see above); the process ends");
+        eprintln!("roomcast: a {what} thread panicked; please report this; the process ends");
+        std::process::abort();
+    }
+}
+
+impl Worker {
+    fn new(
+        prepared: Prepared,
+        id: ShardId,
+        hub: Arc<HubConfig>,
+        shared: Arc<Shared>,
+        addresses: Arc<[Address]>,
+    ) -> Self {
+        let counters = Arc::clone(&shared.counters[usize::from(id.0)]);
+        Self {
+            id,
+            to_wake: vec![false; addresses.len()],
+            mailbox: prepared.mailbox,
+            readiness: prepared.readiness,
+            shard: Shard::new(hub, id),
+            now: shared.now(),
+            shared,
+            addresses,
+            links: Slab::new(),
+            removed: 0,
+            generation: 0,
+            timers: Timers::default(),
+            ready: Vec::new(),
+            dirty: Vec::new(),
+            closes: Vec::new(),
+            calls: HashMap::new(),
+            calls_made: 0,
+            draining: None,
+            stopped: false,
+            again: true,
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            arena: BytesMut::with_capacity(ARENA_BYTES),
+            counters,
+            io: metrics::IoCounters::default(),
+        }
+    }
+
+    fn run(mut self) {
+        while !self.stopped {
+            if let Err(error) = self.turn() {
+                tracing::error!(worker = self.id.0, %error, "waiting for sockets failed");
+                std::process::abort();
+            }
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.wait()?;
+        self.read_mail();
+        self.run_timers();
+        self.read_links();
+        self.end_turn();
+        self.flush_links();
+        self.wake_others();
+        self.counters.publish(self.shard.counters(), &self.io);
+        if self.draining.is_some() && self.nobody_left() {
+            self.draining = None;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = if std::mem::take(&mut self.again) {
+            Some(Duration::ZERO)
+        } else if self.ready.is_empty() {
+            self.time_to_deadline()
+        } else if self.is_congested() {
+            Some(CONGESTED)
+        } else {
+            Some(Duration::ZERO)
+        };
+        self.readiness.wait(timeout)?;
+        self.now = self.shared.now();
+        self.io.turns_total += 1;
+        for ready in self.readiness.ready() {
+            let Some(link) = self.links.get_mut(ready.link as usize) else { continue };
+            link.flags.read_closed |= ready.read_closed;
+            if ready.readable {
+                link.flags.readable = true;
+                queue(link, ready.link, &mut self.ready);
+            }
+            if ready.writable && (link.flags.blocked || link.socket.wants_write()) {
+                link.flags.blocked = false;
+                mark_dirty(link, ready.link, &mut self.dirty);
+            }
+        }
+        Ok(())
+    }
+
+    fn time_to_deadline(&self) -> Option<Duration> {
+        let deadline = match (self.shard.next_deadline(), self.timers.next()) {
+            (Some(a), Some(b)) => a.min(b),
+            (a, b) => a.or(b)?,
+        };
+        Some(self.shared.time_to(deadline))
+    }
+
+    /// Whether another worker has more to read than it should.
+    fn is_congested(&self) -> bool {
+        self.addresses.iter().any(Address::is_congested)
+    }
+
+    fn read_mail(&mut self) {
+        self.mailbox.open();
+        for _ in 0..MAILS_PER_TURN {
+            let Some(mail) = self.mailbox.take() else { return };
+            self.read_one(mail);
+        }
+        self.again = true;
+    }
+
+    fn read_one(&mut self, mail: Mail) {
+        match mail {
+            Mail::Accepted { stream, listener, admission } => {
+                self.take_on(stream, listener, admission);
+            }
+            Mail::Envelope { from, envelope } => self.tell(Input::Envelope { from, envelope }),
+            Mail::Moved { link, message } => self.take_over(*link, message),
+            Mail::Call { call, reply } => {
+                self.calls_made += 1;
+                let id = self.calls_made;
+                self.calls.insert(id, reply);
+                self.tell(Input::Call { id, call });
+            }
+            Mail::Drain { retry_ms_max, left } => {
+                self.draining = Some(left);
+                self.tell(Input::Drain { retry_ms_max });
+            }
+            Mail::Stop => self.stopped = true,
+        }
+    }
+
+    /// A new connection: its handshake begins.
+    fn take_on(&mut self, stream: std::net::TcpStream, listener: u16, admission: Admission) {
+        let Some(listening) = self.shared.listeners.get(usize::from(listener)) else {
+            return self.mailbox.link_gone();
+        };
+        let tls = match &listening.tls {
+            None => None,
+            Some(tls) => match tls.connection() {
+                Ok(connection) => Some(Box::new(connection)),
+                Err(error) => {
+                    tracing::error!(%error, "TLS cannot begin");
+                    return self.mailbox.link_gone();
+                }
+            },
+        };
+        let patience_ms = if listening.transport.http || tls.is_some() {
+            self.shared.limits.handshake_ms
+        } else {
+            self.shared.limits.first_message_ms
+        };
+        let stream = mio::net::TcpStream::from_std(stream);
+        let protocol = (listening.transport.open)(&listening.site);
+        self.generation = self.generation.wrapping_add(1);
+        let link = Link {
+            socket: Socket { stream, tls },
+            protocol,
+            unread: BytesMut::new(),
+            stage: Stage::Handshake,
+            generation: self.generation,
+            listener,
+            paused_until: Now::default(),
+            flags: Flags::default(),
+            admission,
+        };
+        if let Some(key) = self.add(link) {
+            self.set_timer(key, patience_ms, Timer::Handshake);
+        }
+    }
+
+    /// A link from another worker: its session lives here.
+    fn take_over(&mut self, mut link: Link, message: bytes::Bytes) {
+        let Some(format) = link.format() else { return self.mailbox.link_gone() };
+        self.generation = self.generation.wrapping_add(1);
+        link.generation = self.generation;
+        link.flags = Flags { read_closed: link.flags.read_closed, ..Flags::default() };
+        link.flags.unprocessed = !link.unread.is_empty();
+        link.flags.owes_answer = link.protocol.owes_answer();
+        // Readiness that was used up over there is not told again here.
+        link.flags.readable = true;
+        link.flags.blocked = false;
+        let listener = link.listener;
+        let Some(key) = self.add(link) else { return };
+        self.open(key, listener, format);
+        if self.is_open(key) {
+            self.tell(Input::Message { link: LinkId(key), bytes: message });
+        }
+        if let Some(link) = self.links.get_mut(key as usize) {
+            queue(link, key, &mut self.ready);
+        }
+    }
+
+    fn add(&mut self, mut link: Link) -> Option<u32> {
+        let key = self.links.vacant_key() as u32;
+        if let Err(error) = self.readiness.add(&mut link.socket.stream, key) {
+            tracing::warn!(%error, "a connection cannot be watched; it is closed");
+            self.mailbox.link_gone();
+            return None;
+        }
+        self.links.insert(link);
+        Some(key)
+    }
+
+    /// Takes a link out of the table. The shard must have forgotten it.
+    fn remove(&mut self, key: u32) -> Option<Link> {
+        let mut link = self.links.try_remove(key as usize)?;
+        // It fails only if the descriptor is not watched, which is what is wanted.
+        _ = self.readiness.remove(&mut link.socket.stream);
+        self.mailbox.link_gone();
+        self.removed += 1;
+        // A crowd that has left leaves no table behind; rarely, as this looks through it.
+        if self.removed >= LINKS_LEFT.max(self.links.capacity() / 4) {
+            self.removed = 0;
+            if self.links.capacity() > 2 * self.links.len() {
+                self.links.shrink_to_fit();
+            }
+        }
+        Some(link)
+    }
+
+    /// The shard gets to know a link.
+    fn open(&mut self, key: u32, listener: u16, format: roomcast_wire::Format) {
+        let listening = self.shared.listeners.get(usize::from(listener));
+        let namespace = listening.and_then(|listening| listening.namespace.clone());
+        if let Some(link) = self.links.get_mut(key as usize) {
+            link.stage = Stage::Open(format);
+        }
+        self.tell(Input::Opened { link: LinkId(key), format, namespace });
+    }
+
+    fn is_open(&self, key: u32) -> bool {
+        self.links.get(key as usize).is_some_and(|link| link.format().is_some())
+    }
+
+    fn set_timer(&mut self, key: u32, after_ms: u64, timer: Timer) {
+        if let Some(link) = self.links.get(key as usize) {
+            let generation = link.generation;
+            self.timers.set(Due { at: self.now.plus(after_ms), link: key, generation, timer });
+        }
+    }
+
+    fn run_timers(&mut self) {
+        if self.shard.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.tell(Input::Tick);
+        }
+        while let Some(due) = self.timers.take_due(self.now) {
+            let Some(link) = self.links.get_mut(due.link as usize) else { continue };
+            if link.generation != due.generation {
+                continue;
+            }
+            match due.timer {
+                Timer::Handshake => self.give_up_handshake(due.link),
+                // A longer pause was asked for since: it has a timer of its own.
+                Timer::Resume if link.paused_until > self.now => {}
+                Timer::Resume => {
+                    link.flags.paused = false;
+                    queue(link, due.link, &mut self.ready);
+                }
+                Timer::Ended => self.begin_closing(due.link, None, LinkLoss::Closed),
+                Timer::Close => self.give_up_closing(due.link),
+            }
+        }
+    }
+
+    /// The only caller of `Shard::handle`.
+    fn tell(&mut self, input: Input) {
+        self.shard.handle(self.now, input);
+        self.drain_outputs();
+    }
+
+    fn end_turn(&mut self) {
+        self.shard.end_turn(self.now);
+        self.drain_outputs();
+        self.close_links();
+    }
+
+    /// The shard forgets a link that is open for it.
+    fn lose(&mut self, key: u32, loss: LinkLoss) {
+        self.again = true;
+        self.tell(Input::Closed { link: LinkId(key), loss });
+    }
+
+    fn wake_others(&mut self) {
+        for (wake, address) in self.to_wake.iter_mut().zip(self.addresses.iter()) {
+            if std::mem::take(wake) {
+                address.wake();
+            }
+        }
+    }
+
+    fn nobody_left(&self) -> bool {
+        self.links.iter().all(|(_, link)| matches!(link.stage, Stage::Handshake))
+    }
+}
+
+fn queue(link: &mut Link, key: u32, ready: &mut Vec<u32>) {
+    if !link.flags.queued {
+        link.flags.queued = true;
+        ready.push(key);
+    }
+}
+
+fn mark_dirty(link: &mut Link, key: u32, dirty: &mut Vec<u32>) {
+    if !link.flags.dirty {
+        link.flags.dirty = true;
+        dirty.push(key);
+    }
+}

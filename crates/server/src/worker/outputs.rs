@@ -1,0 +1,78 @@
+//! What the shard asks for.
+
+use roomcast_core::io::Note;
+use roomcast_core::{LinkId, Output, ShardId};
+
+use super::link::Flags;
+use super::{Mail, Timer, Worker};
+
+impl Worker {
+    /// Does all that the shard asks for.
+    pub(super) fn drain_outputs(&mut self) {
+        while let Some(output) = self.shard.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Close { link, code } => {
+                if let Some(found) = self.links.get_mut(link.0 as usize) {
+                    // Not before the end of the turn: what was said in it still goes out.
+                    found.flags.close.get_or_insert(code);
+                    self.closes.push(link.0);
+                }
+            }
+            Output::Pause { link, until } => {
+                if let Some(found) = self.links.get_mut(link.0 as usize) {
+                    found.flags.paused = true;
+                    found.paused_until = found.paused_until.max(until);
+                    let after_ms = found.paused_until.0.saturating_sub(self.now.0);
+                    self.set_timer(link.0, after_ms, Timer::Resume);
+                }
+            }
+            Output::Move { link, to, message } => self.move_away(link, to, message),
+            Output::Envelope { to, envelope } => {
+                let Some(address) = self.addresses.get(usize::from(to.0)) else { return };
+                address.post(Mail::Envelope { from: self.id, envelope });
+                if let Some(wake) = self.to_wake.get_mut(usize::from(to.0)) {
+                    *wake = true;
+                }
+            }
+            Output::CallDone { id, reply } => {
+                if let Some(waiting) = self.calls.remove(&id) {
+                    // Who asked may have gone.
+                    _ = waiting.send(reply);
+                }
+            }
+            Output::Note(note) => log(self.id, &note),
+        }
+    }
+
+    /// Hands a link over. The shard has forgotten it.
+    fn move_away(&mut self, link: LinkId, to: ShardId, message: bytes::Bytes) {
+        let Some(mut moved) = self.remove(link.0) else { return };
+        moved.settle();
+        moved.flags = Flags { read_closed: moved.flags.read_closed, ..Flags::default() };
+        let Some(address) = self.addresses.get(usize::from(to.0)) else { return };
+        address.post(Mail::Moved { link: Box::new(moved), message });
+        if let Some(wake) = self.to_wake.get_mut(usize::from(to.0)) {
+            *wake = true;
+        }
+    }
+}
+
+fn log(worker: ShardId, note: &Note) {
+    let Note::LinkEnded { session, code } = note;
+    let session = session.map(|session| session.to_string());
+    match (code, &session) {
+        (Some(code), Some(_)) => {
+            tracing::info!(worker = worker.0, session, %code, "link closed by the server");
+        }
+        // Who has no session yet can be anybody, as often as they like: no line at `info`.
+        (Some(code), None) => {
+            tracing::debug!(worker = worker.0, %code, "link closed by the server");
+        }
+        (None, _) => tracing::debug!(worker = worker.0, session, "link ended"),
+    }
+}

@@ -1,0 +1,53 @@
+//! `roomcast bench` from the outside, against its own floor.
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output};
+
+fn bench(args: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
+    command.arg("bench").args(args.split_whitespace()).output().unwrap()
+}
+
+fn json(args: &str) -> serde_json::Value {
+    let output = bench(args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_flow_counts_what_the_floor_delivers() {
+    for load in
+        ["fanout --members 20", "fanout --members 20 --burst 7", "rooms --rooms 9 --rate 900"]
+    {
+        let all = json(&format!("{load} --floor --rounds 1 --seconds 0.3 --json"));
+        let round = &all["targets"][0]["rounds"][0];
+        assert!(round["deliveries"].as_u64().unwrap() > 100, "{load}: {round}");
+        assert!(round["cpu_s"].as_f64().unwrap() > 0.0, "{load}: {round}");
+    }
+}
+
+#[test]
+fn a_crowd_comes_and_goes() {
+    for load in ["storm", "idle --seconds 0.1", "idle --seconds 0.1 --no-join"] {
+        let all = json(&format!("{load} --connections 150 --floor --rounds 1 --json"));
+        let round = &all["targets"][0]["rounds"][0];
+        assert_eq!(round["connections"], 150, "{load}");
+        assert!(round["rss_with_kib"].as_u64().unwrap() > 0, "{load}: {round}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    for (args, says) in [
+        ("idle --floor --connections 100000000", "open files"),
+        ("fanout --url http://127.0.0.1:1", "ws:// and tcp://"),
+        ("fanout --url ws://127.0.0.1:1", "cannot connect"),
+        ("fanout --floor --members 2 --publishers 3", "cannot publish"),
+        ("fanout --peer bun --floor --peers-dir /nowhere", "npm ci"),
+    ] {
+        let output = bench(args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args}: {text}");
+        assert!(text.contains(says), "{args}: {text}");
+    }
+}
