@@ -50,6 +50,7 @@ counters! {
     deliveries_total, Counter, hub, "Events put into outboxes";
     events_total, Counter, hub, "Events numbered by rooms";
     links, Gauge, hub, "Open links";
+    logics_failed_total, Counter, hub, "Rooms closed because their logic was at fault";
     outbox_bytes_total, Counter, hub, "Bytes put into outboxes";
     pauses_total, Counter, hub, "Pauses of reading because of rate limits";
     recovered_total, Counter, hub, "Recoveries that were complete";
@@ -131,6 +132,7 @@ pub(crate) fn sum(workers: &[Arc<WorkerCounters>]) -> Counters {
         recovered_total: total(|c| &c.recovered_total),
         unrecovered_total: total(|c| &c.unrecovered_total),
         pauses_total: total(|c| &c.pauses_total),
+        logics_failed_total: total(|c| &c.logics_failed_total),
     }
 }
 

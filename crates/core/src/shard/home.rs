@@ -306,8 +306,7 @@ impl Shard {
         options: &RoomOptions,
         defaults: &RoomOptions,
     ) -> Result<(), String> {
-        let same = options.logic == defaults.logic
-            && options.logic_config == defaults.logic_config;
+        let same = options.logic == defaults.logic && options.logic_config == defaults.logic_config;
         let known = &self.policy(namespace).client_logics;
         match options.logic.as_deref() {
             _ if same => Ok(()),
@@ -377,7 +376,7 @@ impl Shard {
         let room = self.rooms.get_mut(slot as usize)?;
         let member = room.unseat(session)?;
         self.counters.seats -= 1;
-        let logic_hears = room.logic.is_some().then(|| room.key);
+        let logic_hears = room.logic.is_some().then_some(room.key);
         if room.tells_members() {
             let from = Arc::clone(&member.sender);
             room.gathered.push(Delivery::Left { from, reason, data });

@@ -5,6 +5,7 @@ use roomcast_core::{LinkId, Output, ShardId};
 
 use super::link::Flags;
 use super::{Mail, Timer, Worker};
+use crate::tasks;
 
 impl Worker {
     /// Does all that the shard asks for.
@@ -45,6 +46,10 @@ impl Worker {
                     _ = waiting.send(reply);
                 }
             }
+            Output::Task { room, call, task } => {
+                let Some(address) = self.addresses.get(usize::from(self.id.0)) else { return };
+                tasks::start(&self.shared.tasks, address.clone(), room, call, task);
+            }
             Output::Note(note) => log(self.id, &note),
         }
     }
@@ -63,7 +68,13 @@ impl Worker {
 }
 
 fn log(worker: ShardId, note: &Note) {
-    let Note::LinkEnded { session, code } = note;
+    let (session, code) = match note {
+        Note::LinkEnded { session, code } => (session, code),
+        Note::LogicFailed { room, logic, fault } => {
+            tracing::error!(worker = worker.0, %room, %logic, %fault, "a room's logic failed");
+            return;
+        }
+    };
     let session = session.map(|session| session.to_string());
     match (code, &session) {
         (Some(code), Some(_)) => {
