@@ -235,6 +235,7 @@ impl Shard {
             }
             Word::Survey { query, from, survey } => self.on_survey(query, from, survey),
             Word::Told { query, part } => self.on_told(query, part),
+            Word::ListSeats { session, to } => self.on_list_seats(session, to),
             Word::Disconnect { session, to } => self.on_disconnect(session, to),
             Word::Invite { session, room, namespace, to } => {
                 self.on_invite(session, room, namespace, to);
