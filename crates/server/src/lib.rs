@@ -18,6 +18,6 @@ mod transport;
 mod worker;
 
 pub use config::Config;
-pub use roomcast_core::{Counters, ServerCall, ServerReply};
+pub use roomcast_core::{Act, Counters, ServerCall, ServerReply};
 pub use server::{Listener, Server, ServerHandle, StartError};
 pub use tls::CertificateError;

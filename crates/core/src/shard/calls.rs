@@ -1,11 +1,12 @@
 //! What the server's own code asks: [`ServerCall`]s, handed to the room's or session's home.
 
+use roomcast_wire::push::LeaveReason;
 use roomcast_wire::{ErrorCode, Refusal, RoomPath, SessionId};
 
 use super::direct::no_such_target;
 use super::{DEFAULT, Shard};
-use crate::envelope::{Answer, Caller, RoomOp, Word};
-use crate::io::{Output, ServerCall, ServerReply};
+use crate::envelope::{Answer, Caller, Grant, RoomOp, Word};
+use crate::io::{Act, Output, ServerCall, ServerReply};
 use crate::key::{FullName, ReplyTo};
 use crate::room::Publication;
 
@@ -38,10 +39,10 @@ impl Shard {
             ServerCall::Kick { room, target } => {
                 (room, RoomOp::Kick { target: target.into(), message: None })
             }
-            ServerCall::Join { room, session } => {
+            ServerCall::Act { room, session, act } => {
                 let (namespace, room) = self.parse_room(&room)?;
                 let home = self.home_of_session(session);
-                self.send(home, Word::Invite { session, room, namespace, to });
+                self.send(home, Word::Act { session, room, namespace, act, to });
                 return Ok(());
             }
             ServerCall::Disconnect { session } => {
@@ -63,12 +64,12 @@ impl Shard {
         self.resolve(DEFAULT, &path)
     }
 
-    /// The server gives a session of this shard a seat.
-    pub(super) fn on_invite(
+    /// The server does something in the name of a session of this shard.
+    pub(super) fn on_act(
         &mut self,
         session: SessionId,
-        room: FullName,
-        namespace: u16,
+        (namespace, room): (u16, FullName),
+        act: Act,
         to: ReplyTo,
     ) {
         let found = self.session_by_id.get(&session).copied();
@@ -77,17 +78,37 @@ impl Shard {
         else {
             return self.answer(to, Answer::Refused(no_such_target()));
         };
-        let caller = held.caller(to);
-        if let Err(refusal) = self.expect_seat(slot, namespace, &room) {
-            return self.answer(to, Answer::Refused(refusal));
-        }
-        let op = RoomOp::Join { since: None, data: None, granted: true };
+        let mut caller = held.caller(to);
+        let op = match act {
+            Act::Join { data, make } => {
+                if let Err(refusal) = self.expect_seat(slot, namespace, &room) {
+                    return self.answer(to, Answer::Refused(refusal));
+                }
+                let grant = if make { Grant::Make } else { Grant::Room };
+                RoomOp::Join { since: None, data, grant }
+            }
+            Act::Leave { data } => RoomOp::Leave { reason: LeaveReason::Left, data },
+            Act::Publish { event, data, reliable, echo } => {
+                caller.admin = true;
+                let from = caller.sender().cloned();
+                let publication = Publication {
+                    name: event,
+                    payload: data,
+                    from,
+                    reliable,
+                    key: None,
+                    except: None,
+                };
+                RoomOp::Publish { publication, echo }
+            }
+        };
         let home = self.home_of_room(&room);
         self.send(home, Word::Room { room, namespace, caller, op });
     }
 
     pub(super) fn call_done(&mut self, id: u64, answer: Answer) {
         let reply = match answer {
+            Answer::Call(reply) => reply,
             Answer::Refused(refusal) => ServerReply::Refused(refusal),
             Answer::Ok { position: Some(position), .. } => ServerReply::At(position),
             _ => ServerReply::Done,

@@ -233,8 +233,8 @@ impl Shard {
             Word::Ask { query, from, question } => self.on_ask(query, from, question),
             Word::Told { query, part } => self.on_told(query, part),
             Word::Disconnect { session, to } => self.on_disconnect(session, to),
-            Word::Invite { session, room, namespace, to } => {
-                self.on_invite(session, room, namespace, to);
+            Word::Act { session, room, namespace, act, to } => {
+                self.on_act(session, (namespace, room), act, to);
             }
         }
     }

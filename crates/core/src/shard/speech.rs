@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use roomcast_wire::{ErrorCode, Refusal};
-
 use super::Shard;
+use super::home::no_such_room;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
 use crate::key::{ReplyTo, RoomKey};
 use crate::room::{Publication, not_a_member};
@@ -27,7 +26,7 @@ impl Shard {
         let Some(room) = slot.and_then(|slot| self.rooms.get_mut(slot as usize)) else {
             // The same words as for a room that is there (threat S25); the server may know.
             let refusal = match caller.admin {
-                true => Refusal::new(ErrorCode::NoSuchTarget, "there is no such room"),
+                true => no_such_room(),
                 false => not_a_member(),
             };
             return self.answer(caller.reply, Answer::Refused(refusal));

@@ -281,6 +281,8 @@ impl Stage {
     fn show_call(&mut self, reply: ServerReply) -> String {
         match reply {
             ServerReply::Done => "done".to_owned(),
+            ServerReply::Seated { is_new: true } => "seated".to_owned(),
+            ServerReply::Seated { is_new: false } => "seated before".to_owned(),
             ServerReply::At(position) => format!("done @{}", position.offset),
             ServerReply::Refused(refusal) => format!("error {}", refusal.code.reason()),
         }
