@@ -46,6 +46,8 @@ pub(crate) enum Word {
     Told { query: u32, part: Part },
     /// To the shard that a session's id belongs to: end it.
     Disconnect { session: SessionId, to: ReplyTo },
+    /// To the shard that a session's id belongs to: which rooms it is in.
+    ListSeats { session: SessionId, to: ReplyTo },
     /// To the shard that a session's id belongs to: the server does something in its name.
     Act { session: SessionId, room: FullName, namespace: u16, act: Act, to: ReplyTo },
 }

@@ -11,7 +11,7 @@ use super::Shard;
 use super::commands::AROUND_BYTES;
 use crate::envelope::{Answer, Caller, Grant, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
-use crate::room::{Delivery, Member, Room, not_a_member};
+use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
 /// A wish for a seat.
@@ -498,10 +498,6 @@ impl Shard {
 
 /// How often numbers are told at most, in milliseconds.
 const COUNTS_MS: u64 = 1_000;
-
-pub(super) fn no_such_room() -> Refusal {
-    Refusal::new(ErrorCode::NoSuchTarget, "there is no such room")
-}
 
 fn join_not_granted() -> Refusal {
     let text = "seats in this room are given by the server (`join = \"granted\"`)";

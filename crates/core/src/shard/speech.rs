@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::Shard;
-use super::home::no_such_room;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
 use crate::key::{ReplyTo, RoomKey};
-use crate::room::{Publication, not_a_member};
+use crate::room::{Publication, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
 /// How many events a `history` without `limit` answers with.
@@ -138,6 +137,7 @@ impl Shard {
                 let (members, users) = (room.member_count(), room.user_count());
                 Answer::Presence { room: room.name.clone(), members, users }
             }
+            _ if caller.session.is_none() => Answer::Refused(no_such_room()),
             _ => Answer::Refused(not_a_member()),
         };
         self.answer(caller.reply, answer);

@@ -220,7 +220,7 @@ impl Sim {
                         let act = Act::Publish { event, data, reliable: true, echo };
                         ServerCall::Act { room, session, act }
                     }
-                    None => ServerCall::Announce { room, event, data },
+                    None => ServerCall::Publish { room, event, data, from: None, reliable: true },
                 }
             }
             5..8 => {
