@@ -35,7 +35,7 @@ pub use envelope::Envelope;
 pub use event::HubEvent;
 pub use hook::{HookMask, Question, Ticket, Verdict};
 pub use io::{
-    Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
+    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
 };
 pub use outbox::Outbox;
 pub use shard::Shard;
