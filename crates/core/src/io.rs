@@ -1,13 +1,18 @@
 //! What goes into a shard and what comes out.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use roomcast_wire::push::{Event, MemberInfo, Sender};
+use roomcast_wire::reply::{Recovery, RoomInfo};
 use roomcast_wire::{
-    CloseCode, EventName, Format, Payload, Position, Refusal, RoomOptions, SessionId,
+    CloseCode, EventName, Format, Name, Payload, Position, Refusal, RoomOptions, SessionId,
 };
 
 use crate::envelope::Envelope;
+use crate::event::HubEvent;
+use crate::hook::{Question, Ticket, Verdict};
 use crate::logic::{RoomRef, Task};
 
 /// Milliseconds since the server started.
@@ -41,7 +46,7 @@ pub enum Input {
         /// How it speaks.
         format: Format,
         /// The namespace of its listener; `default` if none is named.
-        namespace: Option<std::sync::Arc<str>>,
+        namespace: Option<Arc<str>>,
     },
     /// One whole message, without its framing.
     Message {
@@ -93,6 +98,13 @@ pub enum Input {
         /// What is asked.
         call: ServerCall,
     },
+    /// The application has decided. A verdict that comes too late, or twice, is passed over.
+    Verdict {
+        /// Which question.
+        ticket: Ticket,
+        /// What becomes of the command.
+        verdict: Verdict,
+    },
 }
 
 /// How a link ended.
@@ -121,14 +133,18 @@ pub enum ServerCall {
         /// Which.
         room: String,
     },
-    /// Say something in a room without a sender.
-    Announce {
+    /// Say something in a room, whatever its `publish` rule says.
+    Publish {
         /// Which.
         room: String,
         /// What it is called.
         event: EventName,
         /// What it says.
         data: Option<Payload>,
+        /// Whose word it is; none: it has no sender.
+        from: Option<Arc<Sender>>,
+        /// Whether it is delivered in order, or may be dropped.
+        reliable: bool,
     },
     /// Put every session of a user, or one session, out of a room.
     Kick {
@@ -137,17 +153,105 @@ pub enum ServerCall {
         /// Session id or user id.
         target: String,
     },
-    /// Give a session a seat, whatever the room's `join` rule says.
-    Join {
+    /// Do something in a room in a session's name, whatever the room's rules say.
+    Act {
         /// Which room.
         room: String,
-        /// Who.
+        /// Whose name.
         session: SessionId,
+        /// What.
+        act: Act,
     },
     /// End a session.
     Disconnect {
         /// Which.
         session: SessionId,
+    },
+    /// Tell one session, whatever its namespace.
+    Send {
+        /// Which.
+        session: SessionId,
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+    },
+    /// Tell every session of a user that has a link.
+    SendToUser {
+        /// The user's namespace.
+        namespace: String,
+        /// Who.
+        user: Name,
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+    },
+    /// Tell every session of a namespace that has a link.
+    Broadcast {
+        /// Which.
+        namespace: String,
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+    },
+    /// Who is in a room.
+    Members {
+        /// Which.
+        room: String,
+    },
+    /// How many are in a room.
+    Presence {
+        /// Which.
+        room: String,
+    },
+    /// What a room remembers.
+    History {
+        /// Which.
+        room: String,
+        /// From where on; none: the newest.
+        since: Option<Position>,
+        /// How many at most; none: 100.
+        limit: Option<u32>,
+    },
+    /// The rooms of a namespace.
+    Rooms {
+        /// Which.
+        namespace: String,
+    },
+    /// The rooms that a session is in.
+    Seats {
+        /// Which.
+        session: SessionId,
+    },
+}
+
+/// What the server's own code does in a room in a session's name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Give the session a seat. Its client is told with a `joined` without `ref`.
+    Join {
+        /// What the others see of the member.
+        data: Option<Payload>,
+        /// Make the room if it is not there; else that is refused.
+        make: bool,
+    },
+    /// Give up its seat. The others hear that it left; its client gets `room_closed`.
+    Leave {
+        /// A last word for the others.
+        data: Option<Payload>,
+    },
+    /// Say something with the session as its sender, whether it has a seat or not.
+    Publish {
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+        /// `false`: may be dropped on its way, the newest wins.
+        reliable: bool,
+        /// Whether the session receives it too; the room's setting if none.
+        echo: Option<bool>,
     },
 }
 
@@ -156,8 +260,49 @@ pub enum ServerCall {
 pub enum ServerReply {
     /// It was done.
     Done,
+    /// The session has a seat.
+    Seated {
+        /// `false`: it had one before.
+        is_new: bool,
+    },
     /// The event stands there.
     At(Position),
+    /// The room is there; whether it was made for this.
+    Created(bool),
+    /// So many sessions were told, or put out.
+    Reached(u32),
+    /// Who is in the room.
+    Members {
+        /// In the order of joining.
+        members: Vec<MemberInfo>,
+        /// Whether there are more than `limits.list_max`.
+        truncated: bool,
+    },
+    /// How many are in the room.
+    Presence {
+        /// Sessions.
+        members: u32,
+        /// Users, where sessions of one user count once.
+        users: u32,
+    },
+    /// What the room remembers.
+    History {
+        /// The room's position now.
+        position: Position,
+        /// Whether `since` could be continued, if there was one.
+        recovery: Option<Recovery>,
+        /// Oldest first.
+        events: Vec<Arc<Event>>,
+    },
+    /// Rooms by name.
+    Rooms {
+        /// The rooms.
+        rooms: Vec<RoomInfo>,
+        /// Whether there are more than `limits.list_max`.
+        truncated: bool,
+    },
+    /// The rooms that a session is in, in the order of joining.
+    Seats(Vec<String>),
     /// It was not done.
     Refused(Refusal),
 }
@@ -214,6 +359,23 @@ pub enum Output {
         /// The future.
         task: Task,
     },
+    /// A command waits for the application. Until [`Output::Release`] the worker hands over no
+    /// further message of the link; everything else about it goes on.
+    Ask {
+        /// What the verdict names.
+        ticket: Ticket,
+        /// Whose message it is.
+        link: LinkId,
+        /// The command.
+        question: Question,
+    },
+    /// The command no longer waits: messages of the link are handled again.
+    Release {
+        /// Which.
+        link: LinkId,
+    },
+    /// Something happened that the program around the hub may want to know.
+    Event(Box<HubEvent>),
     /// Something an operator wants to read in the log.
     Note(Note),
 }
@@ -276,4 +438,10 @@ pub struct Counters {
     pub pauses_total: u64,
     /// Rooms closed because their logic was at fault, since the start.
     pub logics_failed_total: u64,
+    /// Commands that wait for a hook.
+    pub hooks_waiting: u64,
+    /// Commands that waited for a hook, since the start.
+    pub hooks_total: u64,
+    /// Commands refused because a hook took too long, since the start.
+    pub hook_timeouts_total: u64,
 }

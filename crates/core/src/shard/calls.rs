@@ -1,11 +1,14 @@
 //! What the server's own code asks: [`ServerCall`]s, handed to the room's or session's home.
 
+use std::sync::Arc;
+
+use roomcast_wire::push::LeaveReason;
 use roomcast_wire::{ErrorCode, Refusal, RoomPath, SessionId};
 
 use super::direct::no_such_target;
 use super::{DEFAULT, Shard};
-use crate::envelope::{Answer, Caller, RoomOp, Word};
-use crate::io::{Output, ServerCall, ServerReply};
+use crate::envelope::{Answer, Caller, Grant, Message, RoomOp, Survey, Word};
+use crate::io::{Act, Output, ServerCall, ServerReply};
 use crate::key::{FullName, ReplyTo};
 use crate::room::Publication;
 
@@ -24,36 +27,67 @@ impl Shard {
                 (room, RoomOp::Found { options: Box::new(options), permanent })
             }
             ServerCall::Delete { room } => (room, RoomOp::Delete),
-            ServerCall::Announce { room, event, data } => {
-                let publication = Publication {
-                    name: event,
-                    payload: data,
-                    from: None,
-                    reliable: true,
-                    key: None,
-                    except: None,
-                };
+            ServerCall::Publish { room, event, data, from, reliable } => {
+                let (name, payload) = (event, data);
+                let (key, except) = (None, None);
+                let publication = Publication { name, payload, from, reliable, key, except };
                 (room, RoomOp::Publish { publication, echo: None })
             }
             ServerCall::Kick { room, target } => {
                 (room, RoomOp::Kick { target: target.into(), message: None })
             }
-            ServerCall::Join { room, session } => {
-                let (namespace, room) = self.parse_room(&room)?;
-                let home = self.home_of_session(session);
-                self.send(home, Word::Invite { session, room, namespace, to });
-                return Ok(());
-            }
-            ServerCall::Disconnect { session } => {
-                let home = self.home_of_session(session);
-                self.send(home, Word::Disconnect { session, to });
-                return Ok(());
-            }
+            ServerCall::Members { room } => (room, RoomOp::Members),
+            ServerCall::Presence { room } => (room, RoomOp::Presence),
+            ServerCall::History { room, since, limit } => (room, RoomOp::History { since, limit }),
+            other => return self.start_wide_call(to, other),
         };
         let (namespace, room) = self.parse_room(&room)?;
         let caller = Caller { session: None, namespace, admin: true, reply: to };
         let home = self.home_of_room(&room);
         self.send(home, Word::Room { room, namespace, caller, op });
+        Ok(())
+    }
+
+    /// What is asked of a session, a user or a namespace.
+    fn start_wide_call(&mut self, to: ReplyTo, call: ServerCall) -> Result<(), Refusal> {
+        let caller = |namespace| Caller { session: None, namespace, admin: true, reply: to };
+        let message = |event, data| Arc::new(Message { event, data, from: None });
+        let (home, word) = match call {
+            ServerCall::Act { room, session, act } => {
+                let (namespace, room) = self.parse_room(&room)?;
+                (self.home_of_session(session), Word::Act { session, room, namespace, act, to })
+            }
+            ServerCall::Disconnect { session } => {
+                (self.home_of_session(session), Word::Disconnect { session, to })
+            }
+            ServerCall::Seats { session } => {
+                (self.home_of_session(session), Word::ListSeats { session, to })
+            }
+            ServerCall::Send { session, event, data } => {
+                let (caller, message) = (caller(DEFAULT), message(event, data));
+                (self.home_of_session(session), Word::Direct { to: session, caller, message })
+            }
+            ServerCall::SendToUser { namespace, user, event, data } => {
+                let namespace = self.find_namespace(&namespace)?;
+                let (caller, message) = (caller(namespace), message(event, data));
+                let home = self.home_of_user(namespace, &user);
+                (home, Word::DirectToUser { user, caller, message })
+            }
+            ServerCall::Broadcast { namespace, event, data } => {
+                let namespace = self.find_namespace(&namespace)?;
+                let message = message(event, data);
+                self.survey_all(to, Survey::Broadcast { namespace, message });
+                return Ok(());
+            }
+            ServerCall::Rooms { namespace } => {
+                let namespace = self.find_namespace(&namespace)?;
+                self.survey_all(to, Survey::Rooms { namespace });
+                return Ok(());
+            }
+            // The others name a room and were taken by `start_call`.
+            _ => return Ok(()),
+        };
+        self.send(home, word);
         Ok(())
     }
 
@@ -63,12 +97,12 @@ impl Shard {
         self.resolve(DEFAULT, &path)
     }
 
-    /// The server gives a session of this shard a seat.
-    pub(super) fn on_invite(
+    /// The server does something in the name of a session of this shard.
+    pub(super) fn on_act(
         &mut self,
         session: SessionId,
-        room: FullName,
-        namespace: u16,
+        (namespace, room): (u16, FullName),
+        act: Act,
         to: ReplyTo,
     ) {
         let found = self.session_by_id.get(&session).copied();
@@ -77,20 +111,60 @@ impl Shard {
         else {
             return self.answer(to, Answer::Refused(no_such_target()));
         };
-        let caller = held.caller(to);
-        if let Err(refusal) = self.expect_seat(slot, namespace, &room) {
-            return self.answer(to, Answer::Refused(refusal));
-        }
-        let op = RoomOp::Join { since: None, data: None, granted: true };
+        let mut caller = held.caller(to);
+        let op = match act {
+            Act::Join { data, make } => {
+                if let Err(refusal) = self.expect_seat(slot, namespace, &room) {
+                    return self.answer(to, Answer::Refused(refusal));
+                }
+                let grant = if make { Grant::Make } else { Grant::Room };
+                RoomOp::Join { since: None, data, grant }
+            }
+            Act::Leave { data } => RoomOp::Leave { reason: LeaveReason::Left, data },
+            Act::Publish { event, data, reliable, echo } => {
+                caller.admin = true;
+                let from = caller.sender().cloned();
+                let publication = Publication {
+                    name: event,
+                    payload: data,
+                    from,
+                    reliable,
+                    key: None,
+                    except: None,
+                };
+                RoomOp::Publish { publication, echo }
+            }
+        };
         let home = self.home_of_room(&room);
         self.send(home, Word::Room { room, namespace, caller, op });
     }
 
+    pub(super) fn on_list_seats(&mut self, session: SessionId, to: ReplyTo) {
+        let found = self.session_by_id.get(&session).copied();
+        let Some(session) = found.and_then(|slot| self.sessions.get(slot as usize)) else {
+            return self.answer(to, Answer::Refused(no_such_target()));
+        };
+        let seats = session.seats.iter().filter(|seat| seat.room.is_some());
+        let rooms = seats.map(|seat| seat.name.to_string()).collect();
+        self.answer(to, Answer::Call(ServerReply::Seats(rooms)));
+    }
+
     pub(super) fn call_done(&mut self, id: u64, answer: Answer) {
         let reply = match answer {
+            Answer::Call(reply) => reply,
             Answer::Refused(refusal) => ServerReply::Refused(refusal),
             Answer::Ok { position: Some(position), .. } => ServerReply::At(position),
-            _ => ServerReply::Done,
+            Answer::Ok { delivered: Some(count), .. } => ServerReply::Reached(count),
+            Answer::Ok { .. } => ServerReply::Done,
+            Answer::Created { created, .. } => ServerReply::Created(created),
+            Answer::Members { members, truncated, .. } => {
+                ServerReply::Members { members, truncated }
+            }
+            Answer::Presence { members, users, .. } => ServerReply::Presence { members, users },
+            Answer::History { position, recovery, events, .. } => {
+                ServerReply::History { position, recovery, events }
+            }
+            Answer::Rooms { rooms, truncated } => ServerReply::Rooms { rooms, truncated },
         };
         self.outputs.push_back(Output::CallDone { id, reply });
     }

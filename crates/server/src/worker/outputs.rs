@@ -1,10 +1,10 @@
 //! What the shard asks for.
 
 use roomcast_core::io::Note;
-use roomcast_core::{LinkId, Output, ShardId};
+use roomcast_core::{LinkId, Output, ShardId, Verdict};
 
 use super::link::Flags;
-use super::{Mail, Timer, Worker};
+use super::{Mail, Timer, Worker, queue};
 use crate::tasks;
 
 impl Worker {
@@ -50,6 +50,20 @@ impl Worker {
                 let Some(address) = self.addresses.get(usize::from(self.id.0)) else { return };
                 tasks::start(&self.shared.tasks, address.clone(), room, call, task);
             }
+            Output::Ask { ticket, link, question } => {
+                if let Some(found) = self.links.get_mut(link.0 as usize) {
+                    found.flags.asking = true;
+                }
+                // No hook is registered: nobody minds.
+                self.verdicts.push_back((ticket, Verdict::Go(question)));
+            }
+            Output::Release { link } => {
+                if let Some(found) = self.links.get_mut(link.0 as usize) {
+                    found.flags.asking = false;
+                    queue(found, link.0, &mut self.ready);
+                }
+            }
+            Output::Event(_) => {}
             Output::Note(note) => log(self.id, &note),
         }
     }

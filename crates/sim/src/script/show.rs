@@ -1,5 +1,6 @@
 //! What a client read, as one line.
 
+use roomcast_core::ServerReply;
 use roomcast_wire::incoming::Body;
 use roomcast_wire::name::GENERATED_NAME_LEN;
 use roomcast_wire::push::{Event, MemberInfo, Sender};
@@ -9,6 +10,36 @@ use roomcast_wire::{Codec, Payload, Position, SessionId};
 use super::stage::Stage;
 
 impl Stage {
+    pub(super) fn show_call(&mut self, reply: ServerReply) -> String {
+        match reply {
+            ServerReply::Done | ServerReply::Created(true) => "done".to_owned(),
+            ServerReply::Created(false) => "done (was there)".to_owned(),
+            ServerReply::Seated { is_new: true } => "seated".to_owned(),
+            ServerReply::Seated { is_new: false } => "seated before".to_owned(),
+            ServerReply::At(position) => format!("done @{}", position.offset),
+            ServerReply::Reached(count) => format!("done reached={count}"),
+            ServerReply::Members { members, truncated } => {
+                let members: Vec<_> = members.iter().map(|member| self.member(member)).collect();
+                let more = if truncated { " and more" } else { "" };
+                format!("members {}{more}", members.join(", "))
+            }
+            ServerReply::Presence { members, users } => {
+                format!("presence members={members} users={users}")
+            }
+            ServerReply::History { position, recovery, events } => {
+                let recovery = recovery_text(recovery);
+                format!("history @{}{recovery} events={}", position.offset, events.len())
+            }
+            ServerReply::Rooms { rooms, truncated } => {
+                let more = if truncated { " and more" } else { "" };
+                let rooms = rooms.iter().map(|one| format!(" {}:{}", one.room, one.members));
+                format!("rooms{}{more}", rooms.collect::<String>())
+            }
+            ServerReply::Seats(rooms) => format!("seats {}", rooms.join(",")),
+            ServerReply::Refused(refusal) => format!("error {}", refusal.code.reason()),
+        }
+    }
+
     pub(super) fn show(&mut self, body: &Body) -> String {
         match body {
             Body::Welcome { user, resumed, rooms, .. } => {
@@ -100,7 +131,7 @@ impl Stage {
         }
     }
 
-    fn room(&mut self, room: &str) -> String {
+    pub(super) fn room(&mut self, room: &str) -> String {
         if room.len() != GENERATED_NAME_LEN {
             return room.to_owned();
         }
@@ -141,7 +172,7 @@ impl Stage {
     }
 
     /// The client's name in the script, with user and display name if it has them.
-    fn sender(&mut self, sender: &Sender) -> String {
+    pub(super) fn sender(&mut self, sender: &Sender) -> String {
         let name = self.session(sender.session);
         let user = sender.user.as_ref().map_or(String::new(), |user| format!("/{user}"));
         let display = sender.name.as_ref().map_or(String::new(), |text| format!("({text})"));
@@ -170,7 +201,7 @@ fn recovery_text(recovery: Option<Recovery>) -> String {
 }
 
 /// The value as JSON; long ones cut.
-fn data_text(data: Option<&Payload>) -> String {
+pub(super) fn data_text(data: Option<&Payload>) -> String {
     let Some(data) = data else { return String::new() };
     let data = data.to_codec(Codec::Json);
     let text = String::from_utf8_lossy(data.bytes());

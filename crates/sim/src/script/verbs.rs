@@ -11,15 +11,16 @@
 //! kick ROOM CLIENT|user=U [MESSAGE]         delete ROOM            raw BYTES
 //! ```
 //! `noref` anywhere leaves the `ref` out. The server: `create ROOM [JSON] [permanent]`,
-//! `delete ROOM`, `announce ROOM EVENT [JSON]`, `kick ROOM CLIENT|user=U`, `join ROOM CLIENT`,
-//! `disconnect CLIENT`.
+//! `delete ROOM`, `announce ROOM EVENT [JSON]`, `kick ROOM CLIENT|user=U`,
+//! `join ROOM CLIENT [there] [data=JSON]` (`there`: only if the room is), `leave ROOM CLIENT
+//! [data=JSON]`, `say ROOM CLIENT EVENT [JSON] [echo=false] [reliable=false]`, `disconnect CLIENT`.
 
 use std::borrow::Cow;
 
-use roomcast_core::ServerCall;
+use roomcast_core::{Act, ServerCall};
 use roomcast_wire::{
-    Command, Epoch, EventName, Payload, Position, Request, Resume, RoomPath, Secret, SessionId,
-    Target,
+    Command, Epoch, EventName, Name, Payload, Position, Request, Resume, RoomPath, Secret,
+    SessionId, Target,
 };
 
 use super::stage::{Stage, number, options_of, payload};
@@ -139,6 +140,7 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
     let verb = words.need("a verb")?;
     let permanent = words.flag("permanent");
     let user = words.value("user").map(str::to_owned);
+    let namespace = words.value("namespace").unwrap_or("default").to_owned();
     let mut room = || words.need("a room").map(str::to_owned);
     let call = match verb {
         "create" => {
@@ -149,7 +151,8 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
         "announce" => {
             let room = room()?;
             let event = event(words.need("an event")?)?;
-            ServerCall::Announce { room, event, data: words.next().map(payload).transpose()? }
+            let data = words.next().map(payload).transpose()?;
+            ServerCall::Publish { room, event, data, from: None, reliable: true }
         }
         "kick" => {
             let room = room()?;
@@ -159,15 +162,59 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
             };
             ServerCall::Kick { room, target }
         }
-        "join" => {
+        "join" | "leave" | "say" => {
             let room = room()?;
-            ServerCall::Join { room, session: session(stage, words.need("a name")?)? }
+            let session = session(stage, words.need("a name")?)?;
+            ServerCall::Act { room, session, act: act(verb, words)? }
         }
         "disconnect" => ServerCall::Disconnect { session: session(stage, words.need("a name")?)? },
+        "members" => ServerCall::Members { room: room()? },
+        "presence" => ServerCall::Presence { room: room()? },
+        "history" => ServerCall::History { room: room()?, since: None, limit: None },
+        "rooms" => ServerCall::Rooms { namespace },
+        "seats" => ServerCall::Seats { session: session(stage, words.need("a name")?)? },
+        "send" | "broadcast" => server_says(stage, verb, (namespace, user), words)?,
         _ => return Err(format!("`{verb}` is no verb of the server")),
     };
     stage.world().call(0, call);
     Ok(())
+}
+
+fn act(verb: &str, mut words: Words<'_>) -> Result<Act, String> {
+    let data = words.value("data").map(payload).transpose()?;
+    match verb {
+        "join" => Ok(Act::Join { data, make: !words.flag("there") }),
+        "leave" => Ok(Act::Leave { data }),
+        _ => {
+            let echo = words.value("echo").map(|echo| echo == "true");
+            let reliable = words.value("reliable") != Some("false");
+            let event = event(words.need("an event")?)?;
+            let data = words.next().map(payload).transpose()?;
+            Ok(Act::Publish { event, data, reliable, echo })
+        }
+    }
+}
+
+fn server_says(
+    stage: &Stage,
+    verb: &str,
+    (namespace, user): (String, Option<String>),
+    mut words: Words<'_>,
+) -> Result<ServerCall, String> {
+    let session = match (verb, &user) {
+        ("send", None) => Some(session(stage, words.need("a name")?)?),
+        _ => None,
+    };
+    let event = event(words.need("an event")?)?;
+    let data = words.next().map(payload).transpose()?;
+    Ok(match (session, user) {
+        (Some(session), _) => ServerCall::Send { session, event, data },
+        (None, Some(user)) => {
+            let user = Name::new(&user).map_err(|error| error.to_string())?;
+            ServerCall::SendToUser { namespace, user, event, data }
+        }
+        (None, None) => ServerCall::Broadcast { namespace, event, data },
+    })
 }
 
 fn owned(text: &str) -> Cow<'static, str> {
@@ -179,7 +226,7 @@ fn room(text: &str) -> Result<RoomPath<'static>, String> {
 }
 
 /// A number, or a name.
-fn event(text: &str) -> Result<EventName, String> {
+pub(super) fn event(text: &str) -> Result<EventName, String> {
     match text.parse() {
         Ok(number) => Ok(EventName::Number(number)),
         Err(_) => EventName::text(text).map_err(|error| error.to_string()),

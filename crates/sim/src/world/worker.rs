@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use roomcast_core::logic::{RoomRef, Task};
-use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId};
+use roomcast_core::{
+    HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId, Ticket, Verdict,
+};
 
 use super::wire::{Down, Place, Up};
 use super::{CLOSE_MS, Due, Happened, InFlight, TOO_LARGE, TURNS_AT_ONCE_MAX, WireId, World};
@@ -26,6 +28,7 @@ pub(super) struct Worker {
     pub readable: Vec<WireId>,
     pub calls: VecDeque<(u64, ServerCall)>,
     tasks: Vec<Waiting>,
+    pub verdicts: VecDeque<(Ticket, Verdict)>,
     pub drain: Option<u64>,
 }
 
@@ -50,6 +53,7 @@ enum Work {
     Read(WireId),
     Call(u64, ServerCall),
     Task(Waiting),
+    Verdict(Ticket, Verdict),
     Drain(u64),
 }
 
@@ -64,6 +68,7 @@ impl Worker {
             readable: Vec::new(),
             calls: VecDeque::new(),
             tasks: Vec::new(),
+            verdicts: VecDeque::new(),
             drain: None,
         }
     }
@@ -125,6 +130,8 @@ impl World {
         work.extend(worker.calls.drain(..).map(|(id, call)| Work::Call(id, call)));
         let due = worker.tasks.extract_if(.., |task| task.at <= now);
         work.extend(due.map(Work::Task));
+        let verdicts = worker.verdicts.drain(..);
+        work.extend(verdicts.map(|(ticket, verdict)| Work::Verdict(ticket, verdict)));
         work.extend(worker.drain.take().map(Work::Drain));
         work
     }
@@ -146,6 +153,9 @@ impl World {
             Work::Read(wire) => self.read(shard, wire),
             Work::Call(id, call) => self.handle(shard, Input::Call { id, call }),
             Work::Task(task) => self.poll(shard, task),
+            Work::Verdict(ticket, verdict) => {
+                self.handle(shard, Input::Verdict { ticket, verdict });
+            }
             Work::Drain(retry_ms_max) => self.handle(shard, Input::Drain { retry_ms_max }),
         }
     }
@@ -178,6 +188,9 @@ impl World {
             if entry.paused_until > self.now && !lost {
                 let until = entry.paused_until;
                 self.set(until, Due::Up(wire));
+                return;
+            }
+            if entry.asking && !lost && entry.closing.is_none() {
                 return;
             }
             let Some((_, up)) = entry.up.pop_front() else { return };
@@ -242,7 +255,20 @@ impl World {
                 Output::Task { room, call, task } => {
                     self.wait_for(shard, Waiting { at: 0, room, call, task });
                 }
-                Output::Note(_) => {}
+                Output::Ask { ticket, link, question } => {
+                    if let Some(wire) = self.wire_at(shard, link) {
+                        self.wires[wire.0].asking = true;
+                    }
+                    let shard = ShardId(shard);
+                    self.happened.push_back(Happened::Asked { shard, ticket, question });
+                }
+                Output::Release { link } => {
+                    if let Some(wire) = self.wire_at(shard, link) {
+                        self.wires[wire.0].asking = false;
+                        self.set(self.now, Due::Up(wire));
+                    }
+                }
+                Output::Event(_) | Output::Note(_) => {}
             }
         }
     }

@@ -246,7 +246,9 @@ impl Talk {
         // A room may keep both to itself: that is no reason not to talk in it.
         if let Ok(history) = room.history(None, Some(self.args.history)).await {
             let is_before = |at: Position| at.epoch == joined.epoch && at.offset <= joined.offset;
-            for event in history.events.iter().filter(|event| is_before(event.position())) {
+            for event in
+                history.events.iter().filter(|event| event.position().is_some_and(is_before))
+            {
                 let line = show::speech(&self.screen, event, None);
                 self.screen.line(&line);
             }
