@@ -20,6 +20,7 @@ mod history;
 pub mod io;
 mod key;
 mod links;
+pub mod logic;
 pub mod outbox;
 mod rate;
 mod room;
