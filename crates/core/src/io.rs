@@ -133,12 +133,14 @@ pub enum ServerCall {
         /// Session id or user id.
         target: String,
     },
-    /// Give a session a seat, whatever the room's `join` rule says.
-    Join {
+    /// Do something in a room in a session's name, whatever the room's rules say.
+    Act {
         /// Which room.
         room: String,
-        /// Who.
+        /// Whose name.
         session: SessionId,
+        /// What.
+        act: Act,
     },
     /// End a session.
     Disconnect {
@@ -214,7 +216,7 @@ impl ServerCall {
             | Self::Delete { room }
             | Self::Publish { room, .. }
             | Self::Kick { room, .. }
-            | Self::Join { room, .. }
+            | Self::Act { room, .. }
             | Self::Members { room }
             | Self::Presence { room }
             | Self::History { room, .. } => room.as_str(),
@@ -232,11 +234,44 @@ impl ServerCall {
     }
 }
 
+/// What the server's own code does in a room in a session's name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Give the session a seat. Its client is told with a `joined` without `ref`.
+    Join {
+        /// What the others see of the member.
+        data: Option<Payload>,
+        /// Make the room if it is not there; else that is refused.
+        make: bool,
+    },
+    /// Give up its seat. The others hear that it left; its client gets `room_closed`.
+    Leave {
+        /// A last word for the others.
+        data: Option<Payload>,
+    },
+    /// Say something with the session as its sender, whether it has a seat or not.
+    Publish {
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+        /// `false`: may be dropped on its way, the newest wins.
+        reliable: bool,
+        /// Whether the session receives it too; the room's setting if none.
+        echo: Option<bool>,
+    },
+}
+
 /// What became of a [`ServerCall`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerReply {
     /// It was done.
     Done,
+    /// The session has a seat.
+    Seated {
+        /// `false`: it had one before.
+        is_new: bool,
+    },
     /// The event stands there.
     At(Position),
     /// The room is there; whether it was made for this.
@@ -273,7 +308,7 @@ pub enum ServerReply {
         /// Whether there are more than `limits.list_max`.
         truncated: bool,
     },
-    /// The rooms that a session is in, by name.
+    /// The rooms that a session is in, in the order of joining.
     Seats(Vec<String>),
     /// It was not done.
     Refused(Refusal),

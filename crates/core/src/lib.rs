@@ -31,7 +31,7 @@ mod timers;
 pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 pub use envelope::Envelope;
 pub use io::{
-    Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
+    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
 };
 pub use outbox::Outbox;
 pub use shard::Shard;

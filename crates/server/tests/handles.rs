@@ -46,7 +46,11 @@ fn a_room_is_made_heard_looked_at_and_closed() {
     assert_eq!(lobby.presence().wait().unwrap().members, 1);
     assert_eq!(lobby.kick(id).wait(), Ok(1));
     assert_eq!(peer.expect("room_closed")["reason"], "kicked");
-    lobby.join(id).wait().unwrap();
+    assert_eq!(lobby.join(id, ()).wait(), Ok(true));
+    peer.expect("joined");
+    lobby.leave(id, "bye").wait().unwrap();
+    peer.expect("room_closed");
+    lobby.join(id, json!({ "seat": 1 })).wait().unwrap();
     peer.expect("joined");
     assert_eq!(server.handle().session(id).rooms().wait().unwrap(), ["lobby"]);
     lobby.delete().wait().unwrap();

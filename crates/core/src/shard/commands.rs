@@ -15,7 +15,7 @@ use roomcast_wire::{
 
 use super::Shard;
 use super::sessions::Hello;
-use crate::envelope::{Answer, Message, Question, RoomOp, Word};
+use crate::envelope::{Answer, Grant, Message, Question, RoomOp, Word};
 use crate::io::{LinkId, Now, Output};
 use crate::key::{FullName, ReplyTo, SessionKey};
 use crate::room::Publication;
@@ -304,7 +304,7 @@ impl Shard {
         }
         let (namespace, room) = self.resolve_for(asker.slot, room)?;
         self.expect_seat(asker.slot, namespace, &room)?;
-        self.word_to_home(asker, namespace, room, RoomOp::Join { since, data, granted: false });
+        self.word_to_home(asker, namespace, room, RoomOp::Join { since, data, grant: Grant::None });
         Ok(())
     }
 

@@ -234,8 +234,8 @@ impl Shard {
             Word::Told { query, part } => self.on_told(query, part),
             Word::ListSeats { session, to } => self.on_list_seats(session, to),
             Word::Disconnect { session, to } => self.on_disconnect(session, to),
-            Word::Invite { session, room, namespace, to } => {
-                self.on_invite(session, room, namespace, to);
+            Word::Act { session, room, namespace, act, to } => {
+                self.on_act(session, (namespace, room), act, to);
             }
         }
     }

@@ -112,10 +112,7 @@ fn said(
 }
 
 fn done(reply: ServerReply) -> Option<()> {
-    match reply {
-        ServerReply::Done | ServerReply::At(_) | ServerReply::Reached(_) => Some(()),
-        _ => None,
-    }
+    matches!(reply, ServerReply::Done | ServerReply::Reached(_)).then_some(())
 }
 
 fn reached(reply: ServerReply) -> Option<u32> {

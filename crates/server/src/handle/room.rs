@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use roomcast_core::logic::{IntoData, IntoEvent};
-use roomcast_core::{ServerCall, ServerReply};
+use roomcast_core::{Act, ServerCall, ServerReply};
 use roomcast_wire::push::{Event, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
-use roomcast_wire::{Position, RoomOptions, SessionId};
+use roomcast_wire::{Payload, Position, Refusal, RoomOptions, SessionId};
 
-use super::{Asked, ServerHandle, done, reached, said};
+use super::{Asked, CallError, ServerHandle, done, reached, said};
 
 /// A room in the hands of the embedding program, whether the room is there or not.
 ///
@@ -148,9 +148,30 @@ impl RoomHandle {
         self.server.ask(Ok(call), reached)
     }
 
-    /// Gives a session a seat, whatever the room's `join` rule.
-    pub fn join(&self, session: SessionId) -> Asked<()> {
-        self.server.ask(Ok(ServerCall::Join { room: self.name.clone(), session }), done)
+    /// Gives a session a seat, whatever the room's `join` rule, and makes the room if it is not
+    /// there; `false`: it had one. `data` is what the others see of the member.
+    pub fn join(&self, session: SessionId, data: impl IntoData) -> Asked<bool> {
+        let call = self.act(session, data, |data| Act::Join { data, make: true });
+        self.server.ask(call, |reply| match reply {
+            ServerReply::Seated { is_new } => Some(is_new),
+            _ => None,
+        })
+    }
+
+    /// Takes a session's seat away as if it had left; its client hears `room_closed`. `data` is a
+    /// last word for the others.
+    pub fn leave(&self, session: SessionId, data: impl IntoData) -> Asked<()> {
+        self.server.ask(self.act(session, data, |data| Act::Leave { data }), done)
+    }
+
+    fn act(
+        &self,
+        session: SessionId,
+        data: impl IntoData,
+        act: impl FnOnce(Option<Payload>) -> Act,
+    ) -> Result<ServerCall, Refusal> {
+        let act = act(data.into_data().map_err(CallError::invalid)?);
+        Ok(ServerCall::Act { room: self.name.clone(), session, act })
     }
 
     fn found(&self, options: RoomOptions, permanent: bool) -> Asked<bool> {

@@ -14,6 +14,8 @@ impl Stage {
         match reply {
             ServerReply::Done | ServerReply::Created(true) => "done".to_owned(),
             ServerReply::Created(false) => "done (was there)".to_owned(),
+            ServerReply::Seated { is_new: true } => "seated".to_owned(),
+            ServerReply::Seated { is_new: false } => "seated before".to_owned(),
             ServerReply::At(position) => format!("done @{}", position.offset),
             ServerReply::Reached(count) => format!("done reached={count}"),
             ServerReply::Members { members, truncated } => {
