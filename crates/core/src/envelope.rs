@@ -41,7 +41,7 @@ pub(crate) enum Word {
     /// To the shard that keeps a user's sessions: one came, or went.
     UserSession { namespace: u16, user: Name, session: SessionKey, here: bool },
     /// To every shard: a part of an answer is wanted.
-    Ask { query: u32, from: ShardId, question: Question },
+    Survey { query: u32, from: ShardId, survey: Survey },
     /// The part.
     Told { query: u32, part: Part },
     /// To the shard that a session's id belongs to: end it.
@@ -191,14 +191,14 @@ pub(crate) struct Message {
 
 /// What every shard is asked.
 #[derive(Debug, Clone)]
-pub(crate) enum Question {
+pub(crate) enum Survey {
     /// Which rooms of a namespace it is home to.
     Rooms { namespace: u16 },
     /// To tell all sessions of a namespace.
     Broadcast { namespace: u16, message: Arc<Message> },
 }
 
-/// What one shard says to a [`Question`].
+/// What one shard says to a [`Survey`].
 #[derive(Debug)]
 pub(crate) enum Part {
     Rooms { rooms: Vec<RoomInfo>, truncated: bool },

@@ -10,6 +10,8 @@ use roomcast_wire::{
 };
 
 use crate::envelope::Envelope;
+use crate::event::HubEvent;
+use crate::hook::{Question, Ticket, Verdict};
 
 /// Milliseconds since the server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -84,6 +86,13 @@ pub enum Input {
         id: u64,
         /// What is asked.
         call: ServerCall,
+    },
+    /// The application has decided. A verdict that comes too late, or twice, is passed over.
+    Verdict {
+        /// Which question.
+        ticket: Ticket,
+        /// What becomes of the command.
+        verdict: Verdict,
     },
 }
 
@@ -356,6 +365,23 @@ pub enum Output {
         /// What became of it.
         reply: ServerReply,
     },
+    /// A command waits for the application. Until [`Output::Release`] the worker hands over no
+    /// further message of the link; everything else about it goes on.
+    Ask {
+        /// What the verdict names.
+        ticket: Ticket,
+        /// Whose message it is.
+        link: LinkId,
+        /// The command.
+        question: Question,
+    },
+    /// The command no longer waits: messages of the link are handled again.
+    Release {
+        /// Which.
+        link: LinkId,
+    },
+    /// Something happened that the program around the hub may want to know.
+    Event(Box<HubEvent>),
     /// Something an operator wants to read in the log.
     Note(Note),
 }
@@ -407,4 +433,10 @@ pub struct Counters {
     pub unrecovered_total: u64,
     /// Pauses of reading because of rate limits, since the start.
     pub pauses_total: u64,
+    /// Commands that wait for a hook.
+    pub hooks_waiting: u64,
+    /// Commands that waited for a hook, since the start.
+    pub hooks_total: u64,
+    /// Commands refused because a hook took too long, since the start.
+    pub hook_timeouts_total: u64,
 }

@@ -7,7 +7,7 @@ use roomcast_wire::{ErrorCode, Refusal, RoomPath, SessionId};
 
 use super::direct::no_such_target;
 use super::{DEFAULT, Shard};
-use crate::envelope::{Answer, Caller, Grant, Message, Question, RoomOp, Word};
+use crate::envelope::{Answer, Caller, Grant, Message, RoomOp, Survey, Word};
 use crate::io::{Act, Output, ServerCall, ServerReply};
 use crate::key::{FullName, ReplyTo};
 use crate::room::Publication;
@@ -76,12 +76,12 @@ impl Shard {
             ServerCall::Broadcast { namespace, event, data } => {
                 let namespace = self.find_namespace(&namespace)?;
                 let message = message(event, data);
-                self.ask_all(to, Question::Broadcast { namespace, message });
+                self.survey_all(to, Survey::Broadcast { namespace, message });
                 return Ok(());
             }
             ServerCall::Rooms { namespace } => {
                 let namespace = self.find_namespace(&namespace)?;
-                self.ask_all(to, Question::Rooms { namespace });
+                self.survey_all(to, Survey::Rooms { namespace });
                 return Ok(());
             }
             // The others name a room and were taken by `start_call`.

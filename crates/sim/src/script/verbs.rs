@@ -226,7 +226,7 @@ fn room(text: &str) -> Result<RoomPath<'static>, String> {
 }
 
 /// A number, or a name.
-fn event(text: &str) -> Result<EventName, String> {
+pub(super) fn event(text: &str) -> Result<EventName, String> {
     match text.parse() {
         Ok(number) => Ok(EventName::Number(number)),
         Err(_) => EventName::text(text).map_err(|error| error.to_string()),
