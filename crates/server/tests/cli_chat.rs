@@ -443,8 +443,7 @@ fn a_talk_that_the_server_ended_gives_the_terminal_back() {
     let members = shown["list"].as_array().unwrap().iter();
     let session = members.filter(|one| one["name"] == "Mina").map(|one| &one["session"]).next();
     let session = session.and_then(Value::as_str).unwrap().parse().unwrap();
-    let call = roomcast::ServerCall::Disconnect { session };
-    assert_eq!(server.handle().call_blocking(call), roomcast::ServerReply::Done);
+    server.handle().session(session).disconnect().wait().unwrap();
     mina.see("the talk has ended");
     assert_eq!(mina.process.wait().unwrap().code(), Some(1));
     assert_eq!(tcgetattr(&mina.keys).unwrap().local_modes, before.local_modes);
