@@ -8,6 +8,7 @@ use roomcast_core::{Counters, ServerCall, ServerReply};
 use roomcast_wire::{ErrorCode, Refusal};
 use tokio::sync::oneshot;
 
+use crate::hooks::Events;
 use crate::metrics;
 use crate::server::Shared;
 use crate::worker::{Address, Mail};
@@ -43,6 +44,12 @@ impl ServerHandle {
     /// of a turn.
     pub fn counters(&self) -> Counters {
         metrics::sum(&self.shared.counters)
+    }
+
+    /// What happens from now on, as a stream. None if the server keeps no events: see
+    /// [`Builder::events`](crate::Builder::events).
+    pub fn events(&self) -> Option<Events> {
+        self.shared.hooks.listen()
     }
 
     /// How many connections count towards the limit.

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use bytes::Bytes;
 use mio::Waker;
-use roomcast_core::{Envelope, ServerCall, ServerReply, ShardId};
+use roomcast_core::{Envelope, ServerCall, ServerReply, ShardId, Ticket, Verdict};
 use tokio::sync::oneshot;
 
 use super::link::Link;
@@ -26,6 +26,8 @@ pub(crate) enum Mail {
     Moved { link: Box<Link>, message: Bytes },
     /// The embedding program asks for something.
     Call { call: ServerCall, reply: oneshot::Sender<ServerReply> },
+    /// A hook has decided.
+    Verdict { ticket: Ticket, verdict: Verdict },
     /// Send everybody away. Dropped when nobody is left.
     Drain { retry_ms_max: u64, left: Sender<()> },
     /// End at once.
