@@ -216,6 +216,33 @@ pub enum ServerCall {
     },
 }
 
+impl ServerCall {
+    /// The room, session, user or namespace that it is about. Calls about the same one keep their
+    /// order if they are given to the same shard.
+    pub fn subject(&self) -> impl std::hash::Hash + '_ {
+        let text = match self {
+            Self::Create { room, .. }
+            | Self::Delete { room }
+            | Self::Publish { room, .. }
+            | Self::Kick { room, .. }
+            | Self::Act { room, .. }
+            | Self::Members { room }
+            | Self::Presence { room }
+            | Self::History { room, .. } => room.as_str(),
+            Self::SendToUser { user, .. } => user.as_str(),
+            Self::Broadcast { namespace, .. } | Self::Rooms { namespace } => namespace.as_str(),
+            Self::Disconnect { .. } | Self::Send { .. } | Self::Seats { .. } => "",
+        };
+        let session = match self {
+            Self::Disconnect { session } | Self::Send { session, .. } | Self::Seats { session } => {
+                Some(*session)
+            }
+            _ => None,
+        };
+        (text, session)
+    }
+}
+
 /// What the server's own code does in a room in a session's name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {

@@ -23,6 +23,7 @@ pub mod hook;
 pub mod io;
 mod key;
 mod links;
+pub mod logic;
 pub mod outbox;
 mod rate;
 mod room;

@@ -13,10 +13,13 @@ use super::Hooks;
 
 type Soon<Q> = Pin<Box<dyn Future<Output = Result<Q, Refusal>> + Send>>;
 
+type AtOnce<Q> = dyn Fn(&mut Q) -> Result<(), Refusal> + Send + Sync;
+type InTime<Q> = dyn Fn(Q) -> Soon<Q> + Send + Sync;
+
 /// One hook: of the application's code.
 pub(super) enum Hook<Q> {
-    Sync(Box<dyn Fn(&mut Q) -> Result<(), Refusal> + Send + Sync>),
-    Async(Box<dyn Fn(Q) -> Soon<Q> + Send + Sync>),
+    Sync(Box<AtOnce<Q>>),
+    Async(Box<InTime<Q>>),
 }
 
 /// A question on its way through its chain.

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use roomcast_core::HubEvent;
 use tokio::sync::broadcast::{self, error::RecvError};
 
+/// One hook after the fact.
+type After = dyn Fn(&HubEvent) + Send + Sync;
+
 /// Who wants to hear what happened.
 #[derive(Default)]
 pub(super) struct Ears {
-    pub(super) after: Vec<Box<dyn Fn(&HubEvent) + Send + Sync>>,
+    pub(super) after: Vec<Box<After>>,
     /// None: nobody may listen, or the server has ended. Locked for a clone only: by who begins to
     /// listen, and by each worker when it starts.
     stream: Mutex<Option<broadcast::Sender<Arc<HubEvent>>>>,
