@@ -28,7 +28,7 @@ pub enum Heard {
     Lost(u64),
 }
 
-/// What happens in a server, as a stream: see [`ServerHandle::events`](crate::ServerHandle::events).
+/// What happens in a server: see [`ServerHandle::events`](crate::ServerHandle::events).
 /// What one session does and what happens in one room comes in its order.
 #[derive(Debug)]
 pub struct Events(broadcast::Receiver<Arc<HubEvent>>);
