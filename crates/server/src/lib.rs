@@ -16,6 +16,7 @@ mod hooks;
 mod http;
 mod metrics;
 mod server;
+mod tasks;
 mod tls;
 mod transport;
 mod worker;

@@ -270,6 +270,9 @@ impl Worker {
                 self.calls.insert(id, reply);
                 self.tell(Input::Call { id, call });
             }
+            Mail::TaskDone { room, call, answer } => {
+                self.tell(Input::TaskDone { room, call, answer });
+            }
             Mail::Verdict { ticket, verdict } => self.tell(Input::Verdict { ticket, verdict }),
             Mail::Drain { retry_ms_max, left } => {
                 self.draining = Some(left);

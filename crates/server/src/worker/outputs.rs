@@ -10,6 +10,7 @@ use roomcast_core::{LinkId, Output, Question, ShardId, Ticket};
 
 use super::link::Flags;
 use super::{Mail, Timer, Worker, queue};
+use crate::tasks;
 
 impl Worker {
     /// Does all that the shard asks for.
@@ -49,6 +50,10 @@ impl Worker {
                     // Who asked may have gone.
                     _ = waiting.send(reply);
                 }
+            }
+            Output::Task { room, call, task } => {
+                let Some(address) = self.addresses.get(usize::from(self.id.0)) else { return };
+                tasks::start(&self.shared.tasks, address.clone(), room, call, task);
             }
             Output::Ask { ticket, link, question } => {
                 if let Some(found) = self.links.get_mut(link.0 as usize) {
@@ -101,7 +106,13 @@ impl Worker {
 }
 
 fn log(worker: ShardId, note: &Note) {
-    let Note::LinkEnded { session, code } = note;
+    let (session, code) = match note {
+        Note::LinkEnded { session, code } => (session, code),
+        Note::LogicFailed { room, logic, fault } => {
+            tracing::error!(worker = worker.0, %room, %logic, %fault, "a room's logic failed");
+            return;
+        }
+    };
     let session = session.map(|session| session.to_string());
     match (code, &session) {
         (Some(code), Some(_)) => {
