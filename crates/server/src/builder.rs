@@ -1,6 +1,6 @@
 //! What a server is to be, said before it starts.
 
-use roomcast_core::HubConfig;
+use roomcast_core::{HubConfig, Logics};
 
 use crate::config::{Config, ConfigError};
 use crate::hooks::Hooks;
@@ -21,6 +21,7 @@ pub struct Builder {
     /// Whether `listen` was called: the first call replaces the listeners of the configuration.
     pub(crate) listens: bool,
     pub(crate) hooks: Hooks,
+    pub(crate) logics: Logics,
 }
 
 impl Builder {
@@ -59,7 +60,7 @@ impl Builder {
 
     /// What the hub is told: the configuration, and what only code can say.
     pub(crate) fn hub_config(&self, seed: [u8; 32], shards: u16) -> Result<HubConfig, ConfigError> {
-        let hub = self.config.hub_config(seed, shards)?;
+        let hub = self.config.hub_config(seed, shards, self.logics.clone())?;
         Ok(HubConfig { hooks: self.hooks.mask(), events: self.hooks.wants_events(), ..hub })
     }
 }
