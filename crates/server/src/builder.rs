@@ -2,7 +2,7 @@
 
 use roomcast_core::{HubConfig, Logics};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problem, none_of};
 use crate::hooks::Hooks;
 use crate::server::{Server, StartError};
 
@@ -22,6 +22,8 @@ pub struct Builder {
     pub(crate) listens: bool,
     pub(crate) hooks: Hooks,
     pub(crate) logics: Logics,
+    /// What was wrong with those that could not be added.
+    pub(crate) wrong_logics: Vec<String>,
 }
 
 impl Builder {
@@ -60,6 +62,8 @@ impl Builder {
 
     /// What the hub is told: the configuration, and what only code can say.
     pub(crate) fn hub_config(&self, seed: [u8; 32], shards: u16) -> Result<HubConfig, ConfigError> {
+        let wrong = self.wrong_logics.iter().map(|text| Problem::new("logic", text.clone()));
+        none_of(wrong.collect())?;
         let hub = self.config.hub_config(seed, shards, self.logics.clone())?;
         Ok(HubConfig { hooks: self.hooks.mask(), events: self.hooks.wants_events(), ..hub })
     }

@@ -19,6 +19,7 @@ mod server;
 mod tasks;
 mod tls;
 mod transport;
+mod watch;
 mod worker;
 
 pub use builder::Builder;
@@ -29,8 +30,8 @@ pub use handle::{
 };
 pub use hooks::{Events, Heard};
 pub use roomcast_core::logic::{IntoData, IntoEvent};
-pub use roomcast_core::{Counters, HubEvent, event, hook};
-pub use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
+pub use roomcast_core::{Counters, HubEvent, Now, event, hook, logic};
+pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};
 pub use roomcast_wire::{
     Epoch, ErrorCode, EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId,

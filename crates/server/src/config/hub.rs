@@ -54,7 +54,7 @@ pub(super) fn namespaces(
         let path = format!("namespaces.{name}");
         check_half(&path, name, problems);
         let rooms = format!("{path}.rooms");
-        let mut lay = |path: &str, base: &RoomOptions, patch: &toml::Table, problems: &mut _| {
+        let lay = |path: &str, base: &RoomOptions, patch: &toml::Table, problems: &mut _| {
             let options = overlay(path, base, patch, problems);
             if (&options.logic, &options.logic_config) != (&base.logic, &base.logic_config) {
                 check_logic(path, &options, logics, problems);
