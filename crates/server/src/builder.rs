@@ -41,6 +41,13 @@ impl Builder {
         self
     }
 
+    /// Listens nowhere: clients come in by [`Server::entrance`] only.
+    pub fn without_listeners(mut self) -> Self {
+        self.listens = true;
+        self.config.listen.clear();
+        self
+    }
+
     /// How many worker threads there are; 0: one for each core.
     pub fn workers(mut self, count: usize) -> Self {
         self.config.workers = count;

@@ -11,6 +11,7 @@
 mod acceptor;
 mod builder;
 pub mod config;
+mod entrance;
 mod handle;
 mod http;
 mod metrics;
@@ -22,6 +23,7 @@ mod worker;
 
 pub use builder::Builder;
 pub use config::Config;
+pub use entrance::{Entrance, EntranceError, Speaks};
 pub use handle::{
     Asked, CallError, History, Members, NamespaceHandle, Presence, RoomHandle, Rooms, ServerHandle,
     SessionHandle, UserHandle,

@@ -18,6 +18,7 @@ use crate::acceptor::{self, Acceptor, AcceptorCounters};
 use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
 use crate::config::{ConfigError, HttpConfig, LimitsConfig};
+use crate::entrance::{self, Entrance, Entrances};
 use crate::handle::{ServerHandle, Workers};
 use crate::http::{self, Handed, Http};
 use crate::metrics::WorkerCounters;
@@ -90,7 +91,10 @@ struct Drain {
 pub(crate) struct Shared {
     started: Instant,
     pub(crate) limits: LimitsConfig,
+    /// Those that listen, then those of [`Shared::entrances`].
     pub(crate) listeners: Vec<Listening>,
+    /// Where clients of a namespace stand among the listeners whom the embedding program brings.
+    pub(crate) entrances: Entrances,
     pub(crate) counters: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: AcceptorCounters,
     pub(crate) http: tokio::sync::mpsc::Sender<Handed>,
@@ -122,7 +126,8 @@ impl Server {
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
         let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
-        let bound = listen(&urls, &config.http, tls.as_ref())?;
+        let mut bound = listen(&urls, &config.http, tls.as_ref())?;
+        let entrances = entrance::listening(&hub, &config.http, &mut bound.listening);
         let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
         let LimitsConfig { connections, connections_per_address, .. } = config.limits;
         let admissions = Admissions::new(connections, connections_per_address);
@@ -132,6 +137,7 @@ impl Server {
             started: Instant::now(),
             limits: config.limits,
             listeners: bound.listening,
+            entrances,
             counters: (0..count).map(|_| Arc::default()).collect(),
             acceptor: AcceptorCounters::default(),
             http: http_sender,
@@ -167,6 +173,11 @@ impl Server {
     /// The way in for the embedding program.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
+    }
+
+    /// The way in for clients whom the embedding program brings, to the default namespace.
+    pub fn entrance(&self) -> Entrance {
+        Entrance::new(Arc::clone(&self.addresses), Arc::clone(&self.shared))
     }
 
     /// How many connections count towards the limit.
