@@ -92,7 +92,10 @@ async fn a_client_that_the_server_closes_hears_why_and_then_the_end() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_dropped_and_holds_nobody_up() {
-    let server = start(|config| config.limits.outbox_bytes = 128 << 10);
+    let server = start(|config| {
+        config.limits.outbox_bytes = 128 << 10;
+        (config.limits.ping_ms, config.limits.pong_ms) = (400, 400);
+    });
     let (mut client, serving) = bring(&server);
     client.say(r#"{"type":"hello","ref":1}"#).await;
     client.say(r#"{"type":"join","ref":2,"room":"lobby"}"#).await;
@@ -105,8 +108,9 @@ async fn a_client_that_does_not_read_is_dropped_and_holds_nobody_up() {
         assert!(published < 1_000, "the bytes pile up somewhere");
         lobby.publish("news", &text).await.unwrap();
     }
-    // Its end is not held up by what it does not read.
-    timeout(PATIENCE, serving).await.ok();
+    // What it does not read holds nothing for ever.
+    let error = timeout(PATIENCE, serving).await.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, EntranceError::Broken(_)), "{error}");
     client.hear_end().await;
 }
 

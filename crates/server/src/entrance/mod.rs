@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use roomcast_core::HubConfig;
 use roomcast_wire::Format;
@@ -90,8 +91,9 @@ impl Entrance {
     /// future cuts the client off.
     ///
     /// The connection's bytes go through a socket pair to the worker that has the fewest links.
-    /// What waits there is bounded by the kernel; a client that does not read is treated as one
-    /// on a socket of its own.
+    /// What waits there is bounded by the kernel; a client that does not read is dropped as one on
+    /// a socket of its own is, and one that takes nothing for `limits.ping_ms + limits.pong_ms`
+    /// is cut off.
     ///
     /// # Errors
     /// It could not be brought in, or its connection broke.
@@ -105,7 +107,7 @@ impl Entrance {
         let (stream, listener, admission) = self.open(speaks)?;
         let (ours, theirs) = stream;
         self.give(Mail::Accepted { stream: theirs, listener, admission });
-        Ok(bridge::join(io, ours).await?)
+        Ok(bridge::join(io, ours, self.patience()).await?)
     }
 
     /// The same for a connection that has become a WebSocket already.
@@ -116,7 +118,7 @@ impl Entrance {
         let (stream, listener, admission) = self.open(Speaks::WebSocket)?;
         let (ours, theirs) = stream;
         self.give(Mail::Upgraded { stream: theirs, listener, admission, format });
-        Ok(bridge::join(io, ours).await?)
+        Ok(bridge::join(io, ours, self.patience()).await?)
     }
 
     fn open(
@@ -134,6 +136,12 @@ impl Entrance {
         // What a worker does with a socket (read, write, shut down, watch) is the same for both.
         let theirs = TcpStream::from(OwnedFd::from(theirs));
         Ok(((ours, theirs), listener, admission))
+    }
+
+    /// As long as the kernel waits for the peer of a socket of the server's own.
+    fn patience(&self) -> Duration {
+        let limits = &self.shared.limits;
+        Duration::from_millis(limits.ping_ms.saturating_add(limits.pong_ms))
     }
 
     fn give(&self, mail: Mail) {
