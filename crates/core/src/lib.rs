@@ -16,7 +16,10 @@
 mod audience;
 pub mod config;
 pub mod envelope;
+pub mod event;
+mod held;
 mod history;
+pub mod hook;
 pub mod io;
 mod key;
 mod links;
@@ -29,8 +32,10 @@ mod timers;
 
 pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 pub use envelope::Envelope;
+pub use event::HubEvent;
+pub use hook::{HookMask, Question, Ticket, Verdict};
 pub use io::{
-    Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
+    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
 };
 pub use outbox::Outbox;
 pub use shard::Shard;

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use roomcast_wire::options::SlowRule;
 use roomcast_wire::{CloseCode, Format, Push, Reply};
 
+use crate::held::Held;
 use crate::io::{Counters, LinkId, Now};
 use crate::outbox::{Outbox, Tag};
 use crate::rate::Rate;
@@ -43,11 +44,15 @@ pub(crate) struct Link {
     pub commands: Rate,
     /// The last sign of life, if there was one.
     pub heard: Option<Now>,
+    /// The command that waits for the application; meanwhile no other is handled.
+    pub held: Option<Box<Held>>,
     /// Frames in a row that could not be understood.
     pub errors: u32,
     pub namespace: u16,
     /// Something was refused before it had a session.
     pub refused: bool,
+    /// A deadline looks whether a command has waited for too long.
+    pub hook_timer: bool,
 }
 
 /// How much more than its bound an outbox may hold within a turn, if its link is not behind: what
@@ -99,6 +104,8 @@ impl Links {
             closing: false,
             errors: 0,
             refused: false,
+            held: None,
+            hook_timer: false,
             blocked: false,
             dirty: false,
         });

@@ -22,6 +22,6 @@ mod worker;
 pub use builder::Builder;
 pub use config::Config;
 pub use handle::ServerHandle;
-pub use roomcast_core::{Counters, ServerCall, ServerReply};
+pub use roomcast_core::{Act, Counters, ServerCall, ServerReply};
 pub use server::{Listener, Server, StartError};
 pub use tls::CertificateError;

@@ -9,7 +9,7 @@ use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, S
 
 use super::Shard;
 use super::commands::AROUND_BYTES;
-use crate::envelope::{Answer, Caller, Joined, RoomOp, Word};
+use crate::envelope::{Answer, Caller, Grant, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
 use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -18,7 +18,7 @@ use crate::timers::Deadline;
 pub(super) struct JoinWish {
     since: Option<Position>,
     data: Option<Payload>,
-    granted: bool,
+    grant: Grant,
     created: bool,
 }
 
@@ -46,10 +46,10 @@ impl Shard {
         let slot = self.room_by_name.get(room.as_str()).copied();
         match op {
             RoomOp::Publish { publication, echo } => {
-                self.publish_op(slot, &caller, publication, echo);
+                self.publish_op(slot, &caller, publication, echo, false);
             }
-            RoomOp::Join { since, data, granted } => {
-                self.join_op(slot, room, namespace, caller, (since, data, granted));
+            RoomOp::Join { since, data, grant } => {
+                self.join_op(slot, room, namespace, caller, (since, data, grant));
             }
             RoomOp::Create { options, join } => {
                 self.create_op(slot, room, namespace, caller, options, join);
@@ -80,15 +80,20 @@ impl Shard {
         slot
     }
 
-    /// Makes a room for a client, if the namespace lets clients make rooms.
+    /// Whether somebody may make rooms of a namespace.
+    fn may_make(&self, namespace: u16, caller: &Caller) -> bool {
+        self.policy(namespace).create || caller.admin
+    }
+
+    /// Makes a room for somebody who may.
     fn make_room(
         &mut self,
         namespace: u16,
         name: FullName,
-        caller: &Caller,
+        may: bool,
         options: RoomOptions,
     ) -> Result<u32, Refusal> {
-        if !self.policy(namespace).create && !caller.admin {
+        if !may {
             // The words for a room that is there and closed to the asker are the same (S25).
             return Err(join_not_granted());
         }
@@ -106,20 +111,26 @@ impl Shard {
         name: FullName,
         namespace: u16,
         caller: Caller,
-        (since, data, granted): (Option<Position>, Option<Payload>, bool),
+        (since, data, grant): (Option<Position>, Option<Payload>, Grant),
     ) {
         let created = slot.is_none();
         let slot = match slot {
             Some(slot) => Ok(slot),
             None => {
                 let options = self.policy(namespace).options.clone();
-                match options.join == JoinRule::Granted && !granted {
-                    true => Err(join_not_granted()),
-                    false => self.make_room(namespace, name.clone(), &caller, options),
-                }
+                let may = match grant {
+                    Grant::None => {
+                        options.join == JoinRule::Open && self.may_make(namespace, &caller)
+                    }
+                    Grant::Room => {
+                        return self.refuse_join(&caller, name, no_such_room());
+                    }
+                    Grant::Make => true,
+                };
+                self.make_room(namespace, name.clone(), may, options)
             }
         };
-        let wish = JoinWish { since, data, granted, created };
+        let wish = JoinWish { since, data, grant, created };
         match slot {
             Ok(slot) => self.seat_or_refuse(slot, name, &caller, wish),
             Err(refusal) => self.refuse_join(&caller, name, refusal),
@@ -151,7 +162,9 @@ impl Shard {
         let now = self.now;
         let room = &mut self.rooms[slot as usize];
         let has_seat = room.member(sender.session).is_some();
-        if room.options.join == JoinRule::Granted && !(wish.granted || has_seat || caller.admin) {
+        if room.options.join == JoinRule::Granted
+            && !(wish.grant != Grant::None || has_seat || caller.admin)
+        {
             return Err(join_not_granted());
         }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
@@ -188,6 +201,7 @@ impl Shard {
             recovery,
             missed,
             created: wish.created,
+            is_new,
             told_bytes,
         };
         self.send(key.shard, Word::Joined(Box::new(joined)));
@@ -204,13 +218,14 @@ impl Shard {
         join: bool,
     ) {
         let created = slot.is_none();
+        let may = self.may_make(namespace, &caller);
         let made = match slot {
             // Elsewhere the answer says whether the room is there (threat S25).
-            Some(slot) if self.policy(namespace).create || caller.admin || join => Ok(slot),
+            Some(slot) if may || join => Ok(slot),
             Some(_) => Err(join_not_granted()),
             None => self
                 .patched(namespace, options.as_ref(), caller.admin)
-                .and_then(|options| self.make_room(namespace, name.clone(), &caller, options)),
+                .and_then(|options| self.make_room(namespace, name.clone(), may, options)),
         };
         let slot = match made {
             Ok(slot) => slot,
@@ -219,7 +234,8 @@ impl Shard {
         };
         if join {
             // Who makes a room is let in, whatever its `join` rule.
-            let wish = JoinWish { since: None, data: None, granted: created, created: false };
+            let grant = if created { Grant::Room } else { Grant::None };
+            let wish = JoinWish { since: None, data: None, grant, created: false };
             return self.seat_or_refuse(slot, name, &caller, wish);
         }
         if created {
@@ -256,7 +272,7 @@ impl Shard {
         let created = slot.is_none();
         let made = match slot {
             Some(slot) => Ok(slot),
-            None => self.make_room(namespace, name.clone(), caller, options),
+            None => self.make_room(namespace, name.clone(), true, options),
         };
         match made {
             Ok(slot) => {
@@ -278,7 +294,12 @@ impl Shard {
         data: Option<Payload>,
     ) {
         let Some((slot, session)) = slot.zip(caller.id()) else {
-            return self.answer(caller.reply, Answer::Refused(not_a_member()));
+            // The server may know that there is no such room, a client may not (threat S25).
+            let refusal = match caller.reply {
+                ReplyTo::Call { .. } => no_such_room(),
+                _ => not_a_member(),
+            };
+            return self.answer(caller.reply, Answer::Refused(refusal));
         };
         let room = self.rooms[slot as usize].key;
         self.flush_room(slot);

@@ -23,7 +23,8 @@ impl Config {
         let namespaces = namespaces(self, all_loopback, &mut problems);
         let keys = keys(self, &mut problems);
         none_of(problems)?;
-        Ok(HubConfig { shards, seed, namespaces, keys, limits: limits(&self.limits) })
+        let limits = limits(&self.limits);
+        Ok(HubConfig { shards, seed, namespaces, keys, limits, ..HubConfig::default() })
     }
 
     /// Whether sessions without a key are let into a namespace.
@@ -162,6 +163,10 @@ fn limits(config: &LimitsConfig) -> Limits {
         key_ms: config.key_ms,
         keys_per_room: config.keys_per_room,
         list_max: config.list_max,
+        hook_ms: config.hook_ms,
+        hooks_waiting: config.hooks_waiting,
+        call_ms: config.call_ms,
+        calls_per_session: config.calls_per_session,
     }
 }
 
