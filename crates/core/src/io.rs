@@ -1,5 +1,6 @@
 //! What goes into a shard and what comes out.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use roomcast_wire::{
 use crate::envelope::Envelope;
 use crate::event::HubEvent;
 use crate::hook::{Question, Ticket, Verdict};
+use crate::logic::{RoomRef, Task};
 
 /// Milliseconds since the server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -79,6 +81,15 @@ pub enum Input {
     Drain {
         /// Longest delay.
         retry_ms_max: u64,
+    },
+    /// What the future of an [`Output::Task`] came to.
+    TaskDone {
+        /// Which room asked.
+        room: RoomRef,
+        /// The number of its call.
+        call: u64,
+        /// What it came to; none: it panicked, or was given up.
+        answer: Option<Box<dyn Any + Send>>,
     },
     /// The embedding program, the command line or the HTTP API asks for something.
     Call {
@@ -216,6 +227,33 @@ pub enum ServerCall {
     },
 }
 
+impl ServerCall {
+    /// The room, session, user or namespace that it is about. Calls about the same one keep their
+    /// order if they are given to the same shard.
+    pub fn subject(&self) -> impl std::hash::Hash + '_ {
+        let text = match self {
+            Self::Create { room, .. }
+            | Self::Delete { room }
+            | Self::Publish { room, .. }
+            | Self::Kick { room, .. }
+            | Self::Act { room, .. }
+            | Self::Members { room }
+            | Self::Presence { room }
+            | Self::History { room, .. } => room.as_str(),
+            Self::SendToUser { user, .. } => user.as_str(),
+            Self::Broadcast { namespace, .. } | Self::Rooms { namespace } => namespace.as_str(),
+            Self::Disconnect { .. } | Self::Send { .. } | Self::Seats { .. } => "",
+        };
+        let session = match self {
+            Self::Disconnect { session } | Self::Send { session, .. } | Self::Seats { session } => {
+                Some(*session)
+            }
+            _ => None,
+        };
+        (text, session)
+    }
+}
+
 /// What the server's own code does in a room in a session's name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
@@ -338,6 +376,16 @@ pub enum Output {
         /// What became of it.
         reply: ServerReply,
     },
+    /// The logic of a room wants a future carried out. What it comes to goes back to this shard
+    /// with [`Input::TaskDone`].
+    Task {
+        /// Which room asks.
+        room: RoomRef,
+        /// The number of its call.
+        call: u64,
+        /// The future.
+        task: Task,
+    },
     /// A command waits for the application. Until [`Output::Release`] the worker hands over no
     /// further message of the link; everything else about it goes on.
     Ask {
@@ -368,6 +416,15 @@ pub enum Note {
         session: Option<SessionId>,
         /// Why the server closed it; none if the peer did.
         code: Option<CloseCode>,
+    },
+    /// The logic of a room panicked, or asked for what cannot be; the room was closed.
+    LogicFailed {
+        /// The room's full name.
+        room: Box<str>,
+        /// The logic's name.
+        logic: Box<str>,
+        /// What it said.
+        fault: Box<str>,
     },
 }
 
@@ -406,6 +463,8 @@ pub struct Counters {
     pub unrecovered_total: u64,
     /// Pauses of reading because of rate limits, since the start.
     pub pauses_total: u64,
+    /// Rooms closed because their logic was at fault, since the start.
+    pub logics_failed_total: u64,
     /// Commands that wait for a hook.
     pub hooks_waiting: u64,
     /// Commands that waited for a hook, since the start.

@@ -17,12 +17,14 @@ mod audience;
 pub mod config;
 pub mod envelope;
 pub mod event;
+pub mod glob;
 mod held;
 mod history;
 pub mod hook;
 pub mod io;
 mod key;
 mod links;
+pub mod logic;
 pub mod outbox;
 mod rate;
 mod room;
@@ -37,5 +39,6 @@ pub use hook::{HookMask, Question, Ticket, Verdict};
 pub use io::{
     Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
 };
+pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;
 pub use shard::Shard;

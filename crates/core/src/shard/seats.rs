@@ -1,8 +1,9 @@
 //! What homes tell the sessions held on this shard: seats given and taken, things said, answers.
 
+use bytes::Bytes;
 use roomcast_wire::push::ClosedReason;
 use roomcast_wire::reply::Recovery;
-use roomcast_wire::{Push, Refusal, Reply};
+use roomcast_wire::{Format, Push, Refusal, Reply};
 
 use super::Shard;
 use crate::audience::Audience;
@@ -171,10 +172,40 @@ impl Shard {
         members: u32,
         deliveries: &[Delivery],
     ) {
-        let found = audience.and_then(|audience| self.audiences.get_mut(audience as usize));
-        let Some(audience) = found else { return };
-        audience.room_members = members;
-        audience.deliver(&mut self.links, &mut self.counters, deliveries);
+        let Some(audience) = audience else { return };
+        self.audiences[audience as usize].room_members = members;
+        let mut rest = deliveries;
+        while let Some(at) = rest.iter().position(|one| matches!(one, Delivery::Told { .. })) {
+            let receivers = &self.audiences[audience as usize];
+            receivers.deliver(&mut self.links, &mut self.counters, &rest[..at]);
+            self.tell_some(audience, &rest[at]);
+            rest = &rest[at + 1..];
+        }
+        let receivers = &self.audiences[audience as usize];
+        receivers.deliver(&mut self.links, &mut self.counters, rest);
+    }
+
+    /// Delivers what only some members hear to those of them that are held here: without a look
+    /// at the others, however many they are.
+    fn tell_some(&mut self, audience: u32, delivery: &Delivery) {
+        let Delivery::Told { event, to } = delivery else { return };
+        let room = self.audiences[audience as usize].room;
+        let mut frames: [Option<Bytes>; Format::COUNT] = Default::default();
+        let here = self.id;
+        for key in to.iter().filter(|key| key.shard == here) {
+            let Some(session) = self.session_at(*key) else { continue };
+            let hears = session.seats.iter().any(|seat| {
+                seat.room == Some(room) && seat.place.is_some_and(|(at, _)| at == audience)
+            });
+            let Some(link) = session.link.filter(|_| hears) else { continue };
+            let Some(format) = self.links.get(link).map(|link| link.format) else { continue };
+            let receivers = &self.audiences[audience as usize];
+            let push = Push::Event { room: receivers.name.as_str(), event };
+            let frame = frames[format.index()]
+                .get_or_insert_with(|| self.links.encode(|out| format.encode_push(&push, out)));
+            let how = receivers.delivering();
+            self.links.deliver(&mut self.counters, link, frame, 1, how);
+        }
     }
 
     fn forget_seat(&mut self, key: SessionKey, room: RoomKey) -> Option<Seat> {

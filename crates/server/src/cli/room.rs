@@ -16,6 +16,7 @@ Examples:
   roomcast room game/arena-7 --history 50 --json --token KEY")]
 pub struct Args {
     /// The room, or namespace/room
+    #[arg(value_parser = super::connect::room)]
     room: String,
     /// Show so many of the last events
     #[arg(long, default_value_t = 10, value_name = "N")]
@@ -100,7 +101,7 @@ fn print_text(room: &str, shown: &Shown) -> Result<(), Gone> {
     }
     for event in &shown.history.events {
         let (from, name) = (plain(&event.sender_name()), plain(&event.name().to_string()));
-        let offset = event.position().offset;
+        let offset = event.position().map_or(0, |at| at.offset);
         print(&format!("  {offset:>6}  {from} [{name}] {}", plain_json(&event.json())))?;
     }
     Ok(())

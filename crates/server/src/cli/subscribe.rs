@@ -26,7 +26,7 @@ Examples:
   roomcast sub lobby --count 1 --timeout 5    wait for one event; ends with 1 if none comes")]
 pub struct Args {
     /// The rooms, each as room or namespace/room
-    #[arg(required = true, value_name = "ROOM")]
+    #[arg(required = true, value_name = "ROOM", value_parser = super::connect::room)]
     rooms: Vec<String>,
     /// Begin after this position (of one room), as `room` and `--json` show it
     // Epochs may begin with `-`.
@@ -71,9 +71,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.since.is_some() && args.rooms.len() > 1 {
         bail!("--since is a position of one room: name one room only");
-    }
-    if let Some(address) = args.rooms.iter().find(|room| room.contains("://")) {
-        bail!("`{address}` is an address, not a room: give it with --url");
     }
     block_on(subscribe(args))
 }
@@ -148,7 +145,7 @@ fn ended(left: Option<u64>) -> ExitCode {
 async fn print_history(room: &Room, limit: u32, printer: &mut Printer) -> anyhow::Result<()> {
     let history = room.history(None, Some(limit)).await.map_err(explain)?;
     for event in history.events {
-        let before = event.position().offset <= room.position_at_join().offset;
+        let before = event.position().is_some_and(|at| at.offset <= room.position_at_join().offset);
         let gone = before && printer.show(room.name(), &RoomEvent::Event(event)).is_err();
         if gone || printer.left == Some(0) {
             break;
