@@ -12,6 +12,7 @@ mod acceptor;
 mod builder;
 pub mod config;
 mod entrance;
+pub mod groups;
 mod handle;
 mod hooks;
 mod http;
@@ -31,7 +32,7 @@ pub use handle::{
 };
 pub use hooks::{Events, Heard};
 pub use roomcast_core::logic::{IntoData, IntoEvent};
-pub use roomcast_core::{Counters, HubEvent, event, hook};
+pub use roomcast_core::{Counters, HubEvent, RoomState, event, hook};
 pub use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};
 pub use roomcast_wire::{

@@ -120,7 +120,7 @@ impl Server {
         Builder::default()
     }
 
-    pub(crate) fn start(builder: Builder) -> Result<Self, StartError> {
+    pub(crate) fn start(mut builder: Builder) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let count = worker_count(builder.config.workers);
         let hub = Arc::new(builder.hub_config(random_seed()?, count)?);
@@ -357,12 +357,14 @@ fn worker_count(configured: usize) -> u16 {
 
 /// From the operating system, through the TLS library.
 fn random_seed() -> Result<[u8; 32], StartError> {
-    let mut seed = [0; 32];
+    random().ok_or_else(|| no("random bytes")(io::ErrorKind::Other.into()))
+}
+
+/// Random bytes that nobody can guess; none if the system has none.
+pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
     let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    match random.fill(&mut seed) {
-        Ok(()) => Ok(seed),
-        Err(_) => Err(no("random bytes")(io::ErrorKind::Other.into())),
-    }
+    random.fill(&mut bytes).ok().map(|()| bytes)
 }
 
 /// The soft limit of most systems (1,024) is there for programs that use select(2), which this one
