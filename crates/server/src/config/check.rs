@@ -32,6 +32,17 @@ impl Config {
     /// # Errors
     /// Every problem there is.
     pub fn check_for(&self, logics: &Logics) -> Result<(), ConfigError> {
+        let mut problems = self.problems(logics);
+        if self.listen.is_empty() {
+            let message = "there is no listener, so nobody could connect";
+            problems.push(Problem::new("listen", message));
+        }
+        none_of(problems)
+    }
+
+    /// The problems of a server that may do without listeners: the embedding program brings
+    /// clients.
+    pub(super) fn problems(&self, logics: &Logics) -> Vec<Problem> {
         let mut problems = Vec::new();
         check_bounds(self, &mut problems);
         let listeners = read_listeners(self, &mut problems);
@@ -43,7 +54,7 @@ impl Config {
         hub::check_logic("rooms", &self.rooms, logics, &mut problems);
         hub::namespaces(self, logics, false, &mut problems);
         hub::keys(self, &mut problems);
-        none_of(problems)
+        problems
     }
 
     /// The listeners, their host names resolved.
@@ -124,10 +135,6 @@ fn read_listeners(config: &Config, problems: &mut Vec<Problem>) -> Vec<ListenerU
 }
 
 fn check_listeners(config: &Config, listeners: &[ListenerUrl], problems: &mut Vec<Problem>) {
-    if config.listen.is_empty() {
-        let message = "there is no listener, so nobody could connect";
-        problems.push(Problem::new("listen", message));
-    }
     for url in listeners {
         let namespace = url.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         let known = config.namespaces.keys().map(String::as_str).chain([DEFAULT_NAMESPACE]);

@@ -12,7 +12,8 @@ use super::suggest::hint;
 use super::{Config, LimitsConfig, NamespaceSection};
 
 impl Config {
-    /// What the hub is told, after the same look at everything as in [`Config::check`].
+    /// What the hub is told, after the same look at everything as in [`Config::check`]; but there
+    /// may be no listener, as the embedding program may bring clients.
     ///
     /// # Errors
     /// Every problem that [`Config::check`] finds.
@@ -22,8 +23,10 @@ impl Config {
         shards: u16,
         logics: Logics,
     ) -> Result<HubConfig, ConfigError> {
-        self.check_for(&logics)?;
-        let all_loopback = self.listeners()?.iter().all(super::ListenerUrl::is_loopback);
+        none_of(self.problems(&logics))?;
+        let listeners = self.listeners()?;
+        let all_loopback =
+            !listeners.is_empty() && listeners.iter().all(super::ListenerUrl::is_loopback);
         let mut problems = Vec::new();
         let namespaces = namespaces(self, &logics, all_loopback, &mut problems);
         let keys = keys(self, &mut problems);
