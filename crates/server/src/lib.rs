@@ -32,7 +32,9 @@ pub use handle::{
     SessionHandle, UserHandle,
 };
 pub use hooks::{Events, Heard};
-pub use roomcast_core::logic::{IntoData, IntoEvent};
+pub use roomcast_core::logic::{
+    IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
+};
 pub use roomcast_core::{Counters, HubEvent, Now, RoomState, event, hook, logic};
 pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};

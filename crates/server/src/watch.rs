@@ -11,12 +11,10 @@ use std::sync::{Arc, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic, RoomSetup};
+use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
 use roomcast_core::{Logics, ShardId};
 use roomcast_wire::Refusal;
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
-
-use crate::builder::Builder;
 
 /// A callback that takes longer is slow.
 const SLOW: Duration = Duration::from_millis(20);
@@ -29,41 +27,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The least time between two warnings of one logic, in milliseconds.
 const WARN_MS: u64 = 1_000;
-
-impl Builder {
-    /// Adds a logic that rooms may name: by the option `logic` of a namespace, a static room or a
-    /// pattern, or in `create` where `client_logics` says so. `make` is called for each room that
-    /// is made. An invalid name is told by [`Builder::start`].
-    ///
-    /// ```
-    /// use roomcast::logic::{RoomCtx, RoomLogic};
-    /// use roomcast::{MemberInfo, Refusal, Server};
-    ///
-    /// struct Duel;
-    ///
-    /// impl RoomLogic for Duel {
-    ///     fn on_join(&mut self, ctx: &mut RoomCtx<'_>, _: &MemberInfo) -> Result<(), Refusal> {
-    ///         match ctx.member_count() {
-    ///             ..=2 => Ok(()),
-    ///             _ => Err(Refusal::refused("a duel is for two")),
-    ///         }
-    ///     }
-    /// }
-    ///
-    /// let server = Server::builder().listen("ws://127.0.0.1:0").logic("duel", |_| Duel).start()?;
-    /// # drop(server);
-    /// # Ok::<(), roomcast::StartError>(())
-    /// ```
-    pub fn logic<L, F>(mut self, name: &str, make: F) -> Self
-    where
-        L: RoomLogic + 'static,
-        F: Fn(&RoomSetup<'_>) -> L + Send + Sync + 'static,
-    {
-        let added = self.logics.insert(name, move |setup| Box::new(make(setup)));
-        self.wrong_logics.extend(added.err());
-        self
-    }
-}
 
 /// What is known of the logics of one server.
 pub(crate) struct Watch {
