@@ -1,7 +1,7 @@
 //! A room server and library: clients on any transport join rooms and hear one order.
 //!
 //! ```no_run
-//! let server = roomcast::Server::start(roomcast::Config::default())?;
+//! let server = roomcast::Server::builder().start()?;
 //! for listener in server.listeners() {
 //!     println!("{}", listener.url);
 //! }
@@ -9,7 +9,9 @@
 //! ```
 
 mod acceptor;
+mod builder;
 pub mod config;
+mod handle;
 mod http;
 mod metrics;
 mod server;
@@ -17,7 +19,9 @@ mod tls;
 mod transport;
 mod worker;
 
+pub use builder::Builder;
 pub use config::Config;
+pub use handle::ServerHandle;
 pub use roomcast_core::{Counters, ServerCall, ServerReply};
-pub use server::{Listener, Server, ServerHandle, StartError};
+pub use server::{Listener, Server, StartError};
 pub use tls::CertificateError;

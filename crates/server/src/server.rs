@@ -3,23 +3,24 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
-use roomcast_core::{Counters, Now, ServerCall, ServerReply, ShardId};
+use roomcast_core::{Now, ShardId};
 use roomcast_wire::ws::handshake::SitePolicy;
-use roomcast_wire::{ErrorCode, Refusal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::acceptor::admission::Admissions;
 use crate::acceptor::{self, Acceptor, AcceptorCounters};
+use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
-use crate::config::{Config, ConfigError, HttpConfig, LimitsConfig};
+use crate::config::{ConfigError, HttpConfig, LimitsConfig};
+use crate::handle::ServerHandle;
 use crate::http::{self, Handed, Http};
-use crate::metrics::{self, WorkerCounters};
+use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
 use crate::transport::{self, Site, Transport};
 use crate::worker::{Address, Mail, Prepared};
@@ -78,14 +79,6 @@ pub enum StartError {
     },
 }
 
-/// The way into a running server for the program that embeds it. Cheap to clone.
-#[derive(Clone)]
-pub struct ServerHandle {
-    workers: Arc<[Address]>,
-    shared: Arc<Shared>,
-    next: Arc<AtomicUsize>,
-}
-
 /// How leave is taken.
 struct Drain {
     longest: Duration,
@@ -100,7 +93,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: AcceptorCounters,
     pub(crate) http: tokio::sync::mpsc::Sender<Handed>,
-    admissions: Arc<Admissions>,
+    pub(crate) admissions: Arc<Admissions>,
     draining: AtomicBool,
 }
 
@@ -113,14 +106,16 @@ pub(crate) struct Listening {
 }
 
 impl Server {
-    /// Starts a server. Several may run in one process.
-    ///
-    /// # Errors
-    /// Says what to do about it.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    /// The way to a server: say what it is to be, then start it. Several may run in one process.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn start(builder: Builder) -> Result<Self, StartError> {
         raise_descriptor_limit();
-        let count = worker_count(config.workers);
-        let hub = Arc::new(config.hub_config(random_seed()?, count)?);
+        let count = worker_count(builder.config.workers);
+        let hub = Arc::new(builder.hub_config(random_seed()?, count)?);
+        let config = builder.config;
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
         let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
@@ -149,8 +144,7 @@ impl Server {
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
-        let next = Arc::default();
-        let handle = ServerHandle { workers: addresses, shared: Arc::clone(&shared), next };
+        let handle = ServerHandle::new(addresses, Arc::clone(&shared));
         let longest = Duration::from_millis(config.drain_ms);
         let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
         Ok(Self { listeners: bound.public, handle, shared, tls, acceptor, workers, http, drain })
@@ -188,7 +182,7 @@ impl Server {
     pub fn drain_and_stop(mut self) {
         self.shared.draining.store(true, Ordering::Release);
         let (left, all_left) = mpsc::channel();
-        for worker in self.handle.workers.iter() {
+        for worker in self.handle.workers() {
             let retry_ms_max = self.drain.retry_ms_max;
             worker.send(Mail::Drain { retry_ms_max, left: left.clone() });
         }
@@ -207,7 +201,7 @@ impl Server {
 
     fn end(&mut self) {
         self.acceptor.stop();
-        for worker in self.handle.workers.iter() {
+        for worker in self.handle.workers() {
             worker.send(Mail::Stop);
         }
         for worker in self.workers.drain(..) {
@@ -227,50 +221,6 @@ impl Drop for Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("listeners", &self.listeners).finish_non_exhaustive()
-    }
-}
-
-impl ServerHandle {
-    /// Asks for something and waits for what becomes of it.
-    pub async fn call(&self, call: ServerCall) -> ServerReply {
-        self.ask(call).await.unwrap_or_else(|_| stopped())
-    }
-
-    /// The same, for a thread that may block.
-    pub fn call_blocking(&self, call: ServerCall) -> ServerReply {
-        self.ask(call).blocking_recv().unwrap_or_else(|_| stopped())
-    }
-
-    /// What the hub has counted, over all workers. Each worker publishes its counters at the end
-    /// of a turn.
-    pub fn counters(&self) -> Counters {
-        metrics::sum(&self.shared.counters)
-    }
-
-    /// How many connections count towards the limit.
-    pub fn connections(&self) -> usize {
-        self.shared.admissions.total()
-    }
-
-    /// The most connections there were at a time since this was last asked, by anybody.
-    pub fn take_connections_most(&self) -> usize {
-        self.shared.admissions.take_most()
-    }
-
-    fn ask(&self, call: ServerCall) -> tokio::sync::oneshot::Receiver<ServerReply> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1);
-        if let Some(worker) = self.workers.get(turn) {
-            // If the worker has ended, the way back is dropped, which says so.
-            worker.send(Mail::Call { call, reply });
-        }
-        answer
-    }
-}
-
-impl fmt::Debug for ServerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle").field("workers", &self.workers.len()).finish_non_exhaustive()
     }
 }
 
@@ -296,11 +246,6 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("draining", &self.draining).finish_non_exhaustive()
     }
-}
-
-/// What a call gets if the server ends before it was done.
-fn stopped() -> ServerReply {
-    ServerReply::Refused(Refusal::new(ErrorCode::Draining, "the server has stopped"))
 }
 
 struct Bound {

@@ -13,7 +13,7 @@ use roomcast::{Config, Server, ServerCall, ServerReply, StartError};
 fn refused(change: impl FnOnce(&mut Config)) -> StartError {
     let mut config = Config { listen: vec!["ws://127.0.0.1:0".into()], ..Config::default() };
     change(&mut config);
-    Server::start(config).unwrap_err()
+    Server::builder().config(config).start().unwrap_err()
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn what_is_unsafe_or_wrong_does_not_start_and_says_what_to_do() {
     assert!(busy.to_string().contains(&taken.to_string()), "{busy}");
     let meant =
         Config { listen: vec!["tcp://0.0.0.0:0".into()], insecure: true, ..Config::default() };
-    Server::start(meant).unwrap().stop();
+    Server::builder().config(meant).start().unwrap().stop();
 }
 
 #[test]

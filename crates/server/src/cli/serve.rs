@@ -61,7 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the start, so that a signal never finds its default action, which is to cut everybody.
     let signals = runtime.block_on(async { Signals::new() })?;
-    let server = Server::start(config)?;
+    let server = Server::builder().config(config).start()?;
     for listener in server.listeners() {
         // Standard output may be closed; the server is there all the same.
         _ = writeln!(io::stdout(), "{}", invitation(listener));

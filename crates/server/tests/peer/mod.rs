@@ -22,7 +22,7 @@ pub fn start(change: impl FnOnce(&mut Config)) -> Server {
         ..Config::default()
     };
     change(&mut config);
-    Server::start(config).unwrap()
+    Server::builder().config(config).start().unwrap()
 }
 
 /// Where the first listener of a scheme is.
