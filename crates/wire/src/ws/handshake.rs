@@ -76,18 +76,33 @@ pub fn read_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
     Ok(Some(head))
 }
 
-/// Carries out the handshake, [`Head::check_host`] included.
+/// Carries out the handshake, [`Head::check_host`] included. With a `fixed` format nothing is
+/// negotiated: neither a subprotocol nor compression.
 ///
 /// # Errors
 /// The response to refuse it with.
-pub fn accept(head: &Head<'_>, policy: &SitePolicy, deflate: bool) -> Result<Accepted, HeadError> {
+pub fn accept(
+    head: &Head<'_>,
+    policy: &SitePolicy,
+    deflate: bool,
+    fixed: Option<Format>,
+) -> Result<Accepted, HeadError> {
     head.check_host(policy)?;
     head.check_upgrade()?;
     let key = head.key()?;
     head.check_origin(policy)?;
+    if let Some(format) = fixed {
+        return Ok(Accepted { response: switch(key, None, None), format });
+    }
     let subprotocol = negotiation::subprotocol(head)?;
     let extension = negotiation::compression(head)?.filter(|_| deflate);
+    let response = switch(key, subprotocol.map(|found| found.name), extension);
+    let subprotocol = subprotocol.unwrap_or(negotiation::DEFAULT);
+    let format = if extension.is_some() { subprotocol.deflate } else { subprotocol.plain };
+    Ok(Accepted { response, format })
+}
 
+fn switch(key: &str, subprotocol: Option<&str>, extension: Option<&str>) -> Vec<u8> {
     let mut response = format!(
         "HTTP/1.1 101 Switching Protocols\r\n\
          Upgrade: websocket\r\n\
@@ -95,19 +110,15 @@ pub fn accept(head: &Head<'_>, policy: &SitePolicy, deflate: bool) -> Result<Acc
          Sec-WebSocket-Accept: {}\r\n",
         accept_key(key)
     );
-    let mut field = |name: &str, value: &str| {
-        response.extend([name, ": ", value, "\r\n"]);
+    let mut field = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            response.extend([name, ": ", value, "\r\n"]);
+        }
     };
-    if let Some(subprotocol) = subprotocol {
-        field("Sec-WebSocket-Protocol", subprotocol.name);
-    }
-    if let Some(extension) = extension {
-        field("Sec-WebSocket-Extensions", extension);
-    }
+    field("Sec-WebSocket-Protocol", subprotocol);
+    field("Sec-WebSocket-Extensions", extension);
     response.push_str("\r\n");
-    let subprotocol = subprotocol.unwrap_or(negotiation::DEFAULT);
-    let format = if extension.is_some() { subprotocol.deflate } else { subprotocol.plain };
-    Ok(Accepted { response: response.into_bytes(), format })
+    response.into_bytes()
 }
 
 /// The whole response for a refused head.
