@@ -16,10 +16,12 @@
 mod audience;
 pub mod config;
 pub mod envelope;
+pub mod glob;
 mod history;
 pub mod io;
 mod key;
 mod links;
+pub mod logic;
 pub mod outbox;
 mod rate;
 mod room;
@@ -32,5 +34,6 @@ pub use envelope::Envelope;
 pub use io::{
     Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
 };
+pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;
 pub use shard::Shard;

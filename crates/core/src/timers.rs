@@ -28,6 +28,8 @@ pub(crate) enum Deadline {
     RoomFlush { room: RoomKey },
     /// When to tell how many there are (`presence: counts`).
     RoomCounts { room: RoomKey },
+    /// When to tell a room's logic of a timer or a tick.
+    RoomWake { room: RoomKey },
     /// When every word of other shards has arrived, so that links can be told goodbye.
     Goodbye,
 }

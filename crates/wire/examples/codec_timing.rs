@@ -79,7 +79,7 @@ fn event(data: &Payload) -> Event {
             user: Some(Name::new("u17").unwrap()),
             name: Some(Name::new("Mina").unwrap()),
         })),
-        position: Position { epoch: Epoch::new(12345), offset: 67890 },
+        position: Some(Position { epoch: Epoch::new(12345), offset: 67890 }),
         reliable: true,
     }
 }

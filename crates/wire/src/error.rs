@@ -93,6 +93,8 @@ numbered! {
         JoinNotGranted = 4032, "join_not_granted", Fix;
         /// Only the server may publish here.
         PublishNotAllowed = 4033, "publish_not_allowed", Fix;
+        /// The room's logic said no; the message is the application's.
+        Refused = 4034, "refused", Fix;
         /// No such session or user.
         NoSuchTarget = 4041, "no_such_target", Fix;
         /// Another member of the room has this display name.
@@ -167,6 +169,11 @@ impl Refusal {
     /// A refusal with a message for a person.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), retry_ms: None }
+    }
+
+    /// An application's own refusal: [`ErrorCode::Refused`] with a message for a person.
+    pub fn refused(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::Refused, message)
     }
 }
 

@@ -179,7 +179,7 @@ impl Shard {
         Ok(())
     }
 
-    fn word_to_home(&mut self, asker: Asker, namespace: u16, room: FullName, op: RoomOp) {
+    pub(super) fn word_to_home(&mut self, asker: Asker, namespace: u16, room: FullName, op: RoomOp) {
         let Some(session) = self.sessions.get(asker.slot as usize) else { return };
         let caller = session.caller(asker.reply_to(session.key));
         let home = self.home_of_room(&room);

@@ -7,6 +7,7 @@
 //! | `commands.rs` | what sessions ask, handed to where it is decided |
 //! | `home.rs` | what rooms homed here decide: seats |
 //! | `speech.rs` | what rooms homed here decide: publish, flush, lists |
+//! | `logic.rs` | what rooms homed here do beside relaying |
 //! | `seats.rs` | what homes tell the sessions held here |
 //! | `direct.rs` | messages to sessions, users, namespaces; questions to all shards |
 //! | `calls.rs` | what the server's own code asks |
@@ -16,6 +17,7 @@ mod commands;
 mod direct;
 mod home;
 mod liveness;
+mod logic;
 mod seats;
 mod sessions;
 mod speech;
@@ -68,6 +70,8 @@ pub struct Shard {
     made: u32,
     dirty_rooms: Vec<u32>,
     queries: Slab<direct::Query>,
+    /// What rooms' logics are yet to be told.
+    notices: VecDeque<(RoomKey, logic::Notice)>,
     timers: Timers,
     /// Words to this very shard, in order.
     own: VecDeque<Word>,
@@ -103,6 +107,7 @@ impl Shard {
             made: 0,
             dirty_rooms: Vec::new(),
             queries: Slab::new(),
+            notices: VecDeque::new(),
             timers: Timers::default(),
             own: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -128,6 +133,7 @@ impl Shard {
             Input::Tick => self.on_tick(),
             Input::Drain { retry_ms_max } => self.on_drain(retry_ms_max),
             Input::Call { id, call } => self.on_call(id, call),
+            Input::TaskDone { room, call, answer } => self.on_task_done(room, call, answer),
         }
         self.settle();
     }
@@ -192,7 +198,9 @@ impl Shard {
     /// Carries out what follows from an input within this shard.
     fn settle(&mut self) {
         loop {
-            if let Some(word) = self.own.pop_front() {
+            if !self.notices.is_empty() {
+                self.tell_logics();
+            } else if let Some(word) = self.own.pop_front() {
                 self.on_word(word);
             } else if let Some(link) = self.links.overflowed.pop() {
                 self.counters.slow_readers_total += 1;

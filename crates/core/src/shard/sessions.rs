@@ -10,6 +10,7 @@ use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, 
 use subtle::ConstantTimeEq;
 
 use super::Shard;
+use super::commands::Asker;
 use crate::envelope::{RoomOp, Word};
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
@@ -53,7 +54,12 @@ impl Shard {
             return;
         }
         match self.greet(link, hello) {
-            Ok((slot, resumed)) => self.welcome(link, reference, slot, resumed),
+            Ok((slot, resumed)) => {
+                self.welcome(link, reference, slot, resumed);
+                if !resumed {
+                    self.join_lobby(slot, link);
+                }
+            }
             Err(refusal) => self.refuse_on(link, reference, &refusal),
         }
     }
@@ -81,7 +87,24 @@ impl Shard {
     pub(super) fn new_anonymous_session(&mut self, link: LinkId) -> Result<u32, Refusal> {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
         let identity = self.identify(namespace, None)?;
-        Ok(self.new_session(link, identity, None))
+        let slot = self.new_session(link, identity, None);
+        self.join_lobby(slot, link);
+        Ok(slot)
+    }
+
+    /// Gives a new session a seat in its namespace's lobby, if there is one.
+    fn join_lobby(&mut self, slot: u32, link: LinkId) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let namespace = session.namespace;
+        let Some(lobby) = &self.policy(namespace).lobby else { return };
+        let room = self.full_name(namespace, lobby);
+        if self.draining.is_some() || self.expect_seat(slot, namespace, &room).is_err() {
+            return;
+        }
+        let generation = self.links.generation(link).unwrap_or_default();
+        let asker = Asker { slot, link, generation, reference: None };
+        let op = RoomOp::Join { since: None, data: None, granted: true };
+        self.word_to_home(asker, namespace, room, op);
     }
 
     fn identify(&self, namespace: u16, token: Option<&str>) -> Result<Identity, Refusal> {

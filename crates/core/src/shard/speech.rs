@@ -40,6 +40,17 @@ impl Shard {
         if !echo.unwrap_or(room.options.echo) && !is_announcement {
             publication.except = caller.session.as_ref().map(|(key, _)| *key);
         }
+        if room.logic.is_some() && !is_announcement {
+            let slot = room.key.slot;
+            let answer = match outcome {
+                Ok(()) => self.publish_by_logic(slot, caller, publication, keys),
+                Err(refusal) => Answer::Refused(refusal),
+            };
+            return match answer {
+                Answer::Ok { .. } if !wants_answer(caller.reply) => {}
+                answer => self.answer(caller.reply, answer),
+            };
+        }
         let before = room.position();
         let outcome = outcome.and_then(|()| room.publish(self.now, publication, keys));
         let (key, after) = (room.key, room.position());
@@ -49,7 +60,7 @@ impl Shard {
         }
         match outcome {
             Ok(position) if wants_answer(caller.reply) => {
-                let answer = Answer::Ok { position: Some(position), delivered: None };
+                let answer = Answer::Ok { position, delivered: None };
                 self.answer(caller.reply, answer);
             }
             Ok(_) => {}
@@ -64,7 +75,8 @@ impl Shard {
             return;
         }
         room.flush_is_set = true;
-        let (merge_ms, tick_ms) = (room.options.merge_ms.into(), u64::from(room.options.tick_ms));
+        let merge_ms = room.options.merge_ms.into();
+        let tick_ms = u64::from(room.delivery_tick_ms());
         let at = match tick_ms {
             // The next tick may come after the goodbye.
             _ if self.draining.is_some() => return self.dirty_rooms.push(slot),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig};
+use roomcast_core::{HubConfig, KeyGrant, Limits, Logics, NamespaceConfig};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
 use roomcast_wire::{Name, RoomOptions};
 use serde_json::Value;
@@ -23,7 +23,8 @@ impl Config {
         let namespaces = namespaces(self, all_loopback, &mut problems);
         let keys = keys(self, &mut problems);
         none_of(problems)?;
-        Ok(HubConfig { shards, seed, namespaces, keys, limits: limits(&self.limits) })
+        let limits = limits(&self.limits);
+        Ok(HubConfig { shards, seed, namespaces, keys, limits, logics: Logics::default() })
     }
 
     /// Whether sessions without a key are let into a namespace.
@@ -59,6 +60,7 @@ pub(super) fn namespaces(
             list_rooms: section.list_rooms.unwrap_or(all_loopback && anonymous),
             static_rooms: static_rooms.collect(),
             options,
+            ..NamespaceConfig::default()
         }
     };
     sections.into_iter().map(|(name, section)| (name.to_owned(), read(name, section))).collect()

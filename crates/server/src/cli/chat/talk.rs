@@ -416,8 +416,8 @@ impl Talk {
         let elsewhere = (self.current.as_deref() != Some(name)).then_some(name);
         match event {
             RoomEvent::Event(event) => {
-                if let Some(seat) = self.seats.get_mut(name) {
-                    seat.shown = event.position();
+                if let Some((seat, position)) = self.seats.get_mut(name).zip(event.position()) {
+                    seat.shown = position;
                 }
                 let line = show::speech(&self.screen, event, elsewhere);
                 self.screen.line(&line);

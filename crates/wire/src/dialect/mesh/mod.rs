@@ -76,8 +76,7 @@ pub fn encode_reply(to: Option<SessionId>, reply: &Reply<'_>, out: &mut BytesMut
 
 /// Whether an event went to some members only: it has no place in the room's order then.
 pub fn is_for_some(event: &Event) -> bool {
-    let _ = event;
-    false
+    event.position.is_none()
 }
 
 /// Whom an envelope is for.
