@@ -12,7 +12,7 @@ pub(super) fn payload(payload: Option<&Payload>, out: &mut BytesMut) {
     let written = payload.to_codec(Codec::Json);
     match serde_json::from_slice(written.bytes()) {
         Ok(read) => value(&read, out),
-        // A number that no machine holds: well-formed, so it goes out as it came.
+        // Half a character, escaped: JSON, but no text. It goes out as it came.
         Err(_) => out.put_slice(written.bytes()),
     }
 }
