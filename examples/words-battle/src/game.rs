@@ -10,10 +10,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::tell::{self, Told};
+pub use crate::terms::{Found, Last, Mode, No, Outcome, Person, Phase, Player, Who};
 use crate::words::Words;
-
-/// Who is in the room: the session's number.
-pub type Who = u128;
 
 /// The first letter of every game.
 pub const FIRST_LETTER: char = 'w';
@@ -38,121 +36,6 @@ const TEXT_CHARS_MAX: usize = 200;
 /// The longest word of the list has 22 letters.
 const WORD_CHARS_MAX: usize = 40;
 
-/// How people came together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// By a link; the maker starts the game.
-    Friends,
-    /// Two strangers; the game starts by itself.
-    Random,
-}
-
-/// Where the game stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Nobody has started it.
-    Waiting,
-    /// The bot says hello.
-    Greeting,
-    /// Free talk before the first turn.
-    Talking,
-    /// Somebody is to find a word.
-    Turn,
-    /// Between two turns.
-    Pause,
-    /// It is over; the board comes in a moment.
-    Ending,
-    /// The board was shown; it may be started again.
-    Ended,
-}
-
-impl Phase {
-    /// The word in `game-state`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Greeting => "greeting",
-            Self::Talking => "talking",
-            Self::Turn => "turn",
-            Self::Pause => "pause",
-            Self::Ending => "ending",
-            Self::Ended => "ended",
-        }
-    }
-}
-
-/// How a turn came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// A point; the word's last letter is the next first one.
-    Correct,
-    /// The word begins with another letter.
-    WrongLetter,
-    /// It is not in the list.
-    NoSuchWord,
-    /// Somebody said it before in this game.
-    Reused,
-    /// Nothing came in time.
-    TimesUp,
-    /// The player left.
-    Left,
-}
-
-impl Outcome {
-    /// The word in `game-state`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Correct => "correct",
-            Self::WrongLetter => "wrong-letter",
-            Self::NoSuchWord => "no-such-word",
-            Self::Reused => "word-reused",
-            Self::TimesUp => "times-up",
-            Self::Left => "left",
-        }
-    }
-}
-
-/// Why something cannot be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct No(pub String);
-
-/// A player as all see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Player {
-    /// What it is called.
-    pub name: String,
-    /// One of [`COLORS`].
-    pub color: &'static str,
-    /// Words found.
-    pub score: u32,
-}
-
-/// Somebody in the room; without [`Player`] an onlooker.
-#[derive(Debug, Clone)]
-pub struct Person {
-    /// Its session.
-    pub who: Who,
-    /// Its short name, which never changes.
-    pub slug: String,
-    /// The link is lost, the seat kept.
-    pub away: bool,
-    /// Set with the name.
-    pub player: Option<Player>,
-}
-
-/// How the last turn came out.
-#[derive(Debug, Clone)]
-pub struct Last {
-    /// Whose turn it was: slug and name, which outlive the player.
-    pub slug: String,
-    /// See above.
-    pub name: String,
-    /// What was said, if anything.
-    pub word: Option<String>,
-    /// How it came out.
-    pub outcome: Outcome,
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Introduce,
@@ -176,7 +59,7 @@ pub struct Game {
     people: Vec<Person>,
     turn: Option<Who>,
     letter: char,
-    used: Vec<String>,
+    found: Vec<Found>,
     last: Option<Last>,
     only_one_left: bool,
     /// What comes next, and when.
@@ -203,7 +86,7 @@ impl Game {
             people: Vec::new(),
             turn: None,
             letter: FIRST_LETTER,
-            used: Vec::new(),
+            found: Vec::new(),
             last: None,
             only_one_left: false,
             step: None,
@@ -363,7 +246,7 @@ impl Game {
             "turn_ms": left(turn_ends),
             "talk_ms": left(talk_ends),
             "game_ms": left(self.ends),
-            "words": self.used,
+            "words": tell::found(&self.found),
             "last": last,
         })
     }
@@ -446,7 +329,7 @@ impl Game {
         for player in self.people.iter_mut().filter_map(|person| person.player.as_mut()) {
             player.score = 0;
         }
-        self.used.clear();
+        self.found.clear();
         (self.turn, self.last, self.letter) = (None, None, FIRST_LETTER);
         (self.phase, self.only_one_left) = (Phase::Greeting, false);
         self.ends = Some(now + self.duration_s * self.second_ms);
@@ -476,14 +359,15 @@ impl Game {
         }
         self.tell(tell::said(who, &player, &word));
         let outcome = self.judge(&word);
+        let slug = self.person(who).map(|person| person.slug.clone()).unwrap_or_default();
         if outcome == Outcome::Correct {
             self.letter = word.chars().last().unwrap_or(self.letter);
-            self.used.push(word.clone());
+            let (slug, name) = (slug.clone(), player.name.clone());
+            self.found.push(Found { word: word.clone(), slug, name });
             if let Some(player) = self.player_mut(who) {
                 player.score += 1;
             }
         }
-        let slug = self.person(who).map(|person| person.slug.clone()).unwrap_or_default();
         self.turn_over(now, Last { slug, name: player.name, word: Some(word), outcome });
         Ok(())
     }
@@ -493,7 +377,7 @@ impl Game {
             Outcome::WrongLetter
         } else if !self.words.contains(word) {
             Outcome::NoSuchWord
-        } else if self.used.iter().any(|used| used == word) {
+        } else if self.found.iter().any(|found| found.word == word) {
             Outcome::Reused
         } else {
             Outcome::Correct
@@ -529,7 +413,7 @@ impl Game {
             }
             Step::Board => {
                 self.phase = Phase::Ended;
-                self.tell(tell::board(&self.people, &self.used, self.only_one_left));
+                self.tell(tell::board(&self.people, &self.found, self.only_one_left));
             }
         }
     }

@@ -2,4 +2,5 @@
 
 pub mod game;
 pub mod tell;
+pub mod terms;
 pub mod words;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::game::{Last, Outcome, Person, Player, Who};
+use crate::game::{Found, Last, Outcome, Person, Player, Who};
 
 /// Who says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +146,7 @@ pub(crate) fn game_over(only_one_left: bool) -> Told {
     all("send-message", json!({ "message": over(only_one_left) }))
 }
 
-pub(crate) fn board(people: &[Person], words: &[String], only_one_left: bool) -> Told {
+pub(crate) fn board(people: &[Person], words: &[Found], only_one_left: bool) -> Told {
     let mut players: Vec<_> = sorted(people);
     // A stable sort: equal scores stay in the order of slugs.
     players.sort_by_key(|(_, player)| std::cmp::Reverse(player.score));
@@ -154,9 +154,15 @@ pub(crate) fn board(people: &[Person], words: &[String], only_one_left: bool) ->
     let body = json!({
         "client_list": list,
         "message": over(only_one_left),
-        "word_list": words,
+        "word_list": words.iter().map(|found| &found.word).collect::<Vec<_>>(),
     });
     all("room-bot-end-game", body)
+}
+
+/// The words with who found them, for `game-state`.
+pub(crate) fn found(words: &[Found]) -> Vec<Value> {
+    let entry = |one: &Found| json!({ "word": one.word, "slug": one.slug, "name": one.name });
+    words.iter().map(entry).collect()
 }
 
 fn over(only_one_left: bool) -> &'static str {

@@ -292,7 +292,8 @@ fn a_right_word_is_a_point_and_its_last_letter_the_next_first() {
     assert_eq!((&told.body["letter"], &told.body["timer"]), (&json!("r"), &json!(11)));
     assert_eq!(told.body["whichclientturn"]["name"], "Bert");
     assert_eq!((table.score("Anna"), table.score("Bert")), (1, 0));
-    assert_eq!(table.state()["words"], json!(["water"]));
+    let found = json!([{ "word": "water", "slug": "Aaaaa111", "name": "Anna" }]);
+    assert_eq!(table.state()["words"], found);
 }
 
 #[test]
