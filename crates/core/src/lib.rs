@@ -16,8 +16,11 @@
 mod audience;
 pub mod config;
 pub mod envelope;
+pub mod event;
 pub mod glob;
+mod held;
 mod history;
+pub mod hook;
 pub mod io;
 mod key;
 mod links;
@@ -31,8 +34,10 @@ mod timers;
 
 pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 pub use envelope::Envelope;
+pub use event::HubEvent;
+pub use hook::{HookMask, Question, Ticket, Verdict};
 pub use io::{
-    Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
+    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
 };
 pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;

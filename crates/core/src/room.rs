@@ -69,14 +69,34 @@ pub(crate) struct Member {
 /// One thing for all receivers of a room.
 #[derive(Debug, Clone)]
 pub(crate) enum Delivery {
-    Event { event: Arc<Event>, except: Option<SessionKey> },
+    Event {
+        event: Arc<Event>,
+        except: Option<SessionKey>,
+    },
     /// What only some members hear.
-    Told { event: Arc<Event>, to: Box<[SessionKey]> },
-    Joined { member: Arc<MemberInfo>, except: SessionKey },
-    Left { from: Arc<Sender>, reason: LeaveReason, data: Option<Payload> },
-    Dropped { from: Arc<Sender> },
-    Resumed { from: Arc<Sender> },
-    Counts { members: u32, users: u32 },
+    Told {
+        event: Arc<Event>,
+        to: Box<[SessionKey]>,
+    },
+    Joined {
+        member: Arc<MemberInfo>,
+        except: SessionKey,
+    },
+    Left {
+        from: Arc<Sender>,
+        reason: LeaveReason,
+        data: Option<Payload>,
+    },
+    Dropped {
+        from: Arc<Sender>,
+    },
+    Resumed {
+        from: Arc<Sender>,
+    },
+    Counts {
+        members: u32,
+        users: u32,
+    },
 }
 
 /// What somebody wants to say in a room.

@@ -18,7 +18,7 @@ use crate::acceptor::{self, Acceptor, AcceptorCounters};
 use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
 use crate::config::{ConfigError, HttpConfig, LimitsConfig};
-use crate::handle::ServerHandle;
+use crate::handle::{ServerHandle, Workers};
 use crate::http::{self, Handed, Http};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
@@ -32,6 +32,7 @@ pub struct Server {
     shared: Arc<Shared>,
     tls: Option<Arc<Tls>>,
     acceptor: Acceptor,
+    addresses: Arc<[Address]>,
     workers: Vec<JoinHandle<()>>,
     http: Http,
     drain: Drain,
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: AcceptorCounters,
     pub(crate) http: tokio::sync::mpsc::Sender<Handed>,
+    /// Where work that waits is done: the HTTP thread's own.
+    pub(crate) tasks: tokio::runtime::Handle,
     pub(crate) admissions: Arc<Admissions>,
     draining: AtomicBool,
 }
@@ -123,6 +126,8 @@ impl Server {
         let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
         let LimitsConfig { connections, connections_per_address, .. } = config.limits;
         let admissions = Admissions::new(connections, connections_per_address);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(no("epoll"))?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
             limits: config.limits,
@@ -130,6 +135,7 @@ impl Server {
             counters: (0..count).map(|_| Arc::default()).collect(),
             acceptor: AcceptorCounters::default(),
             http: http_sender,
+            tasks: runtime.handle().clone(),
             admissions: Arc::clone(&admissions),
             draining: AtomicBool::new(false),
         });
@@ -140,14 +146,17 @@ impl Server {
             let started = prepared.start(ShardId(id), hub, shared, Arc::clone(&addresses));
             workers.push(started.map_err(no("thread"))?);
         }
-        let http = Http::start(Arc::clone(&shared), http_queue).map_err(no("HTTP thread"))?;
+        let http = Http::start(runtime, Arc::clone(&shared), http_queue);
+        let http = http.map_err(no("HTTP thread"))?;
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
-        let handle = ServerHandle::new(addresses, Arc::clone(&shared));
+        let hub = Workers { addresses: Arc::clone(&addresses), shared: Arc::clone(&shared) };
+        let handle = ServerHandle::new(Arc::new(hub));
         let longest = Duration::from_millis(config.drain_ms);
         let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
-        Ok(Self { listeners: bound.public, handle, shared, tls, acceptor, workers, http, drain })
+        let listeners = bound.public;
+        Ok(Self { listeners, handle, shared, tls, acceptor, addresses, workers, http, drain })
     }
 
     /// Where the server listens, in the order of the configuration.
@@ -158,6 +167,16 @@ impl Server {
     /// The way in for the embedding program.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
+    }
+
+    /// How many connections count towards the limit.
+    pub fn connections(&self) -> usize {
+        self.shared.admissions.total()
+    }
+
+    /// The most connections there were at a time since this was last asked, by anybody.
+    pub fn take_connections_most(&self) -> usize {
+        self.shared.admissions.take_most()
     }
 
     /// Reads the certificate again; links that are open keep theirs. A certificate that cannot be
@@ -182,7 +201,7 @@ impl Server {
     pub fn drain_and_stop(mut self) {
         self.shared.draining.store(true, Ordering::Release);
         let (left, all_left) = mpsc::channel();
-        for worker in self.handle.workers() {
+        for worker in self.addresses.iter() {
             let retry_ms_max = self.drain.retry_ms_max;
             worker.send(Mail::Drain { retry_ms_max, left: left.clone() });
         }
@@ -201,7 +220,7 @@ impl Server {
 
     fn end(&mut self) {
         self.acceptor.stop();
-        for worker in self.handle.workers() {
+        for worker in self.addresses.iter() {
             worker.send(Mail::Stop);
         }
         for worker in self.workers.drain(..) {

@@ -103,12 +103,7 @@ impl RoomCtx<'_> {
     }
 
     /// Says something to all members, in somebody's name.
-    pub fn publish_from(
-        &mut self,
-        from: &Arc<Sender>,
-        event: impl IntoEvent,
-        data: impl IntoData,
-    ) {
+    pub fn publish_from(&mut self, from: &Arc<Sender>, event: impl IntoEvent, data: impl IntoData) {
         let (name, data) = said(event, data);
         self.push(Effect::Publish { name, data, from: Some(Arc::clone(from)), reliable: true });
     }

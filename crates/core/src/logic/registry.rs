@@ -27,19 +27,13 @@ pub struct RoomSetup<'a> {
 }
 
 /// The logics that rooms may name. [`Logics::default`] has those that come with the server.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Logics(BTreeMap<Box<str>, Entry>);
 
 #[derive(Clone)]
 struct Entry {
     make: Factory,
     check: Option<Check>,
-}
-
-impl Default for Logics {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
 }
 
 /// The name of what a room without logic does.

@@ -15,7 +15,7 @@ use roomcast_wire::{
 
 use super::Shard;
 use super::sessions::Hello;
-use crate::envelope::{Answer, Message, Question, RoomOp, Word};
+use crate::envelope::{Answer, Grant, Message, RoomOp, Survey, Word};
 use crate::io::{LinkId, Now, Output};
 use crate::key::{FullName, ReplyTo, SessionKey};
 use crate::room::Publication;
@@ -67,7 +67,13 @@ impl Shard {
 
     fn on_request(&mut self, link: LinkId, request: Request<'_>, message: &Bytes) {
         let Request { reference, command } = request;
-        let session = self.links.get(link).and_then(|link| link.session);
+        let Some(entry) = self.links.get(link) else { return };
+        if entry.held.is_some() {
+            let text = "a message was read from a link whose command waits for a hook";
+            let refusal = Refusal::new(ErrorCode::Internal, text);
+            return self.refuse_on(link, reference, &refusal);
+        }
+        let session = entry.session;
         if let Command::Hello { token, name, resume } = command {
             if session.is_some() {
                 let text = "`hello` must be the first command of a connection";
@@ -83,22 +89,23 @@ impl Shard {
                 Err(refusal) => return self.refuse_on(link, reference, &refusal),
             },
         };
-        if let Err(refusal) = self.on_command(slot, link, reference, command) {
+        let generation = self.links.generation(link).unwrap_or_default();
+        let asker = Asker { slot, link, generation, reference };
+        if let Err(refusal) = self.on_command(asker, command) {
             self.refuse_on(link, reference, &refusal);
         }
     }
 
     /// Carries out a command, or hands it to where it is decided. What is refused here is refused
     /// before anything was done.
-    fn on_command(
-        &mut self,
-        slot: u32,
-        link: LinkId,
-        reference: Option<u64>,
-        command: Command<'_>,
-    ) -> Result<(), Refusal> {
-        let generation = self.links.generation(link).unwrap_or_default();
-        let asker = Asker { slot, link, generation, reference };
+    fn on_command(&mut self, asker: Asker, mut command: Command<'_>) -> Result<(), Refusal> {
+        let Asker { link, reference, .. } = asker;
+        if !self.config.hooks.is_empty() {
+            match self.ask_before(asker, command)? {
+                Some(unasked) => command = unasked,
+                None => return Ok(()),
+            }
+        }
         match command {
             Command::Rooms { namespace } => self.rooms_command(asker, namespace.as_deref()),
             Command::Refresh { token } => self.refresh_command(asker, &token),
@@ -179,7 +186,13 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn word_to_home(&mut self, asker: Asker, namespace: u16, room: FullName, op: RoomOp) {
+    pub(super) fn word_to_home(
+        &mut self,
+        asker: Asker,
+        namespace: u16,
+        room: FullName,
+        op: RoomOp,
+    ) {
         let Some(session) = self.sessions.get(asker.slot as usize) else { return };
         let caller = session.caller(asker.reply_to(session.key));
         let home = self.home_of_room(&room);
@@ -191,7 +204,11 @@ impl Shard {
     }
 
     /// The full name, if the session may speak in that namespace.
-    fn resolve_for(&self, slot: u32, room: &RoomPath<'_>) -> Result<(u16, FullName), Refusal> {
+    pub(super) fn resolve_for(
+        &self,
+        slot: u32,
+        room: &RoomPath<'_>,
+    ) -> Result<(u16, FullName), Refusal> {
         let session = self.sessions.get(slot as usize).ok_or_else(gone)?;
         let (namespace, room) = self.resolve(session.namespace, room)?;
         self.check_namespace(slot, namespace)?;
@@ -224,6 +241,17 @@ impl Shard {
         publication: impl FnOnce(Arc<Sender>) -> Publication,
     ) -> Result<(), Refusal> {
         let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        self.publish_in(asker, namespace, room, echo, publication)
+    }
+
+    pub(super) fn publish_in(
+        &mut self,
+        asker: Asker,
+        namespace: u16,
+        room: FullName,
+        echo: Option<bool>,
+        publication: impl FnOnce(Arc<Sender>) -> Publication,
+    ) -> Result<(), Refusal> {
         let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
         let publication = publication(Arc::clone(&session.sender));
         let len = publication.payload.as_ref().map_or(0, |payload| payload.bytes().len());
@@ -304,7 +332,7 @@ impl Shard {
         }
         let (namespace, room) = self.resolve_for(asker.slot, room)?;
         self.expect_seat(asker.slot, namespace, &room)?;
-        self.word_to_home(asker, namespace, room, RoomOp::Join { since, data, granted: false });
+        self.word_to_home(asker, namespace, room, RoomOp::Join { since, data, grant: Grant::None });
         Ok(())
     }
 
@@ -412,7 +440,7 @@ impl Shard {
         let own = session.namespace;
         let namespace = namespace.map_or(Ok(own), |name| self.find_namespace(name))?;
         let message = Arc::new(Message { event, data, from });
-        self.ask_all(to, Question::Broadcast { namespace, message });
+        self.survey_all(to, Survey::Broadcast { namespace, message });
         Ok(())
     }
 
@@ -425,7 +453,7 @@ impl Shard {
         self.check_namespace(asker.slot, namespace)?;
         if self.policy(namespace).list_rooms || admin {
             self.charge_list(asker.link, self.counters.rooms * u64::from(self.shard_count()));
-            self.ask_all(to, Question::Rooms { namespace });
+            self.survey_all(to, Survey::Rooms { namespace });
             return Ok(());
         }
         let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
@@ -514,6 +542,6 @@ fn target_text(target: &Target<'_>) -> Box<str> {
     }
 }
 
-fn gone() -> Refusal {
+pub(super) fn gone() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the session is gone")
 }

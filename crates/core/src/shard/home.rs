@@ -10,7 +10,7 @@ use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, S
 use super::Shard;
 use super::commands::AROUND_BYTES;
 use super::logic::Notice;
-use crate::envelope::{Answer, Caller, Joined, RoomOp, Word};
+use crate::envelope::{Answer, Caller, Grant, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
 use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -19,7 +19,7 @@ use crate::timers::Deadline;
 pub(super) struct JoinWish {
     since: Option<Position>,
     data: Option<Payload>,
-    granted: bool,
+    grant: Grant,
     created: bool,
 }
 
@@ -51,8 +51,8 @@ impl Shard {
             RoomOp::Publish { publication, echo } => {
                 self.publish_op(slot, &caller, publication, echo);
             }
-            RoomOp::Join { since, data, granted } => {
-                self.join_op(slot, room, namespace, caller, (since, data, granted));
+            RoomOp::Join { since, data, grant } => {
+                self.join_op(slot, room, namespace, caller, (since, data, grant));
             }
             RoomOp::Create { options, join } => {
                 self.create_op(slot, room, namespace, caller, options, join);
@@ -115,16 +115,21 @@ impl Shard {
         }
     }
 
-    /// Makes a room for a client, if the namespace lets clients make rooms.
+    /// Whether somebody may make rooms of a namespace.
+    fn may_make(&self, namespace: u16, caller: &Caller) -> bool {
+        self.policy(namespace).create || caller.admin
+    }
+
+    /// Makes a room for somebody who may.
     fn make_room(
         &mut self,
         namespace: u16,
         name: FullName,
-        caller: &Caller,
+        may: bool,
         options: RoomOptions,
+        creator: Option<SessionId>,
     ) -> Result<u32, Refusal> {
-        let is_static = self.policy(namespace).is_static(self.own_name(namespace, &name));
-        if !self.policy(namespace).create && !caller.admin && !is_static {
+        if !may {
             // The words for a room that is there and closed to the asker are the same (S25).
             return Err(join_not_granted());
         }
@@ -133,7 +138,7 @@ impl Shard {
             let text = "the server has as many rooms as it may have (`limits.rooms`)";
             return Err(Refusal::new(ErrorCode::RoomLimit, text));
         }
-        self.new_room(namespace, name, options, caller.id())
+        self.new_room(namespace, name, options, creator)
     }
 
     fn join_op(
@@ -142,20 +147,28 @@ impl Shard {
         name: FullName,
         namespace: u16,
         caller: Caller,
-        (since, data, granted): (Option<Position>, Option<Payload>, bool),
+        (since, data, grant): (Option<Position>, Option<Payload>, Grant),
     ) {
         let created = slot.is_none();
         let slot = match slot {
             Some(slot) => Ok(slot),
             None => {
                 let options = self.options_of(namespace, &name).clone();
-                match options.join == JoinRule::Granted && !granted {
-                    true => Err(join_not_granted()),
-                    false => self.make_room(namespace, name.clone(), &caller, options),
-                }
+                let may = match grant {
+                    Grant::None => {
+                        let may = self.may_make(namespace, &caller)
+                            || self.policy(namespace).is_static(self.own_name(namespace, &name));
+                        options.join == JoinRule::Open && may
+                    }
+                    Grant::Room => {
+                        return self.refuse_join(&caller, name, no_such_room());
+                    }
+                    Grant::Make => true,
+                };
+                self.make_room(namespace, name.clone(), may, options, caller.id())
             }
         };
-        let wish = JoinWish { since, data, granted, created };
+        let wish = JoinWish { since, data, grant, created };
         match slot {
             Ok(slot) => self.seat_or_refuse(slot, name, &caller, wish),
             Err(refusal) => self.refuse_join(&caller, name, refusal),
@@ -188,7 +201,9 @@ impl Shard {
         let room = &mut self.rooms[slot as usize];
         let has_seat = room.member(sender.session).is_some();
         let emptied = room.emptied;
-        if room.options.join == JoinRule::Granted && !(wish.granted || has_seat || caller.admin) {
+        if room.options.join == JoinRule::Granted
+            && !(wish.grant != Grant::None || has_seat || caller.admin)
+        {
             return Err(join_not_granted());
         }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
@@ -235,6 +250,7 @@ impl Shard {
             recovery,
             missed,
             created: wish.created,
+            is_new,
             told_bytes,
         };
         let has_logic = room.logic.is_some();
@@ -257,14 +273,16 @@ impl Shard {
         join: bool,
     ) {
         let created = slot.is_none();
-        let made = match slot {
-            // Elsewhere the answer says whether the room is there (threat S25).
-            Some(slot) if self.policy(namespace).create || caller.admin || join => Ok(slot),
-            Some(_) => Err(join_not_granted()),
-            None => self
-                .patched(namespace, &name, options.as_ref(), caller.admin)
-                .and_then(|options| self.make_room(namespace, name.clone(), &caller, options)),
-        };
+        let may = self.may_make(namespace, &caller);
+        let made =
+            match slot {
+                // Elsewhere the answer says whether the room is there (threat S25).
+                Some(slot) if may || join => Ok(slot),
+                Some(_) => Err(join_not_granted()),
+                None => self.patched(namespace, &name, options.as_ref(), caller.admin).and_then(
+                    |options| self.make_room(namespace, name.clone(), may, options, caller.id()),
+                ),
+            };
         let slot = match made {
             Ok(slot) => slot,
             Err(refusal) if join => return self.refuse_join(&caller, name, refusal),
@@ -272,7 +290,8 @@ impl Shard {
         };
         if join {
             // Who makes a room is let in, whatever its `join` rule.
-            let wish = JoinWish { since: None, data: None, granted: created, created: false };
+            let grant = if created { Grant::Room } else { Grant::None };
+            let wish = JoinWish { since: None, data: None, grant, created: false };
             return self.seat_or_refuse(slot, name, &caller, wish);
         }
         if created {
@@ -306,8 +325,7 @@ impl Shard {
         options: &RoomOptions,
         defaults: &RoomOptions,
     ) -> Result<(), String> {
-        let same = options.logic == defaults.logic
-            && options.logic_config == defaults.logic_config;
+        let same = options.logic == defaults.logic && options.logic_config == defaults.logic_config;
         let known = &self.policy(namespace).client_logics;
         match options.logic.as_deref() {
             _ if same => Ok(()),
@@ -330,7 +348,7 @@ impl Shard {
         let created = slot.is_none();
         let made = match slot {
             Some(slot) => Ok(slot),
-            None => self.make_room(namespace, name.clone(), caller, options),
+            None => self.make_room(namespace, name.clone(), true, options, None),
         };
         match made {
             Ok(slot) => {
@@ -352,7 +370,12 @@ impl Shard {
         data: Option<Payload>,
     ) {
         let Some((slot, session)) = slot.zip(caller.id()) else {
-            return self.answer(caller.reply, Answer::Refused(not_a_member()));
+            // The server may know that there is no such room, a client may not (threat S25).
+            let refusal = match caller.reply {
+                ReplyTo::Call { .. } => no_such_room(),
+                _ => not_a_member(),
+            };
+            return self.answer(caller.reply, Answer::Refused(refusal));
         };
         let room = self.rooms[slot as usize].key;
         self.flush_room(slot);
@@ -377,7 +400,7 @@ impl Shard {
         let room = self.rooms.get_mut(slot as usize)?;
         let member = room.unseat(session)?;
         self.counters.seats -= 1;
-        let logic_hears = room.logic.is_some().then(|| room.key);
+        let logic_hears = room.logic.is_some().then_some(room.key);
         if room.tells_members() {
             let from = Arc::clone(&member.sender);
             room.gathered.push(Delivery::Left { from, reason, data });

@@ -5,10 +5,10 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
-use roomcast_wire::{ErrorCode, Payload, Refusal, RoomOptions, SessionId};
+use roomcast_wire::{ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
 
 use super::Shard;
-use crate::envelope::{Answer, Caller, Word};
+use crate::envelope::{Caller, Word};
 use crate::io::{Note, Output};
 use crate::key::RoomKey;
 use crate::logic::running::{Running, Tick};
@@ -297,24 +297,21 @@ impl Shard {
         Ok(effects)
     }
 
-    /// A publication in a room with a logic, which the options allow.
+    /// A publication in a room with a logic, which the options allow. What the callback wants done
+    /// comes back, for after the answer.
     pub(super) fn publish_by_logic(
         &mut self,
         slot: u32,
         caller: &Caller,
         mut publication: Publication,
         keys: (u64, u32),
-    ) -> Answer {
+    ) -> Result<(Option<Position>, Vec<Effect>), Refusal> {
         let now = self.now;
-        let Some(room) = self.rooms.get_mut(slot as usize) else {
-            return Answer::Refused(not_a_member());
-        };
-        match room.admit(now, &mut publication, keys.0) {
-            Err(refusal) => return Answer::Refused(refusal),
-            Ok(Some(position)) => return Answer::Ok { position, delivered: None },
-            Ok(None) => {}
+        let from = caller.sender().ok_or_else(not_a_member)?;
+        let room = self.rooms.get_mut(slot as usize).ok_or_else(not_a_member)?;
+        if let Some(position) = room.admit(now, &mut publication, keys.0)? {
+            return Ok((position, Vec::new()));
         }
-        let Some(from) = caller.sender() else { return Answer::Refused(not_a_member()) };
         let event = LogicEvent {
             from,
             name: &publication.name,
@@ -322,28 +319,23 @@ impl Shard {
             reliable: publication.reliable,
         };
         let asked = self.ask_logic(slot, |logic, ctx| logic.on_event(ctx, &event));
-        let Some((verdict, effects)) = asked else { return Answer::Refused(failed()) };
-        let Some(room) = self.rooms.get_mut(slot as usize) else {
-            return Answer::Refused(failed());
-        };
-        let answer = match verdict {
-            Ok(Relay::AsIs) => {
-                let position = room.place(now, publication, keys.1);
-                self.counters.events_total += 1;
-                self.room_is_dirty(slot);
-                Answer::Ok { position: Some(position), delivered: None }
-            }
-            Ok(Relay::Nothing) => {
-                room.remember(now, &mut publication, keys.1);
-                Answer::Ok { position: None, delivered: None }
-            }
+        let (verdict, effects) = asked.ok_or_else(failed)?;
+        let relay = match verdict {
+            Ok(relay) => relay,
             Err(refusal) => {
                 discard(effects);
-                return Answer::Refused(refusal);
+                return Err(refusal);
             }
         };
-        self.carry_out(slot, effects);
-        answer
+        let room = self.rooms.get_mut(slot as usize).ok_or_else(failed)?;
+        if relay == Relay::Nothing {
+            room.remember(now, &mut publication, keys.1);
+            return Ok((None, effects));
+        }
+        let position = room.place(now, publication, keys.1);
+        self.counters.events_total += 1;
+        self.room_is_dirty(slot);
+        Ok((Some(position), effects))
     }
 
     /// Ends a room: its logic has the last word, then the members are told why.
@@ -374,9 +366,12 @@ impl Shard {
 
     /// Takes a room away and tells its members why.
     fn end_room(&mut self, slot: u32, reason: ClosedReason) {
-        self.flush_room(slot);
         let Some(room) = self.rooms.get(slot as usize) else { return };
         let key = room.key;
+        if room.member_count() > 0 {
+            self.flush_room(slot);
+        }
+        let Some(room) = self.rooms.get(slot as usize) else { return };
         let members: Vec<_> = room.members().map(|member| member.key).collect();
         for session in members {
             let reason = Some(reason);

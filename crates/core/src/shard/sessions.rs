@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 
 use super::Shard;
 use super::commands::Asker;
-use crate::envelope::{RoomOp, Word};
+use crate::envelope::{Grant, RoomOp, Word};
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
@@ -103,7 +103,7 @@ impl Shard {
         }
         let generation = self.links.generation(link).unwrap_or_default();
         let asker = Asker { slot, link, generation, reference: None };
-        let op = RoomOp::Join { since: None, data: None, granted: true };
+        let op = RoomOp::Join { since: None, data: None, grant: Grant::Make };
         self.word_to_home(asker, namespace, room, op);
     }
 

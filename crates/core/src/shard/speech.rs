@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use roomcast_wire::{Position, Refusal};
+
 use super::Shard;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
 use crate::key::{ReplyTo, RoomKey};
@@ -42,14 +44,14 @@ impl Shard {
         }
         if room.logic.is_some() && !is_announcement {
             let slot = room.key.slot;
-            let answer = match outcome {
-                Ok(()) => self.publish_by_logic(slot, caller, publication, keys),
-                Err(refusal) => Answer::Refused(refusal),
-            };
-            return match answer {
-                Answer::Ok { .. } if !wants_answer(caller.reply) => {}
-                answer => self.answer(caller.reply, answer),
-            };
+            let outcome =
+                outcome.and_then(|()| self.publish_by_logic(slot, caller, publication, keys));
+            let (outcome, effects) = outcome.map_or_else(
+                |refusal| (Err(refusal), Vec::new()),
+                |(at, effects)| (Ok(at), effects),
+            );
+            self.answer_publish(caller.reply, outcome);
+            return self.carry_out(slot, effects);
         }
         let before = room.position();
         let outcome = outcome.and_then(|()| room.publish(self.now, publication, keys));
@@ -58,13 +60,16 @@ impl Shard {
             self.counters.events_total += 1;
             self.room_is_dirty(key.slot);
         }
+        self.answer_publish(caller.reply, outcome);
+    }
+
+    fn answer_publish(&mut self, to: ReplyTo, outcome: Result<Option<Position>, Refusal>) {
         match outcome {
-            Ok(position) if wants_answer(caller.reply) => {
-                let answer = Answer::Ok { position, delivered: None };
-                self.answer(caller.reply, answer);
+            Ok(position) if wants_answer(to) => {
+                self.answer(to, Answer::Ok { position, delivered: None });
             }
             Ok(_) => {}
-            Err(refusal) => self.answer(caller.reply, Answer::Refused(refusal)),
+            Err(refusal) => self.answer(to, Answer::Refused(refusal)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roomcast_core::{HubConfig, KeyGrant, Limits, Logics, NamespaceConfig};
+use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
 use roomcast_wire::{Name, RoomOptions};
 use serde_json::Value;
@@ -24,7 +24,7 @@ impl Config {
         let keys = keys(self, &mut problems);
         none_of(problems)?;
         let limits = limits(&self.limits);
-        Ok(HubConfig { shards, seed, namespaces, keys, limits, logics: Logics::default() })
+        Ok(HubConfig { shards, seed, namespaces, keys, limits, ..HubConfig::default() })
     }
 
     /// Whether sessions without a key are let into a namespace.
@@ -164,6 +164,10 @@ fn limits(config: &LimitsConfig) -> Limits {
         key_ms: config.key_ms,
         keys_per_room: config.keys_per_room,
         list_max: config.list_max,
+        hook_ms: config.hook_ms,
+        hooks_waiting: config.hooks_waiting,
+        call_ms: config.call_ms,
+        calls_per_session: config.calls_per_session,
     }
 }
 

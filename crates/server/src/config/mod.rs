@@ -160,6 +160,10 @@ pub struct LimitsConfig {
     pub key_ms: u64,
     pub keys_per_room: u32,
     pub list_max: u32,
+    pub hook_ms: u64,
+    pub hooks_waiting: u32,
+    pub call_ms: u64,
+    pub calls_per_session: u32,
 }
 
 impl Default for LimitsConfig {
@@ -186,6 +190,10 @@ impl Default for LimitsConfig {
             key_ms: hub.key_ms,
             keys_per_room: hub.keys_per_room,
             list_max: hub.list_max,
+            hook_ms: hub.hook_ms,
+            hooks_waiting: hub.hooks_waiting,
+            call_ms: hub.call_ms,
+            calls_per_session: hub.calls_per_session,
         }
     }
 }

@@ -156,7 +156,7 @@ fn config(chance: &mut Chance) -> HubConfig {
         namespaces.insert((*name).to_owned(), policy);
     }
     let shards = chance.between(1, 4) as u16;
-    HubConfig { shards, seed: chance.seed(), namespaces, keys, limits }
+    HubConfig { shards, seed: chance.seed(), namespaces, keys, limits, ..HubConfig::default() }
 }
 
 fn options(chance: &mut Chance) -> RoomOptions {

@@ -10,7 +10,10 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use roomcast_core::{Counters, Envelope, HubConfig, LinkLoss, ServerCall, ServerReply, ShardId};
+use roomcast_core::{
+    Counters, Envelope, HubConfig, LinkLoss, Question, ServerCall, ServerReply, ShardId, Ticket,
+    Verdict,
+};
 use roomcast_wire::{CloseCode, Format};
 
 use crate::chance::Chance;
@@ -96,6 +99,15 @@ pub enum Happened {
         /// The answer.
         reply: ServerReply,
     },
+    /// A command waits for the application; [`World::decide`] answers.
+    Asked {
+        /// On which shard.
+        shard: ShardId,
+        /// What the verdict names.
+        ticket: Ticket,
+        /// The command.
+        question: Question,
+    },
     /// The shards go round in circles at one moment.
     Stuck,
 }
@@ -124,6 +136,8 @@ enum Due {
     /// The wire is to be opened at a worker.
     Opened(WireId, u16),
     Envelope(u16),
+    /// A task of a room's logic may be done.
+    Task(u16),
     Writable(WireId),
     CloseOver(WireId),
     KernelGivesUp(WireId),
@@ -193,6 +207,7 @@ impl World {
             blocked: false,
             was_blocked: false,
             paused_until: 0,
+            asking: false,
             closing: None,
             finished: false,
             outbox_most: 0,
@@ -280,6 +295,14 @@ impl World {
         id
     }
 
+    /// The application has decided what becomes of a command.
+    pub fn decide(&mut self, shard: ShardId, ticket: Ticket, verdict: Verdict) {
+        // A server that was restarted knows nothing of what the one before asked.
+        let Some(worker) = self.workers.get_mut(usize::from(shard.0)) else { return };
+        worker.verdicts.push_back((ticket, verdict));
+        self.set_turn(shard.0, self.now);
+    }
+
     /// The server is about to stop.
     pub fn drain(&mut self, retry_ms_max: u64) {
         for shard in 0..self.workers.len() as u16 {
@@ -341,7 +364,7 @@ impl World {
                 self.workers[usize::from(shard)].opened.push_back(wire);
                 self.set_turn(shard, self.now);
             }
-            Due::Envelope(shard) => self.set_turn(shard, self.now),
+            Due::Envelope(shard) | Due::Task(shard) => self.set_turn(shard, self.now),
             Due::Writable(wire) => self.write_again(wire),
             Due::CloseOver(wire) => self.lose(wire),
             Due::KernelGivesUp(wire) => {

@@ -120,10 +120,11 @@ impl Talk {
                     Some(event) = self.told.next() => self.tell(&event),
                     typed = keyboard.next() => break typed,
                 }
+                if self.ended.is_some() {
+                    keyboard.give_back();
+                    return Ok(ExitCode::FAILURE);
+                }
             };
-            if self.ended.is_some() {
-                return Ok(ExitCode::FAILURE);
-            }
             let flow = match &typed {
                 Some(typed) => self.handle(typed).await,
                 None => Ok(Flow::Stop),
@@ -246,7 +247,9 @@ impl Talk {
         // A room may keep both to itself: that is no reason not to talk in it.
         if let Ok(history) = room.history(None, Some(self.args.history)).await {
             let is_before = |at: Position| at.epoch == joined.epoch && at.offset <= joined.offset;
-            for event in history.events.iter().filter(|event| is_before(event.position())) {
+            for event in
+                history.events.iter().filter(|event| event.position().is_some_and(is_before))
+            {
                 let line = show::speech(&self.screen, event, None);
                 self.screen.line(&line);
             }
