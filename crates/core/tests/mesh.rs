@@ -19,8 +19,8 @@ struct Told;
 
 impl RoomLogic for Told {
     fn on_join(&mut self, ctx: &mut RoomCtx<'_>, member: &MemberInfo) -> Result<(), Refusal> {
-        ctx.tell(member.sender.session, "know-yourself", &json!({ "n": ctx.member_count() }));
-        ctx.tell_except(member.sender.session, "came", &json!({}));
+        ctx.tell(member.sender.session, "know-yourself", json!({ "n": ctx.member_count() }));
+        ctx.tell_except(member.sender.session, "came", json!({}));
         Ok(())
     }
 
@@ -34,7 +34,7 @@ impl RoomLogic for Told {
             Some("tell-all") => {
                 let all: Vec<SessionId> =
                     ctx.members().iter().map(|member| member.sender.session).collect();
-                ctx.tell_some(&all, "told", &json!({ "b": 1, "a": 2 }));
+                ctx.tell_some(&all, "told", json!({ "b": 1, "a": 2 }));
                 Ok(Relay::Nothing)
             }
             _ => Ok(Relay::AsIs),
@@ -88,6 +88,16 @@ fn heard(hub: &mut Hub, link: u32) -> Vec<String> {
     frames
 }
 
+/// The bytes of one message from the server.
+fn envelope(action: &str, body: &str, is_direct: bool, target: &str, sender: &str) -> String {
+    let (action, body) = (format!(r#""action":"{action}""#), format!(r#""message_body":{body}"#));
+    let target = format!(r#""IsTargetClient":{is_direct},"target":"{target}""#);
+    format!(r#"{{{action},{body},{target},"sender":"{sender}"}}"#)
+}
+
+const LOBBY: &str = "mesh-global";
+const BOT: &str = "bot-of-the-room";
+
 fn say(hub: &mut Hub, link: u32, text: &str) {
     let bytes = text.as_bytes().to_vec().into();
     hub.input(Input::Message { link: LinkId(link), bytes });
@@ -98,19 +108,11 @@ fn say(hub: &mut Hub, link: u32, text: &str) {
 fn a_client_is_in_the_lobby_from_the_start_and_hears_only_what_the_logic_says() {
     let mut hub = hub();
     let (told, mina) = open(&mut hub, MINA);
-    assert_eq!(
-        told,
-        [format!(
-            r#"{{"action":"know-yourself","message_body":{{"n":1}},"IsTargetClient":true,"target":"{mina}","sender":"bot-of-the-room"}}"#
-        )]
-    );
+    assert_eq!(told, [envelope("know-yourself", r#"{"n":1}"#, true, &mina, BOT)]);
     let (told, jonas) = open(&mut hub, JONAS);
     assert_eq!((told.len(), mina == jonas), (1, false));
     // Not for one client, though one does not hear it.
-    assert_eq!(
-        heard(&mut hub, MINA),
-        [r#"{"action":"came","message_body":{},"IsTargetClient":false,"target":"mesh-global","sender":"bot-of-the-room"}"#]
-    );
+    assert_eq!(heard(&mut hub, MINA), [envelope("came", "{}", false, LOBBY, BOT)]);
     hub.input(Input::Closed { link: LinkId(JONAS), loss: LinkLoss::Closed });
     hub.end_turn();
     assert!(heard(&mut hub, MINA).is_empty(), "who leaves is told by logics only");
@@ -132,13 +134,14 @@ fn a_message_comes_back_to_its_sender_and_reaches_every_dialect() {
         MINA,
         r#"{"action":"chat","message_body":{"t":"<hi>"},"target":"mesh-global","sender":"x"}"#,
     );
-    let expected = format!(
-        r#"{{"action":"chat","message_body":{{"t":"\u003chi\u003e"}},"IsTargetClient":false,"target":"mesh-global","sender":"{mina}"}}"#
-    );
-    assert_eq!(heard(&mut hub, MINA), [expected.clone()]);
+    let expected = envelope("chat", r#"{"t":"\u003chi\u003e"}"#, false, LOBBY, &mina);
+    assert_eq!(heard(&mut hub, MINA), std::slice::from_ref(&expected));
     assert_eq!(heard(&mut hub, JONAS), [expected]);
     let native = hub.heard(NATIVE);
-    assert_eq!((&native[0]["event"], &native[0]["data"]), (&json!("chat"), &json!({ "t": "<hi>" })));
+    assert_eq!(
+        (&native[0]["event"], &native[0]["data"]),
+        (&json!("chat"), &json!({ "t": "<hi>" }))
+    );
     let said = hub.say(NATIVE, r#"{"type":"publish","room":"mesh-global","event":"n","data":7}"#);
     assert_eq!(said[0]["event"], "n");
     assert!(heard(&mut hub, MINA)[0].starts_with(r#"{"action":"n","message_body":7,"#));
@@ -152,12 +155,7 @@ fn what_is_told_to_some_names_each_of_them() {
     heard(&mut hub, MINA);
     say(&mut hub, MINA, r#"{"action":"tell-all","target":"mesh-global"}"#);
     for (link, slug) in [(MINA, mina), (JONAS, jonas)] {
-        assert_eq!(
-            heard(&mut hub, link),
-            [format!(
-                r#"{{"action":"told","message_body":{{"a":2,"b":1}},"IsTargetClient":true,"target":"{slug}","sender":"bot-of-the-room"}}"#
-            )]
-        );
+        assert_eq!(heard(&mut hub, link), [envelope("told", r#"{"a":2,"b":1}"#, true, &slug, BOT)]);
     }
 }
 
@@ -172,12 +170,7 @@ fn a_client_reaches_another_by_its_slug() {
     );
     say(&mut hub, MINA, &text);
     assert!(heard(&mut hub, MINA).is_empty());
-    assert_eq!(
-        heard(&mut hub, JONAS),
-        [format!(
-            r#"{{"action":"psst","message_body":{{"x":1}},"IsTargetClient":true,"target":"{jonas}","sender":"{mina}"}}"#
-        )]
-    );
+    assert_eq!(heard(&mut hub, JONAS), [envelope("psst", r#"{"x":1}"#, true, &jonas, &mina)]);
 }
 
 /// The five frames that ended the original's process; here each is answered, and the link goes on.

@@ -1,9 +1,9 @@
 //! GoMeshStream's grammar: one JSON envelope for everything, both ways, in text frames.
 //!
 //! ```text
-//! {"action":"chat","message_body":{"x":1},"IsTargetClient":false,"target":"r1","sender":"ZePyT817"}
+//! {"action":"chat","message_body":{},"IsTargetClient":false,"target":"r1","sender":"ZePyT817"}
 //! ```
-//! `docs/coming-from-gomeshstream.md` says what is read and written, and what differs.
+//! `docs/mesh.md` says what is read and written, and what differs.
 
 mod decode;
 mod go;
