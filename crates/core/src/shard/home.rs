@@ -49,7 +49,7 @@ impl Shard {
         let slot = self.room_by_name.get(room.as_str()).copied();
         match op {
             RoomOp::Publish { publication, echo } => {
-                self.publish_op(slot, &caller, publication, echo);
+                self.publish_op(slot, &caller, publication, echo, false);
             }
             RoomOp::Join { since, data, grant } => {
                 self.join_op(slot, room, namespace, caller, (since, data, grant));

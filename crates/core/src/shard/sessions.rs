@@ -178,7 +178,7 @@ impl Shard {
         self.counters.sessions += 1;
         if let Some(link) = self.links.get_mut(link) {
             link.session = Some(slot);
-            link.owner = Some(id);
+            link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.tell_user_session(slot, true);
         slot
@@ -201,7 +201,8 @@ impl Shard {
         let old = session.link.replace(link);
         if let Some(link) = self.links.get_mut(link) {
             link.session = Some(slot);
-            link.owner = Some(session.sender.session);
+            let id = session.sender.session;
+            link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.counters.resumed_total += 1;
         if let Some(old) = old {
