@@ -8,8 +8,9 @@ use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
 use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId};
 
-use crate::io::ShardId;
+use crate::io::{Revoked, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
+use crate::rights::Grants;
 use crate::room::{Delivery, Publication};
 
 /// Word from one shard to another. Opaque to the worker that carries it.
@@ -77,6 +78,10 @@ pub(crate) enum RoomOp {
         since: Option<Position>,
         data: Option<Payload>,
         granted: bool,
+        /// Whether the room may be made for it.
+        may_create: bool,
+        /// Whether what was missed may be repeated.
+        may_look_back: bool,
     },
     Leave {
         reason: LeaveReason,
@@ -106,6 +111,8 @@ pub(crate) enum RoomOp {
         message: Option<Box<str>>,
     },
     Delete,
+    /// The member's token does not cover its seat any more.
+    Unseat,
     /// The member's link was lost.
     Drop,
     /// The member is back.
@@ -176,7 +183,9 @@ pub(crate) struct Message {
 #[derive(Debug, Clone)]
 pub(crate) enum Question {
     /// Which rooms of a namespace it is home to.
-    Rooms { namespace: u16 },
+    Rooms { namespace: u16, grants: Option<Arc<Grants>> },
+    /// To end sessions, and to refuse tokens from now on.
+    Revoke(Revoked),
     /// To tell all sessions of a namespace.
     Broadcast { namespace: u16, message: Arc<Message> },
 }
@@ -186,4 +195,5 @@ pub(crate) enum Question {
 pub(crate) enum Part {
     Rooms { rooms: Vec<RoomInfo>, truncated: bool },
     Broadcast { delivered: u32 },
+    Revoke { ended: u32, kept: bool },
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use roomcast_wire::{
-    CloseCode, EventName, Format, Payload, Position, Refusal, RoomOptions, SessionId,
+    CloseCode, EventName, Format, Name, Payload, Position, Refusal, RoomOptions, SessionId,
 };
 
 use crate::envelope::Envelope;
@@ -132,11 +132,28 @@ pub enum ServerCall {
         /// Who.
         session: SessionId,
     },
+    /// Take a token's rights back: its sessions end at once, on all shards, and it is refused from
+    /// now on.
+    Revoke {
+        /// Whose.
+        revoked: Revoked,
+    },
     /// End a session.
     Disconnect {
         /// Which.
         session: SessionId,
     },
+}
+
+/// What is revoked. Keys of the configuration are not: they end where they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoked {
+    /// All sessions of a user in all namespaces, and all its tokens issued up to now.
+    User(Name),
+    /// All sessions that came with the token of this name, and the token.
+    Token(String),
+    /// One session. Its token may begin another.
+    Session(SessionId),
 }
 
 /// What became of a [`ServerCall`].

@@ -16,12 +16,15 @@
 mod audience;
 pub mod config;
 pub mod envelope;
+mod glob;
 mod history;
 pub mod io;
 mod key;
 mod links;
 pub mod outbox;
 mod rate;
+mod revocations;
+pub mod rights;
 mod room;
 mod session;
 mod shard;
@@ -30,7 +33,8 @@ mod timers;
 pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 pub use envelope::Envelope;
 pub use io::{
-    Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
+    Counters, Input, LinkId, LinkLoss, Note, Now, Output, Revoked, ServerCall, ServerReply, ShardId,
 };
 pub use outbox::Outbox;
+pub use rights::{Authenticate, Grants, Identity, Right, Rule};
 pub use shard::Shard;

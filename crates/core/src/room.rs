@@ -129,14 +129,14 @@ impl Room {
         match self.options.publish {
             _ if admin => Ok(()),
             PublishRule::Anyone => Ok(()),
+            _ if session.is_none_or(|session| !self.members.contains_key(&session)) => {
+                Err(not_a_member())
+            }
+            PublishRule::Members => Ok(()),
             PublishRule::Server => Err(Refusal::new(
                 ErrorCode::PublishNotAllowed,
                 "only the server publishes in this room (`publish = \"server\"`)",
             )),
-            PublishRule::Members => match session {
-                Some(session) if self.members.contains_key(&session) => Ok(()),
-                _ => Err(not_a_member()),
-            },
         }
     }
 

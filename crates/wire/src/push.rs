@@ -106,6 +106,9 @@ pub struct Sender {
     pub user: Option<Name>,
     /// The display name.
     pub name: Option<Name>,
+    /// What the token says about its user, for the server's own code: it is never written, so that
+    /// what is read has none.
+    pub metadata: Option<Box<Payload>>,
 }
 
 /// A member as others see it.
@@ -150,6 +153,8 @@ pub enum ClosedReason {
     Expired,
     /// The receiver was put out of it.
     Kicked,
+    /// The receiver's new token does not cover it.
+    Revoked,
 }
 
 impl ClosedReason {
@@ -159,6 +164,7 @@ impl ClosedReason {
             Self::Deleted => "deleted",
             Self::Expired => "expired",
             Self::Kicked => "kicked",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -4,7 +4,7 @@ use roomcast_wire::{ErrorCode, Refusal, RoomPath, SessionId};
 
 use super::direct::no_such_target;
 use super::{DEFAULT, Shard};
-use crate::envelope::{Answer, Caller, RoomOp, Word};
+use crate::envelope::{Answer, Caller, Question, RoomOp, Word};
 use crate::io::{Output, ServerCall, ServerReply};
 use crate::key::{FullName, ReplyTo};
 use crate::room::Publication;
@@ -44,6 +44,10 @@ impl Shard {
                 self.send(home, Word::Invite { session, room, namespace, to });
                 return Ok(());
             }
+            ServerCall::Revoke { revoked } => {
+                self.ask_all(to, Question::Revoke(revoked));
+                return Ok(());
+            }
             ServerCall::Disconnect { session } => {
                 let home = self.home_of_session(session);
                 self.send(home, Word::Disconnect { session, to });
@@ -81,7 +85,13 @@ impl Shard {
         if let Err(refusal) = self.expect_seat(slot, namespace, &room) {
             return self.answer(to, Answer::Refused(refusal));
         }
-        let op = RoomOp::Join { since: None, data: None, granted: true };
+        let op = RoomOp::Join {
+            since: None,
+            data: None,
+            granted: true,
+            may_create: true,
+            may_look_back: true,
+        };
         let home = self.home_of_room(&room);
         self.send(home, Word::Room { room, namespace, caller, op });
     }

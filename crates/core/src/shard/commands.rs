@@ -18,6 +18,7 @@ use super::sessions::Hello;
 use crate::envelope::{Answer, Message, Question, RoomOp, Word};
 use crate::io::{LinkId, Now, Output};
 use crate::key::{FullName, ReplyTo, SessionKey};
+use crate::rights::Right;
 use crate::room::Publication;
 use crate::session::Seat;
 
@@ -153,28 +154,36 @@ impl Shard {
                 self.create_command(asker, room, options, join)
             }
             Command::Members { room } => self.members_command(asker, &room),
-            Command::Presence { room } => self.ask_home(asker, &room, RoomOp::Presence),
+            Command::Presence { room } => {
+                self.ask_home(asker, &room, Some(Right::Presence), RoomOp::Presence)
+            }
             Command::History { room, since, limit } => {
                 self.refuse_while_recovering(asker.link)?;
-                self.ask_home(asker, &room, RoomOp::History { since, limit })
+                self.ask_home(asker, &room, Some(Right::History), RoomOp::History { since, limit })
             }
             Command::Kick { room, target, message } => {
                 self.need_admin(asker.slot)?;
                 let target = target_text(&target);
                 let message = message.map(|text| text.as_ref().into());
-                self.ask_home(asker, &room, RoomOp::Kick { target, message })
+                self.ask_home(asker, &room, None, RoomOp::Kick { target, message })
             }
             Command::Delete { room } => {
                 self.need_admin(asker.slot)?;
-                self.ask_home(asker, &room, RoomOp::Delete)
+                self.ask_home(asker, &room, None, RoomOp::Delete)
             }
             // Those that name no room were taken by `on_command`.
             _ => Ok(()),
         }
     }
 
-    fn ask_home(&mut self, asker: Asker, room: &RoomPath<'_>, op: RoomOp) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+    fn ask_home(
+        &mut self,
+        asker: Asker,
+        room: &RoomPath<'_>,
+        right: Option<Right>,
+        op: RoomOp,
+    ) -> Result<(), Refusal> {
+        let (namespace, room) = self.resolve_for(asker.slot, room, right)?;
         self.word_to_home(asker, namespace, room, op);
         Ok(())
     }
@@ -190,12 +199,20 @@ impl Shard {
         self.send(home, Word::Room { room, namespace, caller, op });
     }
 
-    /// The full name, if the session may speak in that namespace.
-    fn resolve_for(&self, slot: u32, room: &RoomPath<'_>) -> Result<(u16, FullName), Refusal> {
+    /// The full name, if the session may speak in that namespace and has the right there.
+    fn resolve_for(
+        &self,
+        slot: u32,
+        room: &RoomPath<'_>,
+        right: Option<Right>,
+    ) -> Result<(u16, FullName), Refusal> {
         let session = self.sessions.get(slot as usize).ok_or_else(gone)?;
-        let (namespace, room) = self.resolve(session.namespace, room)?;
+        let (namespace, full) = self.resolve(session.namespace, room)?;
         self.check_namespace(slot, namespace)?;
-        Ok((namespace, room))
+        if let Some(right) = right {
+            self.check_right(slot, right, namespace, Some(room.room()))?;
+        }
+        Ok((namespace, full))
     }
 
     /// A session without a token stays out of namespaces that want one.
@@ -223,7 +240,7 @@ impl Shard {
         echo: Option<bool>,
         publication: impl FnOnce(Arc<Sender>) -> Publication,
     ) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        let (namespace, room) = self.resolve_for(asker.slot, room, Some(Right::Publish))?;
         let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
         let publication = publication(Arc::clone(&session.sender));
         let len = publication.payload.as_ref().map_or(0, |payload| payload.bytes().len());
@@ -238,7 +255,7 @@ impl Shard {
         room: &RoomPath<'_>,
         data: Option<Payload>,
     ) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        let (namespace, room) = self.resolve_for(asker.slot, room, None)?;
         if let Some(data) = &data {
             self.charge_room(asker, &room, data.bytes().len() as u64);
         }
@@ -248,7 +265,7 @@ impl Shard {
     }
 
     fn members_command(&mut self, asker: Asker, room: &RoomPath<'_>) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        let (namespace, room) = self.resolve_for(asker.slot, room, Some(Right::Presence))?;
         self.charge_list(asker.link, self.members_of(asker.slot, &room));
         self.word_to_home(asker, namespace, room, RoomOp::Members);
         Ok(())
@@ -302,9 +319,12 @@ impl Shard {
         if since.is_some() {
             self.refuse_while_recovering(asker.link)?;
         }
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
-        self.expect_seat(asker.slot, namespace, &room)?;
-        self.word_to_home(asker, namespace, room, RoomOp::Join { since, data, granted: false });
+        let (namespace, full) = self.resolve_for(asker.slot, room, Some(Right::Join))?;
+        let may = |right| self.has_right(asker.slot, right, namespace, room.room());
+        let (may_create, may_look_back) = (may(Right::Create), may(Right::History));
+        self.expect_seat(asker.slot, namespace, &full)?;
+        let op = RoomOp::Join { since, data, granted: false, may_create, may_look_back };
+        self.word_to_home(asker, namespace, full, op);
         Ok(())
     }
 
@@ -331,7 +351,15 @@ impl Shard {
             // Most sessions are in one room: a list that grows by itself begins with four places.
             session.seats.reserve_exact(1);
         }
-        session.seats.push(Seat { name, namespace, home, room: None, pending: 1, place: None });
+        session.seats.push(Seat {
+            name,
+            namespace,
+            home,
+            room: None,
+            pending: 1,
+            place: None,
+            invited: false,
+        });
         Ok(())
     }
 
@@ -356,11 +384,12 @@ impl Shard {
             None => RoomPath::parse(self.generated_name())
                 .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?,
         };
-        let (namespace, room) = self.resolve_for(asker.slot, &room)?;
+        let (namespace, full) = self.resolve_for(asker.slot, &room, Some(Right::Create))?;
         if join {
-            self.expect_seat(asker.slot, namespace, &room)?;
+            self.check_right(asker.slot, Right::Join, namespace, Some(room.room()))?;
+            self.expect_seat(asker.slot, namespace, &full)?;
         }
-        self.word_to_home(asker, namespace, room, RoomOp::Create { options, join });
+        self.word_to_home(asker, namespace, full, RoomOp::Create { options, join });
         Ok(())
     }
 
@@ -382,6 +411,7 @@ impl Shard {
         let caller = session.caller(asker.reply_to(session.key));
         let from = Some(Arc::clone(&session.sender));
         let namespace = session.namespace;
+        self.check_right(asker.slot, Right::Send, namespace, None)?;
         let message = Arc::new(Message { event, data, from });
         match to {
             Target::Session(to) => {
@@ -425,7 +455,9 @@ impl Shard {
         self.check_namespace(asker.slot, namespace)?;
         if self.policy(namespace).list_rooms || admin {
             self.charge_list(asker.link, self.counters.rooms * u64::from(self.shard_count()));
-            self.ask_all(to, Question::Rooms { namespace });
+            let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+            let grants = session.rights.as_ref().and_then(|rights| rights.grants.clone());
+            self.ask_all(to, Question::Rooms { namespace, grants });
             return Ok(());
         }
         let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
@@ -438,22 +470,6 @@ impl Shard {
             .collect();
         rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
         self.on_answer(to, Answer::Rooms { rooms, truncated: false });
-        Ok(())
-    }
-
-    /// A key has no end, so refreshing with the same identity changes nothing; another identity
-    /// needs a session of its own.
-    fn refresh_command(&mut self, asker: Asker, token: &str) -> Result<(), Refusal> {
-        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
-        let same = self.is_identity_of(session, token)?;
-        if !same {
-            let text = "the token is another user's: connect anew with it";
-            return Err(Refusal::new(ErrorCode::InvalidToken, text));
-        }
-        if asker.reference.is_some() {
-            let done = Reply::Ok { position: None, delivered: None };
-            self.links.reply(&mut self.counters, asker.link, asker.reference, &done);
-        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand_chacha::rand_core::Rng;
 use roomcast_wire::options::{JoinRule, PresenceRule};
 use roomcast_wire::push::{ClosedReason, LeaveReason};
+use roomcast_wire::reply::Recovery;
 use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
 
 use super::Shard;
@@ -19,6 +20,7 @@ pub(super) struct JoinWish {
     since: Option<Position>,
     data: Option<Payload>,
     granted: bool,
+    may_look_back: bool,
     created: bool,
 }
 
@@ -48,8 +50,10 @@ impl Shard {
             RoomOp::Publish { publication, echo } => {
                 self.publish_op(slot, &caller, publication, echo);
             }
-            RoomOp::Join { since, data, granted } => {
-                self.join_op(slot, room, namespace, caller, (since, data, granted));
+            RoomOp::Join { since, data, granted, may_create, may_look_back } => {
+                let created = slot.is_none();
+                let wish = JoinWish { since, data, granted, may_look_back, created };
+                self.join_op(slot, room, namespace, caller, may_create, wish);
             }
             RoomOp::Create { options, join } => {
                 self.create_op(slot, room, namespace, caller, options, join);
@@ -58,6 +62,7 @@ impl Shard {
                 self.found_op(slot, room, namespace, &caller, *options, permanent);
             }
             RoomOp::Leave { reason, data } => self.leave_op(slot, &caller, reason, data),
+            RoomOp::Unseat => self.unseat_op(slot, &caller),
             RoomOp::Drop => self.drop_op(slot, &caller),
             RoomOp::Resume => self.resume_op(slot, &caller),
             RoomOp::Kick { target, message } => self.kick_op(slot, &caller, &target, message),
@@ -106,20 +111,20 @@ impl Shard {
         name: FullName,
         namespace: u16,
         caller: Caller,
-        (since, data, granted): (Option<Position>, Option<Payload>, bool),
+        may_create: bool,
+        wish: JoinWish,
     ) {
-        let created = slot.is_none();
         let slot = match slot {
             Some(slot) => Ok(slot),
             None => {
                 let options = self.policy(namespace).options.clone();
-                match options.join == JoinRule::Granted && !granted {
+                let closed = options.join == JoinRule::Granted && !wish.granted;
+                match closed || !may_create {
                     true => Err(join_not_granted()),
                     false => self.make_room(namespace, name.clone(), &caller, options),
                 }
             }
         };
-        let wish = JoinWish { since, data, granted, created };
         match slot {
             Ok(slot) => self.seat_or_refuse(slot, name, &caller, wish),
             Err(refusal) => self.refuse_join(&caller, name, refusal),
@@ -174,7 +179,10 @@ impl Shard {
         self.flush_room(slot);
         let room = &mut self.rooms[slot as usize];
         let position = room.position();
-        let found = wish.since.map(|since| room.history.since(now, since, position));
+        let found = wish.since.map(|since| match wish.may_look_back {
+            true => room.history.since(now, since, position),
+            false => (Recovery::Forbidden, Vec::new()),
+        });
         let (recovery, missed) =
             found.map_or((None, Vec::new()), |(verdict, events)| (Some(verdict), events));
         let joined = Joined {
@@ -219,7 +227,13 @@ impl Shard {
         };
         if join {
             // Who makes a room is let in, whatever its `join` rule.
-            let wish = JoinWish { since: None, data: None, granted: created, created: false };
+            let wish = JoinWish {
+                since: None,
+                data: None,
+                granted: created,
+                may_look_back: false,
+                created: false,
+            };
             return self.seat_or_refuse(slot, name, &caller, wish);
         }
         if created {
@@ -353,6 +367,19 @@ impl Shard {
             self.room_by_name.remove(&room.name);
             self.counters.rooms -= 1;
             self.counters.seats -= u64::from(room.member_count());
+        }
+    }
+
+    /// The shard of the session has taken its seat away already; one that was still on its way to it
+    /// is closed there.
+    fn unseat_op(&mut self, slot: Option<u32>, caller: &Caller) {
+        let Some((slot, session)) = slot.zip(caller.id()) else { return };
+        let room = self.rooms[slot as usize].key;
+        self.flush_room(slot);
+        if let Some(member) = self.unseat(slot, session, LeaveReason::Kicked, None) {
+            let reason = Some(ClosedReason::Revoked);
+            let closed = Word::SeatClosed { session: member.key, room, reason };
+            self.send(member.key.shard, closed);
         }
     }
 

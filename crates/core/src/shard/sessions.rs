@@ -10,11 +10,13 @@ use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, 
 use subtle::ConstantTimeEq;
 
 use super::Shard;
+use super::identity::is_same_user;
 use crate::envelope::{RoomOp, Word};
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
-use crate::session::Session;
+use crate::rights::Identity;
+use crate::session::{Rights, Session};
 use crate::timers::Deadline;
 
 /// What a `hello` says.
@@ -22,12 +24,6 @@ pub(super) struct Hello<'a> {
     pub token: Option<Cow<'a, str>>,
     pub name: Option<Cow<'a, str>>,
     pub resume: Option<Resume>,
-}
-
-/// Whom a token stands for.
-struct Identity {
-    user: Option<Name>,
-    admin: bool,
 }
 
 impl Shard {
@@ -54,7 +50,10 @@ impl Shard {
         }
         match self.greet(link, hello) {
             Ok((slot, resumed)) => self.welcome(link, reference, slot, resumed),
-            Err(refusal) => self.refuse_on(link, reference, &refusal),
+            Err(refusal) => {
+                self.charge_failed_token(link, &refusal);
+                self.refuse_on(link, reference, &refusal);
+            }
         }
     }
 
@@ -67,6 +66,7 @@ impl Shard {
         if let Some(resume) = hello.resume {
             let slot = self.resumable(&resume, namespace, &identity)?;
             self.resume_session(slot, link);
+            self.take_up(slot, &identity, false);
             return Ok((slot, true));
         }
         let name = hello.name.as_deref().map(Name::new).transpose();
@@ -84,37 +84,6 @@ impl Shard {
         Ok(self.new_session(link, identity, None))
     }
 
-    fn identify(&self, namespace: u16, token: Option<&str>) -> Result<Identity, Refusal> {
-        let Some(token) = token else {
-            if self.policy(namespace).anonymous {
-                return Ok(Identity { user: None, admin: false });
-            }
-            let text = "this server wants a key: begin with \
-                        {\"type\":\"hello\",\"ref\":1,\"token\":\"…\"}";
-            return Err(Refusal::new(ErrorCode::TokenRequired, text));
-        };
-        // Every key is compared, in constant time each: how long it takes tells nothing.
-        let mut found = None;
-        for grant in &self.config.keys {
-            if bool::from(grant.key.as_bytes().ct_eq(token.as_bytes())) {
-                found = Some(grant);
-            }
-        }
-        let grant = found.ok_or_else(|| {
-            Refusal::new(ErrorCode::InvalidToken, "the token is not one of this server's keys")
-        })?;
-        Ok(Identity { user: grant.user.clone(), admin: grant.admin })
-    }
-
-    /// Whether a token stands for the one whose session this is.
-    ///
-    /// # Errors
-    /// It stands for nobody.
-    pub(super) fn is_identity_of(&self, session: &Session, token: &str) -> Result<bool, Refusal> {
-        let identity = self.identify(session.namespace, Some(token))?;
-        Ok(identity.user == session.sender.user && identity.admin == session.admin)
-    }
-
     fn resumable(
         &self,
         resume: &Resume,
@@ -125,8 +94,7 @@ impl Shard {
         let session = self.sessions.get(slot as usize).ok_or_else(cannot_resume)?;
         let secret = session.secret.ok_or_else(cannot_resume)?;
         let same_secret: bool = secret.0.to_be_bytes().ct_eq(&resume.secret.0.to_be_bytes()).into();
-        let same_user = session.sender.user == identity.user && session.admin == identity.admin;
-        if same_secret && same_user && session.namespace == namespace {
+        if same_secret && is_same_user(session, identity) && session.namespace == namespace {
             return Ok(slot);
         }
         Err(cannot_resume())
@@ -139,12 +107,18 @@ impl Shard {
         let entry = self.sessions.vacant_entry();
         let slot = entry.key() as u32;
         let key = SessionKey { shard: self.id, slot, generation };
+        let rights = Rights::of(&identity);
+        let Identity { user, name: known_as, admin, metadata, .. } = identity;
+        // What the token says counts more than what its holder says.
+        let name = known_as.or(name);
+        let metadata = metadata.map(Box::new);
         entry.insert(Session {
             key,
-            sender: Arc::new(Sender { session: id, user: identity.user.clone(), name }),
+            sender: Arc::new(Sender { session: id, user, name, metadata }),
             secret: None,
             namespace,
-            admin: identity.admin,
+            admin,
+            rights,
             link: Some(link),
             drops: 0,
             seats: Vec::new(),
@@ -157,6 +131,7 @@ impl Shard {
             link.session = Some(slot);
         }
         self.tell_user_session(slot, true);
+        self.watch_expiry(slot);
         slot
     }
 

@@ -23,7 +23,8 @@ impl Config {
         let namespaces = namespaces(self, all_loopback, &mut problems);
         let keys = keys(self, &mut problems);
         none_of(problems)?;
-        Ok(HubConfig { shards, seed, namespaces, keys, limits: limits(&self.limits) })
+        let limits = limits(&self.limits);
+        Ok(HubConfig { shards, seed, namespaces, keys, limits, ..HubConfig::default() })
     }
 
     /// Whether sessions without a key are let into a namespace.
@@ -55,6 +56,7 @@ pub(super) fn namespaces(
         });
         NamespaceConfig {
             anonymous,
+            anonymous_grants: None,
             create: section.create.unwrap_or(true),
             list_rooms: section.list_rooms.unwrap_or(all_loopback && anonymous),
             static_rooms: static_rooms.collect(),
@@ -73,6 +75,7 @@ pub(super) fn keys(config: &Config, problems: &mut Vec<Problem>) -> Vec<KeyGrant
         key: key.key.clone(),
         user: key.user.as_deref().and_then(|text| user(at, text, problems)),
         admin: key.admin,
+        grants: None,
     });
     grants.collect()
 }
@@ -161,6 +164,8 @@ fn limits(config: &LimitsConfig) -> Limits {
         errors_in_a_row: config.errors_in_a_row,
         key_ms: config.key_ms,
         keys_per_room: config.keys_per_room,
+        token_ms: config.token_ms,
+        revocations: config.revocations,
         list_max: config.list_max,
     }
 }

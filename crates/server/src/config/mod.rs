@@ -159,6 +159,8 @@ pub struct LimitsConfig {
     pub errors_in_a_row: u32,
     pub key_ms: u64,
     pub keys_per_room: u32,
+    pub token_ms: u64,
+    pub revocations: u32,
     pub list_max: u32,
 }
 
@@ -185,6 +187,8 @@ impl Default for LimitsConfig {
             errors_in_a_row: hub.errors_in_a_row,
             key_ms: hub.key_ms,
             keys_per_room: hub.keys_per_room,
+            token_ms: hub.token_ms,
+            revocations: hub.revocations,
             list_max: hub.list_max,
         }
     }

@@ -188,6 +188,7 @@ fn sender() -> impl Strategy<Value = Sender> {
         session,
         user,
         name,
+        metadata: None,
     })
 }
 

@@ -246,6 +246,7 @@ impl<'a, const N: usize> Fields<'a, N> {
             session: self.parsed("session")?,
             user: self.optional("user", name)?,
             name: self.optional("name", name)?,
+            metadata: None,
         })
     }
 
