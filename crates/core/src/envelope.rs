@@ -47,6 +47,8 @@ pub(crate) enum Word {
     Told { query: u32, part: Part },
     /// To the shard that a session's id belongs to: end it.
     Disconnect { session: SessionId, to: ReplyTo },
+    /// To the shard that a session's id belongs to: which rooms it is in.
+    ListSeats { session: SessionId, to: ReplyTo },
     /// To the shard that a session's id belongs to: the server gives it a seat.
     Invite { session: SessionId, room: FullName, namespace: u16, to: ReplyTo },
 }
@@ -150,6 +152,8 @@ pub(crate) enum Answer {
         rooms: Vec<RoomInfo>,
         truncated: bool,
     },
+    /// The rooms that a session is in, by name.
+    Seats(Vec<String>),
     Refused(Refusal),
 }
 

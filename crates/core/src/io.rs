@@ -1,6 +1,10 @@
 //! What goes into a shard and what comes out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use roomcast_wire::push::{Event, MemberInfo, Sender};
+use roomcast_wire::reply::{Recovery, RoomInfo};
 use roomcast_wire::{
     CloseCode, EventName, Format, Name, Payload, Position, Refusal, RoomOptions, SessionId,
 };
@@ -38,7 +42,7 @@ pub enum Input {
         /// How it speaks.
         format: Format,
         /// The namespace of its listener; `default` if none is named.
-        namespace: Option<std::sync::Arc<str>>,
+        namespace: Option<Arc<str>>,
     },
     /// One whole message, without its framing.
     Message {
@@ -109,14 +113,18 @@ pub enum ServerCall {
         /// Which.
         room: String,
     },
-    /// Say something in a room without a sender.
-    Announce {
+    /// Say something in a room, whatever its `publish` rule says.
+    Publish {
         /// Which.
         room: String,
         /// What it is called.
         event: EventName,
         /// What it says.
         data: Option<Payload>,
+        /// Whose word it is; none: it has no sender.
+        from: Option<Arc<Sender>>,
+        /// Whether it is delivered in order, or may be dropped.
+        reliable: bool,
     },
     /// Put every session of a user, or one session, out of a room.
     Kick {
@@ -143,6 +151,64 @@ pub enum ServerCall {
         /// Which.
         session: SessionId,
     },
+    /// Tell one session, whatever its namespace.
+    Send {
+        /// Which.
+        session: SessionId,
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+    },
+    /// Tell every session of a user that has a link.
+    SendToUser {
+        /// The user's namespace.
+        namespace: String,
+        /// Who.
+        user: Name,
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+    },
+    /// Tell every session of a namespace that has a link.
+    Broadcast {
+        /// Which.
+        namespace: String,
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+    },
+    /// Who is in a room.
+    Members {
+        /// Which.
+        room: String,
+    },
+    /// How many are in a room.
+    Presence {
+        /// Which.
+        room: String,
+    },
+    /// What a room remembers.
+    History {
+        /// Which.
+        room: String,
+        /// From where on; none: the newest.
+        since: Option<Position>,
+        /// How many at most; none: 100.
+        limit: Option<u32>,
+    },
+    /// The rooms of a namespace.
+    Rooms {
+        /// Which.
+        namespace: String,
+    },
+    /// The rooms that a session is in.
+    Seats {
+        /// Which.
+        session: SessionId,
+    },
 }
 
 /// What is revoked. Keys of the configuration are not: they end where they are written.
@@ -163,6 +229,42 @@ pub enum ServerReply {
     Done,
     /// The event stands there.
     At(Position),
+    /// The room is there; whether it was made for this.
+    Created(bool),
+    /// So many sessions were told, or put out.
+    Reached(u32),
+    /// Who is in the room.
+    Members {
+        /// In the order of joining.
+        members: Vec<MemberInfo>,
+        /// Whether there are more than `limits.list_max`.
+        truncated: bool,
+    },
+    /// How many are in the room.
+    Presence {
+        /// Sessions.
+        members: u32,
+        /// Users, where sessions of one user count once.
+        users: u32,
+    },
+    /// What the room remembers.
+    History {
+        /// The room's position now.
+        position: Position,
+        /// Whether `since` could be continued, if there was one.
+        recovery: Option<Recovery>,
+        /// Oldest first.
+        events: Vec<Arc<Event>>,
+    },
+    /// Rooms by name.
+    Rooms {
+        /// The rooms.
+        rooms: Vec<RoomInfo>,
+        /// Whether there are more than `limits.list_max`.
+        truncated: bool,
+    },
+    /// The rooms that a session is in, by name.
+    Seats(Vec<String>),
     /// It was not done.
     Refused(Refusal),
 }

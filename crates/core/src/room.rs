@@ -385,6 +385,11 @@ pub(crate) fn not_a_member() -> Refusal {
     Refusal::new(ErrorCode::NotAMember, "you have no seat in this room: send `join` first")
 }
 
+/// The words for who may know that a room is not there.
+pub(crate) fn no_such_room() -> Refusal {
+    Refusal::new(ErrorCode::NoSuchTarget, "there is no such room")
+}
+
 /// A key counts for its user only, or its session if nobody knows the user: clients that number
 /// what they say must not take each other's words for repeats. No name holds a line break.
 fn owned_key(from: Option<&Sender>, key: &str) -> Box<str> {

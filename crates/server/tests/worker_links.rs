@@ -170,7 +170,8 @@ fn the_program_around_the_server_can_speak() {
     peer.join("lobby");
     for n in 1..=4 {
         let event = EventName::text("news").unwrap();
-        let call = ServerCall::Announce { room: "lobby".into(), event, data: None };
+        let (room, from) = ("lobby".into(), None);
+        let call = ServerCall::Publish { room, event, data: None, from, reliable: true };
         assert!(matches!(handle.call_blocking(call), ServerReply::At(at) if at.offset == n));
         let event = peer.expect("event");
         assert_eq!((&event["event"], event.get("from")), (&"news".into(), None));

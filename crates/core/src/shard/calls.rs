@@ -1,10 +1,12 @@
 //! What the server's own code asks: [`ServerCall`]s, handed to the room's or session's home.
 
+use std::sync::Arc;
+
 use roomcast_wire::{ErrorCode, Refusal, RoomPath, SessionId};
 
 use super::direct::no_such_target;
 use super::{DEFAULT, Shard};
-use crate::envelope::{Answer, Caller, Question, RoomOp, Word};
+use crate::envelope::{Answer, Caller, Message, Question, RoomOp, Word};
 use crate::io::{Output, ServerCall, ServerReply};
 use crate::key::{FullName, ReplyTo};
 use crate::room::Publication;
@@ -24,40 +26,71 @@ impl Shard {
                 (room, RoomOp::Found { options: Box::new(options), permanent })
             }
             ServerCall::Delete { room } => (room, RoomOp::Delete),
-            ServerCall::Announce { room, event, data } => {
-                let publication = Publication {
-                    name: event,
-                    payload: data,
-                    from: None,
-                    reliable: true,
-                    key: None,
-                    except: None,
-                };
+            ServerCall::Publish { room, event, data, from, reliable } => {
+                let (name, payload) = (event, data);
+                let (key, except) = (None, None);
+                let publication = Publication { name, payload, from, reliable, key, except };
                 (room, RoomOp::Publish { publication, echo: None })
             }
             ServerCall::Kick { room, target } => {
                 (room, RoomOp::Kick { target: target.into(), message: None })
             }
+            ServerCall::Members { room } => (room, RoomOp::Members),
+            ServerCall::Presence { room } => (room, RoomOp::Presence),
+            ServerCall::History { room, since, limit } => (room, RoomOp::History { since, limit }),
+            other => return self.start_wide_call(to, other),
+        };
+        let (namespace, room) = self.parse_room(&room)?;
+        let caller = Caller { session: None, namespace, admin: true, reply: to };
+        let home = self.home_of_room(&room);
+        self.send(home, Word::Room { room, namespace, caller, op });
+        Ok(())
+    }
+
+    /// What is asked of a session, a user or a namespace.
+    fn start_wide_call(&mut self, to: ReplyTo, call: ServerCall) -> Result<(), Refusal> {
+        let caller = |namespace| Caller { session: None, namespace, admin: true, reply: to };
+        let message = |event, data| Arc::new(Message { event, data, from: None });
+        let (home, word) = match call {
             ServerCall::Join { room, session } => {
                 let (namespace, room) = self.parse_room(&room)?;
-                let home = self.home_of_session(session);
-                self.send(home, Word::Invite { session, room, namespace, to });
+                (self.home_of_session(session), Word::Invite { session, room, namespace, to })
+            }
+            ServerCall::Disconnect { session } => {
+                (self.home_of_session(session), Word::Disconnect { session, to })
+            }
+            ServerCall::Seats { session } => {
+                (self.home_of_session(session), Word::ListSeats { session, to })
+            }
+            ServerCall::Send { session, event, data } => {
+                let (caller, message) = (caller(DEFAULT), message(event, data));
+                (self.home_of_session(session), Word::Direct { to: session, caller, message })
+            }
+            ServerCall::SendToUser { namespace, user, event, data } => {
+                let namespace = self.find_namespace(&namespace)?;
+                let (caller, message) = (caller(namespace), message(event, data));
+                let home = self.home_of_user(namespace, &user);
+                (home, Word::DirectToUser { user, caller, message })
+            }
+            ServerCall::Broadcast { namespace, event, data } => {
+                let namespace = self.find_namespace(&namespace)?;
+                let message = message(event, data);
+                self.ask_all(to, Question::Broadcast { namespace, message });
+                return Ok(());
+            }
+            ServerCall::Rooms { namespace } => {
+                let namespace = self.find_namespace(&namespace)?;
+                self.ask_all(to, Question::Rooms { namespace, grants: None });
                 return Ok(());
             }
             ServerCall::Revoke { revoked } => {
                 self.ask_all(to, Question::Revoke(revoked));
                 return Ok(());
             }
-            ServerCall::Disconnect { session } => {
-                let home = self.home_of_session(session);
-                self.send(home, Word::Disconnect { session, to });
-                return Ok(());
-            }
+            // The others name a room and were taken by `start_call`.
+            _ => return Ok(()),
         };
-        let (namespace, room) = self.parse_room(&room)?;
-        let caller = Caller { session: None, namespace, admin: true, reply: to };
-        let home = self.home_of_room(&room);
-        self.send(home, Word::Room { room, namespace, caller, op });
+        self.send(home, word);
         Ok(())
     }
 
@@ -96,11 +129,33 @@ impl Shard {
         self.send(home, Word::Room { room, namespace, caller, op });
     }
 
+    pub(super) fn on_list_seats(&mut self, session: SessionId, to: ReplyTo) {
+        let found = self.session_by_id.get(&session).copied();
+        let Some(session) = found.and_then(|slot| self.sessions.get(slot as usize)) else {
+            return self.answer(to, Answer::Refused(no_such_target()));
+        };
+        let seats = session.seats.iter().filter(|seat| seat.room.is_some());
+        let mut rooms: Vec<_> = seats.map(|seat| seat.name.to_string()).collect();
+        rooms.sort_unstable();
+        self.answer(to, Answer::Seats(rooms));
+    }
+
     pub(super) fn call_done(&mut self, id: u64, answer: Answer) {
         let reply = match answer {
             Answer::Refused(refusal) => ServerReply::Refused(refusal),
             Answer::Ok { position: Some(position), .. } => ServerReply::At(position),
-            _ => ServerReply::Done,
+            Answer::Ok { delivered: Some(count), .. } => ServerReply::Reached(count),
+            Answer::Ok { .. } => ServerReply::Done,
+            Answer::Created { created, .. } => ServerReply::Created(created),
+            Answer::Members { members, truncated, .. } => {
+                ServerReply::Members { members, truncated }
+            }
+            Answer::Presence { members, users, .. } => ServerReply::Presence { members, users },
+            Answer::History { position, recovery, events, .. } => {
+                ServerReply::History { position, recovery, events }
+            }
+            Answer::Seats(rooms) => ServerReply::Seats(rooms),
+            Answer::Rooms { rooms, truncated } => ServerReply::Rooms { rooms, truncated },
         };
         self.outputs.push_back(Output::CallDone { id, reply });
     }

@@ -12,7 +12,7 @@ use super::Shard;
 use super::commands::AROUND_BYTES;
 use crate::envelope::{Answer, Caller, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
-use crate::room::{Delivery, Member, Room, not_a_member};
+use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
 /// A wish for a seat.
@@ -459,8 +459,7 @@ impl Shard {
 
     fn delete_op(&mut self, slot: Option<u32>, caller: &Caller) {
         let Some(slot) = slot else {
-            let refusal = Refusal::new(ErrorCode::NoSuchTarget, "there is no such room");
-            return self.answer(caller.reply, Answer::Refused(refusal));
+            return self.answer(caller.reply, Answer::Refused(no_such_room()));
         };
         if self.rooms[slot as usize].permanent {
             let text = "a static room cannot be deleted: take it out of the configuration";

@@ -242,6 +242,7 @@ impl Shard {
             }
             Word::Ask { query, from, question } => self.on_ask(query, from, question),
             Word::Told { query, part } => self.on_told(query, part),
+            Word::ListSeats { session, to } => self.on_list_seats(session, to),
             Word::Disconnect { session, to } => self.on_disconnect(session, to),
             Word::Invite { session, room, namespace, to } => {
                 self.on_invite(session, room, namespace, to);

@@ -240,6 +240,8 @@ impl Shard {
                 Reply::Presence { room, members: *members, users: *users }
             }
             Answer::Rooms { rooms, truncated } => Reply::Rooms { rooms, truncated: *truncated },
+            // Only the server's own code asks for them.
+            Answer::Seats(_) => return,
         };
         self.links.reply(counters, link, reference, &reply);
     }

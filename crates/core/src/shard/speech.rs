@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use roomcast_wire::{ErrorCode, Refusal};
-
 use super::Shard;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
 use crate::key::{ReplyTo, RoomKey};
-use crate::room::{Publication, not_a_member};
+use crate::room::{Publication, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
 /// How many events a `history` without `limit` answers with.
@@ -27,7 +25,7 @@ impl Shard {
         let Some(room) = slot.and_then(|slot| self.rooms.get_mut(slot as usize)) else {
             // The same words as for a room that is there (threat S25); the server may know.
             let refusal = match caller.admin {
-                true => Refusal::new(ErrorCode::NoSuchTarget, "there is no such room"),
+                true => no_such_room(),
                 false => not_a_member(),
             };
             return self.answer(caller.reply, Answer::Refused(refusal));
@@ -139,6 +137,7 @@ impl Shard {
                 let (members, users) = (room.member_count(), room.user_count());
                 Answer::Presence { room: room.name.clone(), members, users }
             }
+            _ if caller.session.is_none() => Answer::Refused(no_such_room()),
             _ => Answer::Refused(not_a_member()),
         };
         self.answer(caller.reply, answer);

@@ -1,5 +1,6 @@
 //! What a client read, as one line.
 
+use roomcast_core::ServerReply;
 use roomcast_wire::incoming::Body;
 use roomcast_wire::name::GENERATED_NAME_LEN;
 use roomcast_wire::push::{Event, MemberInfo, Sender};
@@ -9,6 +10,34 @@ use roomcast_wire::{Codec, Payload, Position, SessionId};
 use super::stage::Stage;
 
 impl Stage {
+    pub(super) fn show_call(&mut self, reply: ServerReply) -> String {
+        match reply {
+            ServerReply::Done | ServerReply::Created(true) => "done".to_owned(),
+            ServerReply::Created(false) => "done (was there)".to_owned(),
+            ServerReply::At(position) => format!("done @{}", position.offset),
+            ServerReply::Reached(count) => format!("done reached={count}"),
+            ServerReply::Members { members, truncated } => {
+                let members: Vec<_> = members.iter().map(|member| self.member(member)).collect();
+                let more = if truncated { " and more" } else { "" };
+                format!("members {}{more}", members.join(", "))
+            }
+            ServerReply::Presence { members, users } => {
+                format!("presence members={members} users={users}")
+            }
+            ServerReply::History { position, recovery, events } => {
+                let recovery = recovery_text(recovery);
+                format!("history @{}{recovery} events={}", position.offset, events.len())
+            }
+            ServerReply::Rooms { rooms, truncated } => {
+                let more = if truncated { " and more" } else { "" };
+                let rooms = rooms.iter().map(|one| format!(" {}:{}", one.room, one.members));
+                format!("rooms{}{more}", rooms.collect::<String>())
+            }
+            ServerReply::Seats(rooms) => format!("seats {}", rooms.join(",")),
+            ServerReply::Refused(refusal) => format!("error {}", refusal.code.reason()),
+        }
+    }
+
     pub(super) fn show(&mut self, body: &Body) -> String {
         match body {
             Body::Welcome { user, resumed, rooms, .. } => {

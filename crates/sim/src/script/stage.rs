@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig, ServerReply};
+use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 use roomcast_wire::dialect::native;
 use roomcast_wire::incoming::{Body, Incoming};
 use roomcast_wire::{
@@ -275,14 +275,6 @@ impl Stage {
         match incoming.reference {
             Some(reference) if reference != last => format!("{line} #{reference}"),
             _ => line,
-        }
-    }
-
-    fn show_call(&mut self, reply: ServerReply) -> String {
-        match reply {
-            ServerReply::Done => "done".to_owned(),
-            ServerReply::At(position) => format!("done @{}", position.offset),
-            ServerReply::Refused(refusal) => format!("error {}", refusal.code.reason()),
         }
     }
 

@@ -18,8 +18,8 @@ use std::borrow::Cow;
 
 use roomcast_core::ServerCall;
 use roomcast_wire::{
-    Command, Epoch, EventName, Payload, Position, Request, Resume, RoomPath, Secret, SessionId,
-    Target,
+    Command, Epoch, EventName, Name, Payload, Position, Request, Resume, RoomPath, Secret,
+    SessionId, Target,
 };
 
 use super::stage::{Stage, number, options_of, payload};
@@ -139,6 +139,7 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
     let verb = words.need("a verb")?;
     let permanent = words.flag("permanent");
     let user = words.value("user").map(str::to_owned);
+    let namespace = words.value("namespace").unwrap_or("default").to_owned();
     let mut room = || words.need("a room").map(str::to_owned);
     let call = match verb {
         "create" => {
@@ -149,7 +150,8 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
         "announce" => {
             let room = room()?;
             let event = event(words.need("an event")?)?;
-            ServerCall::Announce { room, event, data: words.next().map(payload).transpose()? }
+            let data = words.next().map(payload).transpose()?;
+            ServerCall::Publish { room, event, data, from: None, reliable: true }
         }
         "kick" => {
             let room = room()?;
@@ -164,10 +166,38 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
             ServerCall::Join { room, session: session(stage, words.need("a name")?)? }
         }
         "disconnect" => ServerCall::Disconnect { session: session(stage, words.need("a name")?)? },
+        "members" => ServerCall::Members { room: room()? },
+        "presence" => ServerCall::Presence { room: room()? },
+        "history" => ServerCall::History { room: room()?, since: None, limit: None },
+        "rooms" => ServerCall::Rooms { namespace },
+        "seats" => ServerCall::Seats { session: session(stage, words.need("a name")?)? },
+        "send" | "broadcast" => server_says(stage, verb, (namespace, user), words)?,
         _ => return Err(format!("`{verb}` is no verb of the server")),
     };
     stage.world().call(0, call);
     Ok(())
+}
+
+fn server_says(
+    stage: &Stage,
+    verb: &str,
+    (namespace, user): (String, Option<String>),
+    mut words: Words<'_>,
+) -> Result<ServerCall, String> {
+    let session = match (verb, &user) {
+        ("send", None) => Some(session(stage, words.need("a name")?)?),
+        _ => None,
+    };
+    let event = event(words.need("an event")?)?;
+    let data = words.next().map(payload).transpose()?;
+    Ok(match (session, user) {
+        (Some(session), _) => ServerCall::Send { session, event, data },
+        (None, Some(user)) => {
+            let user = Name::new(&user).map_err(|error| error.to_string())?;
+            ServerCall::SendToUser { namespace, user, event, data }
+        }
+        (None, None) => ServerCall::Broadcast { namespace, event, data },
+    })
 }
 
 fn owned(text: &str) -> Cow<'static, str> {

@@ -212,7 +212,8 @@ impl Sim {
                 );
                 let number = self.oracle.say(said);
                 let json = Bytes::from(format!("{{\"n\":{number}}}"));
-                ServerCall::Announce { room, event, data: Payload::new(Codec::Json, json).ok() }
+                let data = Payload::new(Codec::Json, json).ok();
+                ServerCall::Publish { room, event, data, from: None, reliable: true }
             }
             5..8 => {
                 self.oracle.unsettle(&room);

@@ -213,8 +213,8 @@ fn member() -> impl Strategy<Value = MemberInfo> {
 }
 
 fn recovery() -> impl Strategy<Value = Option<Recovery>> {
-    use Recovery::{Ahead, Epoch, Recovered, Trimmed};
-    option::of(select(vec![Recovered, Epoch, Trimmed, Ahead]))
+    use Recovery::{Ahead, Epoch, Forbidden, Recovered, Trimmed};
+    option::of(select(vec![Recovered, Epoch, Trimmed, Ahead, Forbidden]))
 }
 
 fn message() -> impl Strategy<Value = String> {
@@ -284,7 +284,7 @@ fn welcome() -> impl Strategy<Value = Body> {
 }
 
 fn push() -> impl Strategy<Value = Body> {
-    use ClosedReason::{Deleted, Expired};
+    use ClosedReason::{Deleted, Expired, Revoked};
     use LeaveReason::{Kicked, Left, Lost};
     prop_oneof![
         (room_text(), event()).prop_map(|(room, event)| Body::Event { room, event }),
@@ -295,7 +295,7 @@ fn push() -> impl Strategy<Value = Body> {
         (room_text(), sender()).prop_map(|(room, from)| Body::MemberResumed { room, from }),
         (room_text(), any::<u32>(), any::<u32>())
             .prop_map(|(room, members, users)| Body::Presence { room, members, users }),
-        (room_text(), select(vec![Deleted, Expired, ClosedReason::Kicked]))
+        (room_text(), select(vec![Deleted, Expired, ClosedReason::Kicked, Revoked]))
             .prop_map(|(room, reason)| Body::RoomClosed { room, reason }),
         (event_name(), data(), option::of(sender()))
             .prop_map(|(event, data, from)| Body::Message { event, data, from }),

@@ -212,7 +212,8 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 
     fn closed_reason(&self) -> Fallible<ClosedReason> {
-        let reasons = [ClosedReason::Deleted, ClosedReason::Expired, ClosedReason::Kicked];
+        use ClosedReason::{Deleted, Expired, Kicked, Revoked};
+        let reasons = [Deleted, Expired, Kicked, Revoked];
         self.required("reason", |value| {
             let word = value.text()?;
             reasons.into_iter().find(|reason| reason.as_str() == word)
@@ -220,7 +221,8 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 
     fn recovery(&self) -> Fallible<Option<Recovery>> {
-        let reasons = [Recovery::Epoch, Recovery::Trimmed, Recovery::Ahead];
+        use Recovery::{Ahead, Epoch, Forbidden, Trimmed};
+        let reasons = [Epoch, Trimmed, Ahead, Forbidden];
         Ok(match self.optional("recovered", Value::boolean)? {
             None => None,
             Some(true) => Some(Recovery::Recovered),
