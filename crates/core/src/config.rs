@@ -6,6 +6,7 @@ use std::sync::Arc;
 use roomcast_wire::limits::{MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_UNKNOWN_PEER};
 use roomcast_wire::{Name, RoomOptions};
 
+use crate::hook::HookMask;
 use crate::rights::{Authenticate, Grants, Rule};
 
 /// The configuration of a hub, the same for all its shards.
@@ -24,6 +25,10 @@ pub struct HubConfig {
     pub authenticate: Option<Arc<dyn Authenticate>>,
     /// Bounds.
     pub limits: Limits,
+    /// Which commands wait for the application's word. Default none.
+    pub hooks: HookMask,
+    /// Whether [`Output::Event`](crate::Output::Event) tells what happens. Default no.
+    pub events: bool,
 }
 
 impl Default for HubConfig {
@@ -35,6 +40,8 @@ impl Default for HubConfig {
             keys: Vec::new(),
             authenticate: None,
             limits: Limits::default(),
+            hooks: HookMask::NONE,
+            events: false,
         }
     }
 }
@@ -133,6 +140,14 @@ pub struct Limits {
     pub revocations: u32,
     /// Most lines of a `rooms` or `members` reply. Default 1,000.
     pub list_max: u32,
+    /// How long a command waits for a hook, in milliseconds. Default 5,000.
+    pub hook_ms: u64,
+    /// Most commands that may wait for hooks. Default 10,000.
+    pub hooks_waiting: u32,
+    /// How long a call waits for its result, in milliseconds. Default 10,000.
+    pub call_ms: u64,
+    /// Most calls of one session that may wait for a result, in either direction. Default 32.
+    pub calls_per_session: u32,
 }
 
 impl Default for Limits {
@@ -157,6 +172,10 @@ impl Default for Limits {
             token_ms: 31 * 86_400_000,
             revocations: 100_000,
             list_max: 1_000,
+            hook_ms: 5_000,
+            hooks_waiting: 10_000,
+            call_ms: 10_000,
+            calls_per_session: 32,
         }
     }
 }

@@ -8,7 +8,7 @@ use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
 use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId};
 
-use crate::io::{Revoked, ShardId};
+use crate::io::{Act, Revoked, ServerReply, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rights::Grants;
 use crate::room::{Delivery, Publication};
@@ -42,15 +42,15 @@ pub(crate) enum Word {
     /// To the shard that keeps a user's sessions: one came, or went.
     UserSession { namespace: u16, user: Name, session: SessionKey, here: bool },
     /// To every shard: a part of an answer is wanted.
-    Ask { query: u32, from: ShardId, question: Question },
+    Survey { query: u32, from: ShardId, survey: Survey },
     /// The part.
     Told { query: u32, part: Part },
     /// To the shard that a session's id belongs to: end it.
     Disconnect { session: SessionId, to: ReplyTo },
     /// To the shard that a session's id belongs to: which rooms it is in.
     ListSeats { session: SessionId, to: ReplyTo },
-    /// To the shard that a session's id belongs to: the server gives it a seat.
-    Invite { session: SessionId, room: FullName, namespace: u16, to: ReplyTo },
+    /// To the shard that a session's id belongs to: the server does something in its name.
+    Act { session: SessionId, room: FullName, namespace: u16, act: Act, to: ReplyTo },
 }
 
 /// Who asks a room's home for something.
@@ -73,17 +73,38 @@ impl Caller {
     }
 }
 
+/// Who lets a session in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grant {
+    /// It asks for itself: the rules hold.
+    None,
+    /// The server, into a room that is there.
+    Room,
+    /// The server; the room is made if it is not there.
+    Make,
+}
+
+/// What a session that joins may do beside that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JoinRights {
+    /// The room may be made for it.
+    pub create: bool,
+    /// What it missed may be repeated.
+    pub history: bool,
+}
+
+impl JoinRights {
+    pub const ALL: Self = Self { create: true, history: true };
+}
+
 /// What a room's home is asked for.
 #[derive(Debug)]
 pub(crate) enum RoomOp {
     Join {
         since: Option<Position>,
         data: Option<Payload>,
-        granted: bool,
-        /// Whether the room may be made for it.
-        may_create: bool,
-        /// Whether what was missed may be repeated.
-        may_look_back: bool,
+        grant: Grant,
+        rights: JoinRights,
     },
     Leave {
         reason: LeaveReason,
@@ -148,12 +169,12 @@ pub(crate) enum Answer {
         members: u32,
         users: u32,
     },
+    /// What only the server's own code is told.
+    Call(ServerReply),
     Rooms {
         rooms: Vec<RoomInfo>,
         truncated: bool,
     },
-    /// The rooms that a session is in, by name.
-    Seats(Vec<String>),
     Refused(Refusal),
 }
 
@@ -171,6 +192,8 @@ pub(crate) struct Joined {
     pub missed: Vec<Arc<Event>>,
     /// The room was made for it.
     pub created: bool,
+    /// It had no seat before.
+    pub is_new: bool,
     /// Bytes that each member is told of this member's coming and going; 0 if it is not new.
     pub told_bytes: u64,
 }
@@ -185,7 +208,7 @@ pub(crate) struct Message {
 
 /// What every shard is asked.
 #[derive(Debug, Clone)]
-pub(crate) enum Question {
+pub(crate) enum Survey {
     /// Which rooms of a namespace it is home to.
     Rooms { namespace: u16, grants: Option<Arc<Grants>> },
     /// To end sessions, and to refuse tokens from now on.
@@ -194,7 +217,7 @@ pub(crate) enum Question {
     Broadcast { namespace: u16, message: Arc<Message> },
 }
 
-/// What one shard says to a [`Question`].
+/// What one shard says to a [`Survey`].
 #[derive(Debug)]
 pub(crate) enum Part {
     Rooms { rooms: Vec<RoomInfo>, truncated: bool },

@@ -10,6 +10,8 @@ use roomcast_wire::{
 };
 
 use crate::envelope::Envelope;
+use crate::event::HubEvent;
+use crate::hook::{Question, Ticket, Verdict};
 
 /// Milliseconds since the server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -85,6 +87,13 @@ pub enum Input {
         /// What is asked.
         call: ServerCall,
     },
+    /// The application has decided. A verdict that comes too late, or twice, is passed over.
+    Verdict {
+        /// Which question.
+        ticket: Ticket,
+        /// What becomes of the command.
+        verdict: Verdict,
+    },
 }
 
 /// How a link ended.
@@ -133,12 +142,14 @@ pub enum ServerCall {
         /// Session id or user id.
         target: String,
     },
-    /// Give a session a seat, whatever the room's `join` rule says.
-    Join {
+    /// Do something in a room in a session's name, whatever the room's rules say.
+    Act {
         /// Which room.
         room: String,
-        /// Who.
+        /// Whose name.
         session: SessionId,
+        /// What.
+        act: Act,
     },
     /// Take a token's rights back: its sessions end at once, on all shards, and it is refused from
     /// now on.
@@ -222,11 +233,74 @@ pub enum Revoked {
     Session(SessionId),
 }
 
+impl ServerCall {
+    /// The room, session, user or namespace that it is about. Calls about the same one keep their
+    /// order if they are given to the same shard.
+    pub fn subject(&self) -> impl std::hash::Hash + '_ {
+        let text = match self {
+            Self::Create { room, .. }
+            | Self::Delete { room }
+            | Self::Publish { room, .. }
+            | Self::Kick { room, .. }
+            | Self::Act { room, .. }
+            | Self::Members { room }
+            | Self::Presence { room }
+            | Self::History { room, .. } => room.as_str(),
+            Self::SendToUser { user, .. } => user.as_str(),
+            Self::Broadcast { namespace, .. } | Self::Rooms { namespace } => namespace.as_str(),
+            Self::Revoke { .. }
+            | Self::Disconnect { .. }
+            | Self::Send { .. }
+            | Self::Seats { .. } => "",
+        };
+        let session = match self {
+            Self::Disconnect { session } | Self::Send { session, .. } | Self::Seats { session } => {
+                Some(*session)
+            }
+            _ => None,
+        };
+        (text, session)
+    }
+}
+
+/// What the server's own code does in a room in a session's name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Give the session a seat. Its client is told with a `joined` without `ref`.
+    Join {
+        /// What the others see of the member.
+        data: Option<Payload>,
+        /// Make the room if it is not there; else that is refused.
+        make: bool,
+    },
+    /// Give up its seat. The others hear that it left; its client gets `room_closed`.
+    Leave {
+        /// A last word for the others.
+        data: Option<Payload>,
+    },
+    /// Say something with the session as its sender, whether it has a seat or not.
+    Publish {
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
+        /// `false`: may be dropped on its way, the newest wins.
+        reliable: bool,
+        /// Whether the session receives it too; the room's setting if none.
+        echo: Option<bool>,
+    },
+}
+
 /// What became of a [`ServerCall`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerReply {
     /// It was done.
     Done,
+    /// The session has a seat.
+    Seated {
+        /// `false`: it had one before.
+        is_new: bool,
+    },
     /// The event stands there.
     At(Position),
     /// The room is there; whether it was made for this.
@@ -263,7 +337,7 @@ pub enum ServerReply {
         /// Whether there are more than `limits.list_max`.
         truncated: bool,
     },
-    /// The rooms that a session is in, by name.
+    /// The rooms that a session is in, in the order of joining.
     Seats(Vec<String>),
     /// It was not done.
     Refused(Refusal),
@@ -311,6 +385,23 @@ pub enum Output {
         /// What became of it.
         reply: ServerReply,
     },
+    /// A command waits for the application. Until [`Output::Release`] the worker hands over no
+    /// further message of the link; everything else about it goes on.
+    Ask {
+        /// What the verdict names.
+        ticket: Ticket,
+        /// Whose message it is.
+        link: LinkId,
+        /// The command.
+        question: Question,
+    },
+    /// The command no longer waits: messages of the link are handled again.
+    Release {
+        /// Which.
+        link: LinkId,
+    },
+    /// Something happened that the program around the hub may want to know.
+    Event(Box<HubEvent>),
     /// Something an operator wants to read in the log.
     Note(Note),
 }
@@ -362,4 +453,10 @@ pub struct Counters {
     pub unrecovered_total: u64,
     /// Pauses of reading because of rate limits, since the start.
     pub pauses_total: u64,
+    /// Commands that wait for a hook.
+    pub hooks_waiting: u64,
+    /// Commands that waited for a hook, since the start.
+    pub hooks_total: u64,
+    /// Commands refused because a hook took too long, since the start.
+    pub hook_timeouts_total: u64,
 }

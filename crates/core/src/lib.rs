@@ -16,11 +16,15 @@
 mod audience;
 pub mod config;
 pub mod envelope;
+pub mod event;
 mod glob;
+mod held;
 mod history;
+pub mod hook;
 pub mod io;
 mod key;
 mod links;
+pub mod logic;
 pub mod outbox;
 mod rate;
 mod revocations;
@@ -32,8 +36,11 @@ mod timers;
 
 pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 pub use envelope::Envelope;
+pub use event::HubEvent;
+pub use hook::{HookMask, Question, Ticket, Verdict};
 pub use io::{
-    Counters, Input, LinkId, LinkLoss, Note, Now, Output, Revoked, ServerCall, ServerReply, ShardId,
+    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, Revoked, ServerCall, ServerReply,
+    ShardId,
 };
 pub use outbox::Outbox;
 pub use rights::{Authenticate, Grants, Identity, Right, Rule};

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use roomcast_wire::options::SlowRule;
 use roomcast_wire::{CloseCode, Format, Push, Reply};
 
+use crate::held::Held;
 use crate::io::{Counters, LinkId, Now};
 use crate::outbox::{Outbox, Tag};
 use crate::rate::Rate;
@@ -41,6 +42,10 @@ pub(crate) struct Link {
     pub errors: u32,
     /// Something was refused before it had a session.
     pub refused: bool,
+    /// The command that waits for the application; meanwhile no other is handled.
+    pub held: Option<Box<Held>>,
+    /// A deadline looks whether a command has waited for too long.
+    pub hook_timer: bool,
     /// The link took no more at the last write.
     blocked: bool,
     dirty: bool,
@@ -95,6 +100,8 @@ impl Links {
             closing: false,
             errors: 0,
             refused: false,
+            held: None,
+            hook_timer: false,
             blocked: false,
             dirty: false,
         }));

@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::Hub;
-use roomcast_core::{HubConfig, Input, KeyGrant, NamespaceConfig, ServerCall};
+use roomcast_core::{Act, HubConfig, Input, KeyGrant, NamespaceConfig, ServerCall};
 use roomcast_wire::options::{JoinRule, PublishRule};
 use roomcast_wire::{Name, RoomOptions};
 
@@ -42,7 +42,8 @@ fn hub() -> Hub {
     let welcome = hub.ask(MEMBER, r#"{"type":"hello","ref":1}"#);
     hub.ask(ADMIN, r#"{"type":"hello","ref":1,"token":"key-of-the-operator"}"#);
     let session = welcome["session"].as_str().unwrap().parse().unwrap();
-    let call = ServerCall::Join { room: "closed".to_owned(), session };
+    let act = Act::Join { data: None, make: false };
+    let call = ServerCall::Act { room: "closed".to_owned(), session, act };
     hub.input(Input::Call { id: 1, call });
     hub.end_turn();
     assert_eq!(hub.heard(MEMBER)[0]["type"], "joined");

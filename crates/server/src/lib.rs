@@ -21,7 +21,16 @@ mod worker;
 
 pub use builder::Builder;
 pub use config::Config;
-pub use handle::ServerHandle;
-pub use roomcast_core::{Counters, ServerCall, ServerReply};
+pub use handle::{
+    Asked, CallError, History, Members, NamespaceHandle, Presence, RoomHandle, Rooms, ServerHandle,
+    SessionHandle, UserHandle,
+};
+pub use roomcast_core::Counters;
+pub use roomcast_core::logic::{IntoData, IntoEvent};
+pub use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
+pub use roomcast_wire::reply::{Recovery, RoomInfo};
+pub use roomcast_wire::{
+    Epoch, ErrorCode, EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId,
+};
 pub use server::{Listener, Server, StartError};
 pub use tls::CertificateError;

@@ -49,6 +49,9 @@ counters! {
     deliveries_dropped_total, Counter, hub, "Events not delivered: slow rule or unreliable";
     deliveries_total, Counter, hub, "Events put into outboxes";
     events_total, Counter, hub, "Events numbered by rooms";
+    hook_timeouts_total, Counter, hub, "Commands refused because a hook took too long";
+    hooks_total, Counter, hub, "Commands that waited for a hook";
+    hooks_waiting, Gauge, hub, "Commands that wait for a hook";
     links, Gauge, hub, "Open links";
     outbox_bytes_total, Counter, hub, "Bytes put into outboxes";
     pauses_total, Counter, hub, "Pauses of reading because of rate limits";
@@ -131,6 +134,9 @@ pub(crate) fn sum(workers: &[Arc<WorkerCounters>]) -> Counters {
         recovered_total: total(|c| &c.recovered_total),
         unrecovered_total: total(|c| &c.unrecovered_total),
         pauses_total: total(|c| &c.pauses_total),
+        hooks_waiting: total(|c| &c.hooks_waiting),
+        hooks_total: total(|c| &c.hooks_total),
+        hook_timeouts_total: total(|c| &c.hook_timeouts_total),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::acceptor::{self, Acceptor, AcceptorCounters};
 use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
 use crate::config::{ConfigError, HttpConfig, LimitsConfig};
-use crate::handle::ServerHandle;
+use crate::handle::{ServerHandle, Workers};
 use crate::http::{self, Handed, Http};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
@@ -32,6 +32,7 @@ pub struct Server {
     shared: Arc<Shared>,
     tls: Option<Arc<Tls>>,
     acceptor: Acceptor,
+    addresses: Arc<[Address]>,
     workers: Vec<JoinHandle<()>>,
     http: Http,
     drain: Drain,
@@ -144,10 +145,12 @@ impl Server {
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
-        let handle = ServerHandle::new(addresses, Arc::clone(&shared));
+        let hub = Workers { addresses: Arc::clone(&addresses), shared: Arc::clone(&shared) };
+        let handle = ServerHandle::new(Arc::new(hub));
         let longest = Duration::from_millis(config.drain_ms);
         let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
-        Ok(Self { listeners: bound.public, handle, shared, tls, acceptor, workers, http, drain })
+        let listeners = bound.public;
+        Ok(Self { listeners, handle, shared, tls, acceptor, addresses, workers, http, drain })
     }
 
     /// Where the server listens, in the order of the configuration.
@@ -158,6 +161,16 @@ impl Server {
     /// The way in for the embedding program.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
+    }
+
+    /// How many connections count towards the limit.
+    pub fn connections(&self) -> usize {
+        self.shared.admissions.total()
+    }
+
+    /// The most connections there were at a time since this was last asked, by anybody.
+    pub fn take_connections_most(&self) -> usize {
+        self.shared.admissions.take_most()
     }
 
     /// Reads the certificate again; links that are open keep theirs. A certificate that cannot be
@@ -182,7 +195,7 @@ impl Server {
     pub fn drain_and_stop(mut self) {
         self.shared.draining.store(true, Ordering::Release);
         let (left, all_left) = mpsc::channel();
-        for worker in self.handle.workers() {
+        for worker in self.addresses.iter() {
             let retry_ms_max = self.drain.retry_ms_max;
             worker.send(Mail::Drain { retry_ms_max, left: left.clone() });
         }
@@ -201,7 +214,7 @@ impl Server {
 
     fn end(&mut self) {
         self.acceptor.stop();
-        for worker in self.handle.workers() {
+        for worker in self.addresses.iter() {
             worker.send(Mail::Stop);
         }
         for worker in self.workers.drain(..) {

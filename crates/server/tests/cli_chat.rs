@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use roomcast_client::{Client, Codec, Reconnect, RoomEvent};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
 use serde_json::{Value, json};
 
 /// Nothing here takes longer on an idle machine than a tenth of a second.
@@ -272,8 +273,13 @@ fn an_operator_lists_looks_and_kicks() {
 
 #[test]
 fn errors_say_what_to_do() {
-    let error = fail(&["sub", "ws://127.0.0.1:7400", "lobby"]);
-    assert!(error.contains("--url"), "{error}");
+    for (verb, more) in
+        [("sub", &["lobby"][..]), ("pub", &["t", "1"]), ("room", &[]), ("kick", &["w"])]
+    {
+        let output = run(&[&[verb, "ws://127.0.0.1:7400"], more].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains("--url"), "{error}");
+    }
     // A port that was free a moment ago, and that nobody was told of.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for url in [format!("ws://127.0.0.1:{port}"), format!("tcp://127.0.0.1:{port}")] {
@@ -421,6 +427,26 @@ fn lines_that_come_in_do_not_tear_what_is_being_typed() {
     mina.see("lobby> ");
     mina.press("\u{4}");
     assert!(mina.process.wait().unwrap().success());
+}
+
+#[test]
+fn a_talk_that_the_server_ended_gives_the_terminal_back() {
+    let config =
+        roomcast::Config { listen: vec!["tcp://127.0.0.1:0".into()], ..Default::default() };
+    let server = roomcast::Server::builder().config(config).start().unwrap();
+    let mut mina = Terminal::open(&["chat", &server.listeners()[0].url, "--name", "Mina"]);
+    let before = tcgetattr(&mina.keys).unwrap();
+    mina.see("lobby> ");
+    let url = &server.listeners()[0].url;
+    let shown = succeed(&["room", "lobby", "--join", "--json", "--url", url]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let members = shown["list"].as_array().unwrap().iter();
+    let session = members.filter(|one| one["name"] == "Mina").map(|one| &one["session"]).next();
+    let session = session.and_then(Value::as_str).unwrap().parse().unwrap();
+    server.handle().session(session).disconnect().wait().unwrap();
+    mina.see("the talk has ended");
+    assert_eq!(mina.process.wait().unwrap().code(), Some(1));
+    assert_eq!(tcgetattr(&mina.keys).unwrap().local_modes, before.local_modes);
 }
 
 /// Passes bytes on, until it cuts every link.

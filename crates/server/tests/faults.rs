@@ -78,7 +78,7 @@ fn two_thousand_links_cut_at_once_come_back_and_miss_nothing() {
         assert_eq!(recovered, (SESSIONS as u64, SESSIONS as u64, 0));
         assert_eq!((back.seats as usize, back.slow_readers_total), (SESSIONS + ROOMS, 0));
         crowd.into_iter().for_each(Crowd::leave);
-        until("all are given back", || handle.connections() == 1);
+        until("all are given back", || server.connections() == 1);
         until("no session stays", || handle.counters().sessions == 1);
         until("no seat stays", || handle.counters().seats as usize == ROOMS);
         drop(end);

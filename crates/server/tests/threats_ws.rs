@@ -97,11 +97,11 @@ fn s4_slow_and_silent_peers_are_gone_by_their_deadlines() {
         .unwrap();
         peers.push(body);
     }
-    assert!(server.handle().connections() >= 40);
+    assert!(server.connections() >= 40);
     for mut peer in peers {
         assert!(is_closed(&mut peer));
     }
-    until("all are given back", || server.handle().connections() == 0);
+    until("all are given back", || server.connections() == 0);
 }
 
 #[test]

@@ -84,9 +84,9 @@ fn a_connection_serves_several_requests_and_not_for_ever() {
         stream.read_exact(&mut body).unwrap();
         assert_eq!(&body, b"live\n");
     }
-    assert_eq!(server.handle().connections(), 1);
+    assert_eq!(server.connections(), 1);
     assert!(peer::is_closed(&mut stream));
-    until("the connection is given back", || server.handle().connections() == 0);
+    until("the connection is given back", || server.connections() == 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use peer::{Lines, Ws, address, connect, get, http, start, until};
-use roomcast::{Config, Server, ServerCall, ServerReply, StartError};
+use roomcast::{CallError, Config, Server, StartError};
 
 fn refused(change: impl FnOnce(&mut Config)) -> StartError {
     let mut config = Config { listen: vec!["ws://127.0.0.1:0".into()], ..Config::default() };
@@ -63,7 +63,7 @@ fn connections_are_bounded_and_refused_with_a_reason() {
     assert_eq!((&goodbye["type"], &goodbye["code"]), (&"goodbye".into(), &4810.into()));
     assert_eq!(refused.next(), None);
     kept.pop();
-    until("a place is free", || server.handle().connections() < 3);
+    until("a place is free", || server.connections() < 3);
     Ws::connect(&server).join("lobby");
 }
 
@@ -119,8 +119,7 @@ fn a_drain_fails_readiness_and_has_an_end() {
     assert_eq!(get(ws, "/health/live").0, 200);
     drain.join().unwrap();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    let call = ServerCall::Delete { room: "lobby".into() };
-    assert!(matches!(handle.call_blocking(call), ServerReply::Refused(_)));
+    assert_eq!(handle.room("lobby").delete().wait(), Err(CallError::Stopped));
 }
 
 #[test]

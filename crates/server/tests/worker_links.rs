@@ -8,8 +8,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 
 use peer::{Lines, Ws, address, connect, start, until};
-use roomcast::{ServerCall, ServerReply};
-use roomcast_wire::EventName;
+use roomcast::CallError;
 
 #[test]
 fn a_room_is_shared_by_transports_and_workers() {
@@ -145,7 +144,7 @@ fn a_close_is_answered_with_the_same_code() {
     silent.send_frame(0x88, &[]);
     assert_eq!(silent.next_frame().map(|frame| frame.opcode), Some(8));
     assert!(peer::is_closed(&mut silent.stream));
-    until("both are gone", || server.handle().connections() == 0);
+    until("both are gone", || server.connections() == 0);
 }
 
 #[test]
@@ -169,17 +168,13 @@ fn the_program_around_the_server_can_speak() {
     let mut peer = Lines::connect(&server);
     peer.join("lobby");
     for n in 1..=4 {
-        let event = EventName::text("news").unwrap();
-        let (room, from) = ("lobby".into(), None);
-        let call = ServerCall::Publish { room, event, data: None, from, reliable: true };
-        assert!(matches!(handle.call_blocking(call), ServerReply::At(at) if at.offset == n));
+        assert_eq!(handle.room("lobby").publish("news", ()).wait().unwrap().offset, n);
         let event = peer.expect("event");
         assert_eq!((&event["event"], event.get("from")), (&"news".into(), None));
     }
     until("the turn is over", || handle.counters().events_total == 4);
     server.stop();
-    let call = ServerCall::Delete { room: "lobby".into() };
-    assert!(matches!(handle.call_blocking(call), ServerReply::Refused(_)));
+    assert_eq!(handle.room("lobby").delete().wait(), Err(CallError::Stopped));
 }
 
 #[test]

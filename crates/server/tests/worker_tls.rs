@@ -142,7 +142,7 @@ fn what_is_no_tls_is_closed_and_silence_has_its_deadline() {
         let mut silent = connect(peer::address(&server, scheme));
         assert!(peer::is_closed(&mut silent));
     }
-    until("all are given back", || server.handle().connections() == 0);
+    until("all are given back", || server.connections() == 0);
 }
 
 #[test]

@@ -93,6 +93,8 @@ numbered! {
         JoinNotGranted = 4032, "join_not_granted", Fix;
         /// Only the server may publish here.
         PublishNotAllowed = 4033, "publish_not_allowed", Fix;
+        /// The server's own code refused the command and says why.
+        Refused = 4034, "refused", Fix;
         /// No such session or user.
         NoSuchTarget = 4041, "no_such_target", Fix;
         /// Another member of the room has this display name.
@@ -111,6 +113,8 @@ numbered! {
         Internal = 5000, "internal", Retry;
         /// The server is about to stop: connect again elsewhere.
         Draining = 5030, "draining", Retry;
+        /// The server's own code took too long to decide.
+        HookTimeout = 5040, "hook_timeout", Retry;
     }
 }
 

@@ -39,6 +39,23 @@ impl Payload {
         Self { codec: Codec::MsgPack, bytes: bytes.freeze() }
     }
 
+    /// A payload that says what `value` does, written as JSON.
+    ///
+    /// # Errors
+    /// The value cannot be JSON (a map whose keys are no texts, say), or is nested too deeply.
+    pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, CodecError> {
+        let bytes = serde_json::to_vec(value).map_err(|error| CodecError(error.to_string()))?;
+        Self::new(Codec::Json, bytes.into())
+    }
+
+    /// The value as an application's own type.
+    ///
+    /// # Errors
+    /// It is not of that type.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(self.to_codec(Codec::Json).bytes())
+    }
+
     /// The codec the bytes are written in.
     pub fn codec(&self) -> Codec {
         self.codec

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use roomcast_wire::push::LeaveReason;
 use roomcast_wire::{ErrorCode, Refusal, RoomPath, SessionId};
 
 use super::direct::no_such_target;
 use super::{DEFAULT, Shard};
-use crate::envelope::{Answer, Caller, Message, Question, RoomOp, Word};
-use crate::io::{Output, ServerCall, ServerReply};
+use crate::envelope::{Answer, Caller, Grant, JoinRights, Message, RoomOp, Survey, Word};
+use crate::io::{Act, Output, ServerCall, ServerReply};
 use crate::key::{FullName, ReplyTo};
 use crate::room::Publication;
 
@@ -52,9 +53,9 @@ impl Shard {
         let caller = |namespace| Caller { session: None, namespace, admin: true, reply: to };
         let message = |event, data| Arc::new(Message { event, data, from: None });
         let (home, word) = match call {
-            ServerCall::Join { room, session } => {
+            ServerCall::Act { room, session, act } => {
                 let (namespace, room) = self.parse_room(&room)?;
-                (self.home_of_session(session), Word::Invite { session, room, namespace, to })
+                (self.home_of_session(session), Word::Act { session, room, namespace, act, to })
             }
             ServerCall::Disconnect { session } => {
                 (self.home_of_session(session), Word::Disconnect { session, to })
@@ -75,16 +76,16 @@ impl Shard {
             ServerCall::Broadcast { namespace, event, data } => {
                 let namespace = self.find_namespace(&namespace)?;
                 let message = message(event, data);
-                self.ask_all(to, Question::Broadcast { namespace, message });
+                self.survey_all(to, Survey::Broadcast { namespace, message });
                 return Ok(());
             }
             ServerCall::Rooms { namespace } => {
                 let namespace = self.find_namespace(&namespace)?;
-                self.ask_all(to, Question::Rooms { namespace, grants: None });
+                self.survey_all(to, Survey::Rooms { namespace, grants: None });
                 return Ok(());
             }
             ServerCall::Revoke { revoked } => {
-                self.ask_all(to, Question::Revoke(revoked));
+                self.survey_all(to, Survey::Revoke(revoked));
                 return Ok(());
             }
             // The others name a room and were taken by `start_call`.
@@ -100,12 +101,12 @@ impl Shard {
         self.resolve(DEFAULT, &path)
     }
 
-    /// The server gives a session of this shard a seat.
-    pub(super) fn on_invite(
+    /// The server does something in the name of a session of this shard.
+    pub(super) fn on_act(
         &mut self,
         session: SessionId,
-        room: FullName,
-        namespace: u16,
+        (namespace, room): (u16, FullName),
+        act: Act,
         to: ReplyTo,
     ) {
         let found = self.session_by_id.get(&session).copied();
@@ -114,16 +115,29 @@ impl Shard {
         else {
             return self.answer(to, Answer::Refused(no_such_target()));
         };
-        let caller = held.caller(to);
-        if let Err(refusal) = self.expect_seat(slot, namespace, &room) {
-            return self.answer(to, Answer::Refused(refusal));
-        }
-        let op = RoomOp::Join {
-            since: None,
-            data: None,
-            granted: true,
-            may_create: true,
-            may_look_back: true,
+        let mut caller = held.caller(to);
+        let op = match act {
+            Act::Join { data, make } => {
+                if let Err(refusal) = self.expect_seat(slot, namespace, &room) {
+                    return self.answer(to, Answer::Refused(refusal));
+                }
+                let grant = if make { Grant::Make } else { Grant::Room };
+                RoomOp::Join { since: None, data, grant, rights: JoinRights::ALL }
+            }
+            Act::Leave { data } => RoomOp::Leave { reason: LeaveReason::Left, data },
+            Act::Publish { event, data, reliable, echo } => {
+                caller.admin = true;
+                let from = caller.sender().cloned();
+                let publication = Publication {
+                    name: event,
+                    payload: data,
+                    from,
+                    reliable,
+                    key: None,
+                    except: None,
+                };
+                RoomOp::Publish { publication, echo }
+            }
         };
         let home = self.home_of_room(&room);
         self.send(home, Word::Room { room, namespace, caller, op });
@@ -135,13 +149,13 @@ impl Shard {
             return self.answer(to, Answer::Refused(no_such_target()));
         };
         let seats = session.seats.iter().filter(|seat| seat.room.is_some());
-        let mut rooms: Vec<_> = seats.map(|seat| seat.name.to_string()).collect();
-        rooms.sort_unstable();
-        self.answer(to, Answer::Seats(rooms));
+        let rooms = seats.map(|seat| seat.name.to_string()).collect();
+        self.answer(to, Answer::Call(ServerReply::Seats(rooms)));
     }
 
     pub(super) fn call_done(&mut self, id: u64, answer: Answer) {
         let reply = match answer {
+            Answer::Call(reply) => reply,
             Answer::Refused(refusal) => ServerReply::Refused(refusal),
             Answer::Ok { position: Some(position), .. } => ServerReply::At(position),
             Answer::Ok { delivered: Some(count), .. } => ServerReply::Reached(count),
@@ -154,7 +168,6 @@ impl Shard {
             Answer::History { position, recovery, events, .. } => {
                 ServerReply::History { position, recovery, events }
             }
-            Answer::Seats(rooms) => ServerReply::Seats(rooms),
             Answer::Rooms { rooms, truncated } => ServerReply::Rooms { rooms, truncated },
         };
         self.outputs.push_back(Output::CallDone { id, reply });

@@ -15,7 +15,7 @@ use roomcast_wire::{
 
 use super::Shard;
 use super::sessions::Hello;
-use crate::envelope::{Answer, Message, Question, RoomOp, Word};
+use crate::envelope::{Answer, Grant, JoinRights, Message, RoomOp, Survey, Word};
 use crate::io::{LinkId, Now, Output};
 use crate::key::{FullName, ReplyTo, SessionKey};
 use crate::rights::Right;
@@ -68,7 +68,13 @@ impl Shard {
 
     fn on_request(&mut self, link: LinkId, request: Request<'_>, message: &Bytes) {
         let Request { reference, command } = request;
-        let session = self.links.get(link).and_then(|link| link.session);
+        let Some(entry) = self.links.get(link) else { return };
+        if entry.held.is_some() {
+            let text = "a message was read from a link whose command waits for a hook";
+            let refusal = Refusal::new(ErrorCode::Internal, text);
+            return self.refuse_on(link, reference, &refusal);
+        }
+        let session = entry.session;
         if let Command::Hello { token, name, resume } = command {
             if session.is_some() {
                 let text = "`hello` must be the first command of a connection";
@@ -84,22 +90,23 @@ impl Shard {
                 Err(refusal) => return self.refuse_on(link, reference, &refusal),
             },
         };
-        if let Err(refusal) = self.on_command(slot, link, reference, command) {
+        let generation = self.links.generation(link).unwrap_or_default();
+        let asker = Asker { slot, link, generation, reference };
+        if let Err(refusal) = self.on_command(asker, command) {
             self.refuse_on(link, reference, &refusal);
         }
     }
 
     /// Carries out a command, or hands it to where it is decided. What is refused here is refused
     /// before anything was done.
-    fn on_command(
-        &mut self,
-        slot: u32,
-        link: LinkId,
-        reference: Option<u64>,
-        command: Command<'_>,
-    ) -> Result<(), Refusal> {
-        let generation = self.links.generation(link).unwrap_or_default();
-        let asker = Asker { slot, link, generation, reference };
+    fn on_command(&mut self, asker: Asker, mut command: Command<'_>) -> Result<(), Refusal> {
+        let Asker { link, reference, .. } = asker;
+        if !self.config.hooks.is_empty() {
+            match self.ask_before(asker, command)? {
+                Some(unasked) => command = unasked,
+                None => return Ok(()),
+            }
+        }
         match command {
             Command::Rooms { namespace } => self.rooms_command(asker, namespace.as_deref()),
             Command::Refresh { token } => self.refresh_command(asker, &token),
@@ -128,7 +135,7 @@ impl Shard {
         match command {
             Command::Publish { room, event, data, reliable, key, echo } => {
                 let key = key.map(|key| key.as_ref().into());
-                self.publish_command(asker, &room, echo, |from| Publication {
+                self.publish_command(asker, &room, Some(Right::Publish), echo, |from| Publication {
                     name: event,
                     payload: data,
                     from: Some(from),
@@ -139,7 +146,7 @@ impl Shard {
             }
             Command::Announce { room, event, data } => {
                 self.need_admin(asker.slot)?;
-                self.publish_command(asker, &room, None, |_| Publication {
+                self.publish_command(asker, &room, None, None, |_| Publication {
                     name: event,
                     payload: data,
                     from: None,
@@ -200,7 +207,7 @@ impl Shard {
     }
 
     /// The full name, if the session may speak in that namespace and has the right there.
-    fn resolve_for(
+    pub(super) fn resolve_for(
         &self,
         slot: u32,
         room: &RoomPath<'_>,
@@ -237,10 +244,22 @@ impl Shard {
         &mut self,
         asker: Asker,
         room: &RoomPath<'_>,
+        right: Option<Right>,
         echo: Option<bool>,
         publication: impl FnOnce(Arc<Sender>) -> Publication,
     ) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room, Some(Right::Publish))?;
+        let (namespace, room) = self.resolve_for(asker.slot, room, right)?;
+        self.publish_in(asker, namespace, room, echo, publication)
+    }
+
+    pub(super) fn publish_in(
+        &mut self,
+        asker: Asker,
+        namespace: u16,
+        room: FullName,
+        echo: Option<bool>,
+        publication: impl FnOnce(Arc<Sender>) -> Publication,
+    ) -> Result<(), Refusal> {
         let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
         let publication = publication(Arc::clone(&session.sender));
         let len = publication.payload.as_ref().map_or(0, |payload| payload.bytes().len());
@@ -321,9 +340,9 @@ impl Shard {
         }
         let (namespace, full) = self.resolve_for(asker.slot, room, Some(Right::Join))?;
         let may = |right| self.has_right(asker.slot, right, namespace, room.room());
-        let (may_create, may_look_back) = (may(Right::Create), may(Right::History));
+        let rights = JoinRights { create: may(Right::Create), history: may(Right::History) };
         self.expect_seat(asker.slot, namespace, &full)?;
-        let op = RoomOp::Join { since, data, granted: false, may_create, may_look_back };
+        let op = RoomOp::Join { since, data, grant: Grant::None, rights };
         self.word_to_home(asker, namespace, full, op);
         Ok(())
     }
@@ -442,7 +461,7 @@ impl Shard {
         let own = session.namespace;
         let namespace = namespace.map_or(Ok(own), |name| self.find_namespace(name))?;
         let message = Arc::new(Message { event, data, from });
-        self.ask_all(to, Question::Broadcast { namespace, message });
+        self.survey_all(to, Survey::Broadcast { namespace, message });
         Ok(())
     }
 
@@ -457,7 +476,7 @@ impl Shard {
             self.charge_list(asker.link, self.counters.rooms * u64::from(self.shard_count()));
             let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
             let grants = session.rights.as_ref().and_then(|rights| rights.grants.clone());
-            self.ask_all(to, Question::Rooms { namespace, grants });
+            self.survey_all(to, Survey::Rooms { namespace, grants });
             return Ok(());
         }
         let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
@@ -530,6 +549,6 @@ fn target_text(target: &Target<'_>) -> Box<str> {
     }
 }
 
-fn gone() -> Refusal {
+pub(super) fn gone() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the session is gone")
 }

@@ -8,12 +8,12 @@ use roomcast_wire::reply::RoomInfo;
 use roomcast_wire::{CloseCode, ErrorCode, Format, Name, Push, Refusal, SessionId};
 
 use super::Shard;
-use crate::envelope::{Answer, Caller, Message, Part, Question, Word};
+use crate::envelope::{Answer, Caller, Message, Part, Survey, Word};
 use crate::io::ShardId;
 use crate::key::{ReplyTo, SessionKey};
 use crate::rights::{Grants, Right};
 
-/// A question whose answers are being gathered.
+/// A survey whose parts are being gathered.
 pub(super) struct Query {
     to: ReplyTo,
     waiting: u16,
@@ -74,25 +74,25 @@ impl Shard {
     }
 
     /// Asks every shard, this one included, and answers when all have told their part.
-    pub(super) fn ask_all(&mut self, to: ReplyTo, question: Question) {
-        let rooms = matches!(question, Question::Rooms { .. }).then(Vec::new);
+    pub(super) fn survey_all(&mut self, to: ReplyTo, survey: Survey) {
+        let rooms = matches!(survey, Survey::Rooms { .. }).then(Vec::new);
         let waiting = self.shard_count();
         let query = Query { to, waiting, rooms, truncated: false, delivered: 0 };
         let query = self.queries.insert(query) as u32;
         for shard in 0..waiting {
-            let question = question.clone();
-            self.send(ShardId(shard), Word::Ask { query, from: self.id, question });
+            let survey = survey.clone();
+            self.send(ShardId(shard), Word::Survey { query, from: self.id, survey });
         }
     }
 
-    pub(super) fn on_ask(&mut self, query: u32, from: ShardId, question: Question) {
-        let part = match question {
-            Question::Rooms { namespace, grants } => self.rooms_part(namespace, grants.as_deref()),
-            Question::Revoke(revoked) => {
+    pub(super) fn on_survey(&mut self, query: u32, from: ShardId, survey: Survey) {
+        let part = match survey {
+            Survey::Rooms { namespace, grants } => self.rooms_part(namespace, grants.as_deref()),
+            Survey::Revoke(revoked) => {
                 let (ended, kept) = self.revoke_part(&revoked);
                 Part::Revoke { ended, kept }
             }
-            Question::Broadcast { namespace, message } => {
+            Survey::Broadcast { namespace, message } => {
                 Part::Broadcast { delivered: self.broadcast_part(namespace, &message) }
             }
         };

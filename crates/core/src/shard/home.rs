@@ -10,7 +10,7 @@ use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, S
 
 use super::Shard;
 use super::commands::AROUND_BYTES;
-use crate::envelope::{Answer, Caller, Joined, RoomOp, Word};
+use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
 use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -19,8 +19,8 @@ use crate::timers::Deadline;
 pub(super) struct JoinWish {
     since: Option<Position>,
     data: Option<Payload>,
-    granted: bool,
-    may_look_back: bool,
+    grant: Grant,
+    rights: JoinRights,
     created: bool,
 }
 
@@ -50,10 +50,9 @@ impl Shard {
             RoomOp::Publish { publication, echo } => {
                 self.publish_op(slot, &caller, publication, echo);
             }
-            RoomOp::Join { since, data, granted, may_create, may_look_back } => {
-                let created = slot.is_none();
-                let wish = JoinWish { since, data, granted, may_look_back, created };
-                self.join_op(slot, room, namespace, caller, may_create, wish);
+            RoomOp::Join { since, data, grant, rights } => {
+                let wish = JoinWish { since, data, grant, rights, created: slot.is_none() };
+                self.join_op(slot, room, namespace, caller, wish);
             }
             RoomOp::Create { options, join } => {
                 self.create_op(slot, room, namespace, caller, options, join);
@@ -85,15 +84,20 @@ impl Shard {
         slot
     }
 
-    /// Makes a room for a client, if the namespace lets clients make rooms.
+    /// Whether somebody may make rooms of a namespace.
+    fn may_make(&self, namespace: u16, caller: &Caller) -> bool {
+        self.policy(namespace).create || caller.admin
+    }
+
+    /// Makes a room for somebody who may.
     fn make_room(
         &mut self,
         namespace: u16,
         name: FullName,
-        caller: &Caller,
+        may: bool,
         options: RoomOptions,
     ) -> Result<u32, Refusal> {
-        if !self.policy(namespace).create && !caller.admin {
+        if !may {
             // The words for a room that is there and closed to the asker are the same (S25).
             return Err(join_not_granted());
         }
@@ -111,18 +115,23 @@ impl Shard {
         name: FullName,
         namespace: u16,
         caller: Caller,
-        may_create: bool,
         wish: JoinWish,
     ) {
         let slot = match slot {
             Some(slot) => Ok(slot),
             None => {
                 let options = self.policy(namespace).options.clone();
-                let closed = options.join == JoinRule::Granted && !wish.granted;
-                match closed || !may_create {
-                    true => Err(join_not_granted()),
-                    false => self.make_room(namespace, name.clone(), &caller, options),
-                }
+                let may = match wish.grant {
+                    Grant::None => {
+                        let open = options.join == JoinRule::Open && wish.rights.create;
+                        open && self.may_make(namespace, &caller)
+                    }
+                    Grant::Room => {
+                        return self.refuse_join(&caller, name, no_such_room());
+                    }
+                    Grant::Make => true,
+                };
+                self.make_room(namespace, name.clone(), may, options)
             }
         };
         match slot {
@@ -156,7 +165,9 @@ impl Shard {
         let now = self.now;
         let room = &mut self.rooms[slot as usize];
         let has_seat = room.member(sender.session).is_some();
-        if room.options.join == JoinRule::Granted && !(wish.granted || has_seat || caller.admin) {
+        if room.options.join == JoinRule::Granted
+            && !(wish.grant != Grant::None || has_seat || caller.admin)
+        {
             return Err(join_not_granted());
         }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
@@ -179,7 +190,7 @@ impl Shard {
         self.flush_room(slot);
         let room = &mut self.rooms[slot as usize];
         let position = room.position();
-        let found = wish.since.map(|since| match wish.may_look_back {
+        let found = wish.since.map(|since| match wish.rights.history {
             true => room.history.since(now, since, position),
             false => (Recovery::Forbidden, Vec::new()),
         });
@@ -196,6 +207,7 @@ impl Shard {
             recovery,
             missed,
             created: wish.created,
+            is_new,
             told_bytes,
         };
         self.send(key.shard, Word::Joined(Box::new(joined)));
@@ -212,13 +224,14 @@ impl Shard {
         join: bool,
     ) {
         let created = slot.is_none();
+        let may = self.may_make(namespace, &caller);
         let made = match slot {
             // Elsewhere the answer says whether the room is there (threat S25).
-            Some(slot) if self.policy(namespace).create || caller.admin || join => Ok(slot),
+            Some(slot) if may || join => Ok(slot),
             Some(_) => Err(join_not_granted()),
             None => self
                 .patched(namespace, options.as_ref(), caller.admin)
-                .and_then(|options| self.make_room(namespace, name.clone(), &caller, options)),
+                .and_then(|options| self.make_room(namespace, name.clone(), may, options)),
         };
         let slot = match made {
             Ok(slot) => slot,
@@ -227,13 +240,9 @@ impl Shard {
         };
         if join {
             // Who makes a room is let in, whatever its `join` rule.
-            let wish = JoinWish {
-                since: None,
-                data: None,
-                granted: created,
-                may_look_back: false,
-                created: false,
-            };
+            let grant = if created { Grant::Room } else { Grant::None };
+            let rights = JoinRights::ALL;
+            let wish = JoinWish { since: None, data: None, grant, rights, created: false };
             return self.seat_or_refuse(slot, name, &caller, wish);
         }
         if created {
@@ -270,7 +279,7 @@ impl Shard {
         let created = slot.is_none();
         let made = match slot {
             Some(slot) => Ok(slot),
-            None => self.make_room(namespace, name.clone(), caller, options),
+            None => self.make_room(namespace, name.clone(), true, options),
         };
         match made {
             Ok(slot) => {
@@ -292,7 +301,12 @@ impl Shard {
         data: Option<Payload>,
     ) {
         let Some((slot, session)) = slot.zip(caller.id()) else {
-            return self.answer(caller.reply, Answer::Refused(not_a_member()));
+            // The server may know that there is no such room, a client may not (threat S25).
+            let refusal = match caller.reply {
+                ReplyTo::Call { .. } => no_such_room(),
+                _ => not_a_member(),
+            };
+            return self.answer(caller.reply, Answer::Refused(refusal));
         };
         let room = self.rooms[slot as usize].key;
         self.flush_room(slot);
@@ -370,7 +384,7 @@ impl Shard {
         }
     }
 
-    /// The shard of the session has taken its seat away already; one that was still on its way to it
+    /// The shard of the session has taken its seat away already; one still on its way to it
     /// is closed there.
     fn unseat_op(&mut self, slot: Option<u32>, caller: &Caller) {
         let Some((slot, session)) = slot.zip(caller.id()) else { return };

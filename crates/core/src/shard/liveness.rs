@@ -36,6 +36,7 @@ impl Shard {
     pub(super) fn on_closed(&mut self, link: LinkId, loss: LinkLoss) {
         let Some(entry) = self.links.remove(link) else { return };
         self.counters.links -= 1;
+        self.counters.hooks_waiting -= u64::from(entry.held.is_some());
         let Some(slot) = entry.session else { return };
         let session = self.sessions.get(slot as usize).map(|session| session.sender.session);
         self.outputs.push_back(Output::Note(Note::LinkEnded { session, code: None }));
@@ -56,6 +57,7 @@ impl Shard {
             return;
         }
         let slot = entry.session.take();
+        self.counters.hooks_waiting -= u64::from(entry.held.take().is_some());
         self.links.say_goodbye(&mut self.counters, link, (code, message), retry_ms);
         self.outputs.push_back(Output::Close { link, code });
         let session = slot.and_then(|slot| self.sessions.get(slot as usize));
@@ -116,6 +118,7 @@ impl Shard {
                 Deadline::RoomEnds { room } => self.on_room_ends(room),
                 Deadline::RoomFlush { room } => self.on_room_flush_due(room),
                 Deadline::RoomCounts { room } => self.on_room_counts_due(room),
+                Deadline::Hook { link, generation } => self.on_hook_due(link, generation),
                 Deadline::Goodbye => self.say_goodbye_to_all(),
             }
             self.settle();
@@ -157,6 +160,10 @@ impl Shard {
         if self.now < due {
             return self.timers.set(due, Deadline::Ping { link, generation });
         }
+        if entry.held.is_some() {
+            // It is not read: whether it is alive shows when it is.
+            return self.timers.set(self.now.plus(pong_ms), Deadline::Ping { link, generation });
+        }
         match entry.format.framing().ping() {
             Some(ping) => {
                 self.links.put(&mut self.counters, link, Bytes::from_static(ping));
@@ -171,8 +178,9 @@ impl Shard {
             return;
         }
         let pong_ms = self.config.limits.pong_ms;
-        let heard = self.links.get(link).and_then(|entry| entry.heard);
-        if heard.is_some_and(|heard| heard.plus(pong_ms) >= self.now) {
+        let Some(entry) = self.links.get(link) else { return };
+        let is_alive = entry.heard.is_some_and(|heard| heard.plus(pong_ms) >= self.now);
+        if is_alive || entry.held.is_some() {
             return self.on_ping_due(link, generation);
         }
         self.close_link(link, CloseCode::NoPong, "no sign of life after a ping", None);

@@ -11,11 +11,13 @@
 //! | `seats.rs` | what homes tell the sessions held here |
 //! | `direct.rs` | messages to sessions, users, namespaces; questions to all shards |
 //! | `calls.rs` | what the server's own code asks |
+//! | `hooks.rs` | commands that wait for the application |
 
 mod calls;
 mod commands;
 mod direct;
 mod home;
+mod hooks;
 mod identity;
 mod liveness;
 mod seats;
@@ -138,6 +140,7 @@ impl Shard {
             Input::Tick => self.on_tick(),
             Input::Drain { retry_ms_max } => self.on_drain(retry_ms_max),
             Input::Call { id, call } => self.on_call(id, call),
+            Input::Verdict { ticket, verdict } => self.on_verdict(ticket, verdict),
         }
         self.settle();
     }
@@ -240,12 +243,12 @@ impl Shard {
             Word::UserSession { namespace, user, session, here } => {
                 self.on_user_session((namespace, user), session, here);
             }
-            Word::Ask { query, from, question } => self.on_ask(query, from, question),
+            Word::Survey { query, from, survey } => self.on_survey(query, from, survey),
             Word::Told { query, part } => self.on_told(query, part),
             Word::ListSeats { session, to } => self.on_list_seats(session, to),
             Word::Disconnect { session, to } => self.on_disconnect(session, to),
-            Word::Invite { session, room, namespace, to } => {
-                self.on_invite(session, room, namespace, to);
+            Word::Act { session, room, namespace, act, to } => {
+                self.on_act(session, (namespace, room), act, to);
             }
         }
     }

@@ -7,7 +7,7 @@ use roomcast_wire::{Push, Refusal, Reply};
 use super::Shard;
 use crate::audience::Audience;
 use crate::envelope::{Answer, Joined};
-use crate::io::LinkId;
+use crate::io::{LinkId, ServerReply};
 use crate::key::{ReplyTo, RoomKey, SessionKey};
 use crate::room::Delivery;
 use crate::session::Seat;
@@ -16,7 +16,8 @@ impl Shard {
     pub(super) fn on_joined(&mut self, joined: Joined) {
         let Joined { to, session: key, .. } = joined;
         if let ReplyTo::Call { .. } = to {
-            self.answer(to, Answer::Ok { position: None, delivered: Some(1) });
+            let reply = ServerReply::Seated { is_new: joined.is_new };
+            self.answer(to, Answer::Call(reply));
         }
         let Some(session) = self.session_at(key) else { return };
         let link = session.link;
@@ -128,14 +129,19 @@ impl Shard {
             let seat = &mut session.seats[at];
             seat.pending = seat.pending.saturating_sub(1);
             if seat.pending == 0 && seat.room.is_none() {
-                session.seats.swap_remove(at);
+                session.seats.remove(at);
             }
         }
         self.answer(to, Answer::Refused(refusal));
     }
 
     pub(super) fn on_left(&mut self, to: ReplyTo, session: SessionKey, room: RoomKey) {
-        self.forget_seat(session, room);
+        if let ReplyTo::Call { .. } = to {
+            // The server left in the session's name: its client has to hear of it.
+            self.on_seat_closed(session, room, Some(ClosedReason::Kicked));
+        } else {
+            self.forget_seat(session, room);
+        }
         self.answer(to, Answer::Ok { position: None, delivered: None });
     }
 
@@ -173,7 +179,7 @@ impl Shard {
             let room = Some(room);
             return Some(Seat { name, namespace, home, room, pending: 0, place: None, invited });
         }
-        let seat = session.seats.swap_remove(at);
+        let seat = session.seats.remove(at);
         if session.seats.is_empty() {
             session.seats = Vec::new();
         }
@@ -226,6 +232,7 @@ impl Shard {
             Answer::Refused(refusal) => return self.refuse_on(link, reference, refusal),
             // Success without a reference is not told, answers that tell something are.
             Answer::Ok { .. } if reference.is_none() => return,
+            Answer::Call(_) => return,
             Answer::Ok { position, delivered } => {
                 Reply::Ok { position: *position, delivered: *delivered }
             }
@@ -240,8 +247,6 @@ impl Shard {
                 Reply::Presence { room, members: *members, users: *users }
             }
             Answer::Rooms { rooms, truncated } => Reply::Rooms { rooms, truncated: *truncated },
-            // Only the server's own code asks for them.
-            Answer::Seats(_) => return,
         };
         self.links.reply(counters, link, reference, &reply);
     }

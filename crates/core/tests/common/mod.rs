@@ -1,11 +1,14 @@
 //! One shard and clients that speak JSON lines to it.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, Output, Shard, ShardId};
+use roomcast_core::{
+    HubConfig, HubEvent, Input, LinkId, LinkLoss, Now, Output, Question, Shard, ShardId, Ticket,
+    Verdict,
+};
 use roomcast_wire::{CloseCode, Format};
 use serde_json::Value;
 
@@ -14,12 +17,25 @@ pub struct Hub {
     pub now: Now,
     pub closed: BTreeMap<u32, CloseCode>,
     pub paused: BTreeMap<u32, Now>,
+    /// What hooks are asked, oldest first.
+    pub asked: VecDeque<(u32, Ticket, Question)>,
+    /// Links that were released, oldest first.
+    pub released: Vec<u32>,
+    pub events: Vec<HubEvent>,
 }
 
 impl Hub {
     pub fn new(config: HubConfig) -> Self {
         let shard = Shard::new(Arc::new(config), ShardId(0));
-        Self { shard, now: Now(0), closed: BTreeMap::new(), paused: BTreeMap::new() }
+        Self {
+            shard,
+            now: Now(0),
+            closed: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            asked: VecDeque::new(),
+            released: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     pub fn open(&mut self, link: u32) {
@@ -47,6 +63,19 @@ impl Hub {
         let mut heard = self.say(link, text);
         assert!(!heard.is_empty(), "no answer");
         heard.remove(0)
+    }
+
+    /// The oldest question that has no verdict yet, with what is needed to give one.
+    pub fn question(&mut self) -> (Ticket, Question) {
+        let (_, ticket, question) = self.asked.pop_front().expect("nothing is asked");
+        (ticket, question)
+    }
+
+    /// Gives a verdict; returns what the link is told in the same turn.
+    pub fn decide(&mut self, link: u32, ticket: Ticket, verdict: Verdict) -> Vec<Value> {
+        self.input(Input::Verdict { ticket, verdict });
+        self.end_turn();
+        self.heard(link)
     }
 
     pub fn input(&mut self, input: Input) {
@@ -92,6 +121,11 @@ impl Hub {
                 Output::Pause { link, until } => {
                     self.paused.insert(link.0, until);
                 }
+                Output::Ask { ticket, link, question } => {
+                    self.asked.push_back((link.0, ticket, question));
+                }
+                Output::Release { link } => self.released.push(link.0),
+                Output::Event(event) => self.events.push(*event),
                 _ => {}
             }
         }

@@ -48,6 +48,15 @@ pub struct Access {
     pub codec: Wire,
 }
 
+/// A room as an argument. Whoever is used to verbs that begin with an address is told where it
+/// belongs.
+pub fn room(text: &str) -> Result<String, String> {
+    match text.contains("://") {
+        true => Err(format!("`{text}` is an address, not a room: give it with --url")),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// How messages are written on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Wire {

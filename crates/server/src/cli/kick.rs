@@ -16,6 +16,7 @@ Examples:
 `roomcast room ROOM` shows who is there. The key needs the right `admin`.")]
 pub struct Args {
     /// The room, or namespace/room
+    #[arg(value_parser = super::connect::room)]
     room: String,
     /// A session (22 characters) or a user, all of whose sessions are meant
     // Sessions may begin with `-`.

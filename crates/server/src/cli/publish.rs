@@ -30,6 +30,7 @@ Examples:
 Ends with 0 when the server has acknowledged every event, with 1 otherwise.")]
 pub struct Args {
     /// The room, or namespace/room
+    #[arg(value_parser = super::connect::room)]
     room: String,
     /// What the event is called: a word, or a number
     event: String,

@@ -16,6 +16,7 @@ Examples:
   roomcast room game/arena-7 --history 50 --json --token KEY")]
 pub struct Args {
     /// The room, or namespace/room
+    #[arg(value_parser = super::connect::room)]
     room: String,
     /// Show so many of the last events
     #[arg(long, default_value_t = 10, value_name = "N")]

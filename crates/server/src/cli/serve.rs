@@ -76,11 +76,10 @@ async fn run_until_signal(server: Server, mut signals: Signals) -> anyhow::Resul
         let wish = tokio::select! {
             wish = signals.next() => wish,
             () = look => {
-                let handle = server.handle();
                 // Sessions outlive their connections, and take as much memory.
-                let sessions = handle.counters().sessions as usize;
-                let most = handle.take_connections_most() + sessions;
-                trimming.look(most, handle.connections() + sessions);
+                let sessions = server.handle().counters().sessions as usize;
+                let most = server.take_connections_most() + sessions;
+                trimming.look(most, server.connections() + sessions);
                 continue;
             }
         };

@@ -26,7 +26,7 @@ Examples:
   roomcast sub lobby --count 1 --timeout 5    wait for one event; ends with 1 if none comes")]
 pub struct Args {
     /// The rooms, each as room or namespace/room
-    #[arg(required = true, value_name = "ROOM")]
+    #[arg(required = true, value_name = "ROOM", value_parser = super::connect::room)]
     rooms: Vec<String>,
     /// Begin after this position (of one room), as `room` and `--json` show it
     // Epochs may begin with `-`.
@@ -71,9 +71,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.since.is_some() && args.rooms.len() > 1 {
         bail!("--since is a position of one room: name one room only");
-    }
-    if let Some(address) = args.rooms.iter().find(|room| room.contains("://")) {
-        bail!("`{address}` is an address, not a room: give it with --url");
     }
     block_on(subscribe(args))
 }

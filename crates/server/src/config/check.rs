@@ -48,7 +48,7 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 25] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 29] {
     let limits = &config.limits;
     let count = |n: usize| n as u64;
     [
@@ -82,6 +82,10 @@ fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 25] {
         ("limits.token_ms", limits.token_ms, 1_000, 31_622_400_000),
         ("limits.revocations", limits.revocations.into(), 0, 10_000_000),
         ("limits.list_max", limits.list_max.into(), 1, 100_000),
+        ("limits.hook_ms", limits.hook_ms, 10, 60_000),
+        ("limits.hooks_waiting", limits.hooks_waiting.into(), 1, 10_000_000),
+        ("limits.call_ms", limits.call_ms, 10, 600_000),
+        ("limits.calls_per_session", limits.calls_per_session.into(), 1, 10_000),
     ]
 }
 

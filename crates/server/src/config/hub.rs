@@ -167,6 +167,10 @@ fn limits(config: &LimitsConfig) -> Limits {
         token_ms: config.token_ms,
         revocations: config.revocations,
         list_max: config.list_max,
+        hook_ms: config.hook_ms,
+        hooks_waiting: config.hooks_waiting,
+        call_ms: config.call_ms,
+        calls_per_session: config.calls_per_session,
     }
 }
 

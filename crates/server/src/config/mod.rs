@@ -162,6 +162,10 @@ pub struct LimitsConfig {
     pub token_ms: u64,
     pub revocations: u32,
     pub list_max: u32,
+    pub hook_ms: u64,
+    pub hooks_waiting: u32,
+    pub call_ms: u64,
+    pub calls_per_session: u32,
 }
 
 impl Default for LimitsConfig {
@@ -190,6 +194,10 @@ impl Default for LimitsConfig {
             token_ms: hub.token_ms,
             revocations: hub.revocations,
             list_max: hub.list_max,
+            hook_ms: hub.hook_ms,
+            hooks_waiting: hub.hooks_waiting,
+            call_ms: hub.call_ms,
+            calls_per_session: hub.calls_per_session,
         }
     }
 }

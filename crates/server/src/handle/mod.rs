@@ -1,78 +1,123 @@
 //! The way into a running server for the program that embeds it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `asked.rs` | [`Asked`]: the answer on its way; [`CallError`] |
+//! | `room.rs` | [`RoomHandle`] |
+//! | `workers.rs` | what a handle of a running server speaks to |
+//! | `people.rs` | [`SessionHandle`], [`UserHandle`], [`NamespaceHandle`] |
+
+mod asked;
+mod people;
+mod room;
+mod workers;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use roomcast_core::logic::{IntoData, IntoEvent};
 use roomcast_core::{Counters, ServerCall, ServerReply};
-use roomcast_wire::{ErrorCode, Refusal};
+use roomcast_wire::name::DEFAULT_NAMESPACE;
+use roomcast_wire::{EventName, Payload, Refusal, SessionId};
 use tokio::sync::oneshot;
 
-use crate::metrics;
-use crate::server::Shared;
-use crate::worker::{Address, Mail};
+pub use self::asked::{Asked, CallError};
+pub use self::people::{NamespaceHandle, SessionHandle, UserHandle};
+pub use self::room::{History, Members, Presence, RoomHandle, Rooms};
+pub(crate) use self::workers::Workers;
 
-/// The way into a running server for the program that embeds it. Cheap to clone.
+/// The way into a running server for the program that embeds it: cheap to clone, and to be used
+/// from any thread or task. What is asked is asked at once; the [`Asked`] it gives can be awaited,
+/// waited for, or dropped. What one thread asks of one room is done in that order.
+///
+/// ```
+/// let server = roomcast::Server::builder().listen("ws://127.0.0.1:0").start()?;
+/// let handle = server.handle();
+/// handle.room("lobby").create(roomcast::RoomOptions::default()).wait()?;
+/// assert_eq!(handle.rooms().wait()?.rooms[0].room, "lobby");
+/// assert_eq!(handle.namespace("default").broadcast("news", "hi all").wait()?, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct ServerHandle {
-    workers: Arc<[Address]>,
-    shared: Arc<Shared>,
-    next: Arc<AtomicUsize>,
+    hub: Arc<dyn Hub>,
+}
+
+/// What a handle speaks to: the workers of a server, or a server on a virtual clock.
+pub(crate) trait Hub: Send + Sync {
+    /// Has something done. `reply` is dropped if nobody is left to do it.
+    fn call(&self, call: ServerCall, reply: oneshot::Sender<ServerReply>);
+
+    /// What all shards have counted.
+    fn counters(&self) -> Counters;
 }
 
 impl ServerHandle {
-    pub(crate) fn new(workers: Arc<[Address]>, shared: Arc<Shared>) -> Self {
-        Self { workers, shared, next: Arc::default() }
+    pub(crate) fn new(hub: Arc<dyn Hub>) -> Self {
+        Self { hub }
     }
 
-    pub(crate) fn workers(&self) -> impl Iterator<Item = &Address> {
-        self.workers.iter()
+    /// A room, whether it is there or not: `lobby`, or `game/lobby` in another namespace.
+    pub fn room(&self, name: impl Into<String>) -> RoomHandle {
+        RoomHandle { server: self.clone(), name: name.into() }
     }
 
-    /// Asks for something and waits for what becomes of it.
-    pub async fn call(&self, call: ServerCall) -> ServerReply {
-        self.ask(call).await.unwrap_or_else(|_| stopped())
+    /// A session, whatever its namespace.
+    pub fn session(&self, id: SessionId) -> SessionHandle {
+        SessionHandle { server: self.clone(), id }
     }
 
-    /// The same, for a thread that may block.
-    pub fn call_blocking(&self, call: ServerCall) -> ServerReply {
-        self.ask(call).blocking_recv().unwrap_or_else(|_| stopped())
+    /// A user of the default namespace, with all sessions that they have.
+    pub fn user(&self, name: impl Into<String>) -> UserHandle {
+        self.namespace(DEFAULT_NAMESPACE).user(name)
     }
 
-    /// What the hub has counted, over all workers. Each worker publishes its counters at the end
-    /// of a turn.
+    /// A namespace.
+    pub fn namespace(&self, name: impl Into<String>) -> NamespaceHandle {
+        NamespaceHandle { server: self.clone(), name: name.into() }
+    }
+
+    /// The rooms of the default namespace.
+    pub fn rooms(&self) -> Asked<Rooms> {
+        self.namespace(DEFAULT_NAMESPACE).rooms()
+    }
+
+    /// What the hub has counted. Each worker publishes its counters at the end of a turn.
     pub fn counters(&self) -> Counters {
-        metrics::sum(&self.shared.counters)
+        self.hub.counters()
     }
 
-    /// How many connections count towards the limit.
-    pub fn connections(&self) -> usize {
-        self.shared.admissions.total()
-    }
-
-    /// The most connections there were at a time since this was last asked, by anybody.
-    pub fn take_connections_most(&self) -> usize {
-        self.shared.admissions.take_most()
-    }
-
-    fn ask(&self, call: ServerCall) -> oneshot::Receiver<ServerReply> {
-        let (reply, answer) = oneshot::channel();
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1);
-        if let Some(worker) = self.workers.get(turn) {
-            // If the worker has ended, the way back is dropped, which says so.
-            worker.send(Mail::Call { call, reply });
-        }
-        answer
+    pub(crate) fn ask<T>(
+        &self,
+        call: Result<ServerCall, Refusal>,
+        read: fn(ServerReply) -> Option<T>,
+    ) -> Asked<T> {
+        Asked::new(&*self.hub, call, read)
     }
 }
 
 impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle").field("workers", &self.workers.len()).finish_non_exhaustive()
+        f.debug_struct("ServerHandle").finish_non_exhaustive()
     }
 }
 
-/// What a call gets if the server ends before it was done.
-fn stopped() -> ServerReply {
-    ServerReply::Refused(Refusal::new(ErrorCode::Draining, "the server has stopped"))
+/// What is said: an event's name and data.
+fn said(
+    event: impl IntoEvent,
+    data: impl IntoData,
+) -> Result<(EventName, Option<Payload>), Refusal> {
+    let name = event.into_event().map_err(CallError::invalid)?;
+    Ok((name, data.into_data().map_err(CallError::invalid)?))
+}
+
+fn done(reply: ServerReply) -> Option<()> {
+    matches!(reply, ServerReply::Done | ServerReply::Reached(_)).then_some(())
+}
+
+fn reached(reply: ServerReply) -> Option<u32> {
+    match reply {
+        ServerReply::Reached(count) => Some(count),
+        _ => None,
+    }
 }

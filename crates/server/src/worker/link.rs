@@ -68,6 +68,8 @@ pub(super) struct Flags {
     pub(super) owes_answer: bool,
     /// It talks faster than it may: not read until `paused_until`.
     pub(super) paused: bool,
+    /// Its last message waits for the application: not read until the shard releases it.
+    pub(super) asking: bool,
     /// It asks for more than it reads: not read until its outbox has drained.
     pub(super) stalled: bool,
     /// The socket took no more at the last write.
@@ -88,7 +90,7 @@ impl Link {
     /// Whether nothing may be read now.
     pub(super) fn is_held(&self) -> bool {
         let flags = &self.flags;
-        flags.paused || flags.stalled || flags.ended || flags.close.is_some()
+        flags.paused || flags.asking || flags.stalled || flags.ended || flags.close.is_some()
     }
 
     pub(super) fn format(&self) -> Option<Format> {

@@ -16,7 +16,7 @@ mod receive;
 mod socket;
 mod timers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -24,7 +24,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, ServerReply, Shard, ShardId};
+use roomcast_core::{
+    HubConfig, Input, LinkId, LinkLoss, Now, ServerReply, Shard, ShardId, Ticket, Verdict,
+};
 use slab::Slab;
 use tokio::sync::oneshot;
 
@@ -80,6 +82,8 @@ pub(crate) struct Worker {
     to_wake: Vec<bool>,
     calls: HashMap<u64, oneshot::Sender<ServerReply>>,
     calls_made: u64,
+    /// What hooks decided at once, for the shard.
+    verdicts: VecDeque<(Ticket, Verdict)>,
     /// Kept until nobody is left.
     draining: Option<mpsc::Sender<()>>,
     stopped: bool,
@@ -163,6 +167,7 @@ impl Worker {
             closes: Vec::new(),
             calls: HashMap::new(),
             calls_made: 0,
+            verdicts: VecDeque::new(),
             draining: None,
             stopped: false,
             again: true,
@@ -405,6 +410,10 @@ impl Worker {
     fn tell(&mut self, input: Input) {
         self.shard.handle(self.now, input);
         self.drain_outputs();
+        while let Some((ticket, verdict)) = self.verdicts.pop_front() {
+            self.shard.handle(self.now, Input::Verdict { ticket, verdict });
+            self.drain_outputs();
+        }
     }
 
     fn end_turn(&mut self) {

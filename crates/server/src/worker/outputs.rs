@@ -1,10 +1,10 @@
 //! What the shard asks for.
 
 use roomcast_core::io::Note;
-use roomcast_core::{LinkId, Output, ShardId};
+use roomcast_core::{LinkId, Output, ShardId, Verdict};
 
 use super::link::Flags;
-use super::{Mail, Timer, Worker};
+use super::{Mail, Timer, Worker, queue};
 
 impl Worker {
     /// Does all that the shard asks for.
@@ -45,6 +45,20 @@ impl Worker {
                     _ = waiting.send(reply);
                 }
             }
+            Output::Ask { ticket, link, question } => {
+                if let Some(found) = self.links.get_mut(link.0 as usize) {
+                    found.flags.asking = true;
+                }
+                // No hook is registered: nobody minds.
+                self.verdicts.push_back((ticket, Verdict::Go(question)));
+            }
+            Output::Release { link } => {
+                if let Some(found) = self.links.get_mut(link.0 as usize) {
+                    found.flags.asking = false;
+                    queue(found, link.0, &mut self.ready);
+                }
+            }
+            Output::Event(_) => {}
             Output::Note(note) => log(self.id, &note),
         }
     }

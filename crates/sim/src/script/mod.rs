@@ -23,10 +23,13 @@
 //! wait 61s                                 or 500ms
 //! drain        restart
 //! server: announce lobby note {"x":1}      the server's own code: see `verbs.rs`
+//! hooks publish                            before the first step: what waits for `hook: go` or
+//! hook: refuse no                          the like: see `hooks.rs`
 //! ```
 //! `@5` is the position with offset 5 in the first epoch of that room that the script saw, `@5/2`
 //! in the second. `$1` is the first room whose name the server made up.
 
+mod hooks;
 mod show;
 mod stage;
 mod verbs;

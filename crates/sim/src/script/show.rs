@@ -14,6 +14,8 @@ impl Stage {
         match reply {
             ServerReply::Done | ServerReply::Created(true) => "done".to_owned(),
             ServerReply::Created(false) => "done (was there)".to_owned(),
+            ServerReply::Seated { is_new: true } => "seated".to_owned(),
+            ServerReply::Seated { is_new: false } => "seated before".to_owned(),
             ServerReply::At(position) => format!("done @{}", position.offset),
             ServerReply::Reached(count) => format!("done reached={count}"),
             ServerReply::Members { members, truncated } => {
@@ -129,7 +131,7 @@ impl Stage {
         }
     }
 
-    fn room(&mut self, room: &str) -> String {
+    pub(super) fn room(&mut self, room: &str) -> String {
         if room.len() != GENERATED_NAME_LEN {
             return room.to_owned();
         }
@@ -170,7 +172,7 @@ impl Stage {
     }
 
     /// The client's name in the script, with user and display name if it has them.
-    fn sender(&mut self, sender: &Sender) -> String {
+    pub(super) fn sender(&mut self, sender: &Sender) -> String {
         let name = self.session(sender.session);
         let user = sender.user.as_ref().map_or(String::new(), |user| format!("/{user}"));
         let display = sender.name.as_ref().map_or(String::new(), |text| format!("({text})"));
@@ -199,7 +201,7 @@ fn recovery_text(recovery: Option<Recovery>) -> String {
 }
 
 /// The value as JSON; long ones cut.
-fn data_text(data: Option<&Payload>) -> String {
+pub(super) fn data_text(data: Option<&Payload>) -> String {
     let Some(data) = data else { return String::new() };
     let data = data.to_codec(Codec::Json);
     let text = String::from_utf8_lossy(data.bytes());

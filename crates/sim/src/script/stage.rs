@@ -1,6 +1,6 @@
 //! Where a script is played: the world, its clients by name, and what they read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig};
@@ -10,6 +10,7 @@ use roomcast_wire::{
     CloseCode, Codec, Epoch, Format, Name, Payload, Request, RoomOptions, Secret, SessionId,
 };
 
+use super::hooks::{self, Asked};
 use super::verbs;
 use super::words::Words;
 use crate::chance::Chance;
@@ -34,6 +35,8 @@ pub(super) struct Stage {
     pub made_up: Vec<String>,
     /// Sessions that never said `hello`, in the order others saw them.
     pub strangers: Vec<SessionId>,
+    /// What hooks are asked and have not answered, oldest first.
+    pub asked: VecDeque<Asked>,
     /// What was read since the last settling: whose, and the line.
     lines: Vec<(usize, String)>,
     variant: Variant,
@@ -52,6 +55,8 @@ pub(super) struct Client {
 
 /// Stands before the clients in the order of lines.
 const SERVER: usize = usize::MAX;
+/// Stands behind them.
+const HOOK: usize = usize::MAX - 1;
 
 impl Stage {
     pub fn new(variant: Variant) -> Self {
@@ -62,6 +67,7 @@ impl Stage {
             epochs: BTreeMap::new(),
             made_up: Vec::new(),
             strangers: Vec::new(),
+            asked: VecDeque::new(),
             lines: Vec::new(),
             variant,
         }
@@ -75,12 +81,17 @@ impl Stage {
             let rest = self.with_names(rest);
             return match who {
                 "server" => verbs::server(self, Words::new(&rest)),
+                "hook" => hooks::decide(self, Words::new(&rest)),
                 _ => verbs::client(self, who, &rest),
             };
         }
         let mut words = Words::new(step);
         match words.need("a step")? {
             "limits" => words.try_for_each(|word| set_limit(&mut self.config.limits, word)),
+            "hooks" => {
+                self.config.hooks = hooks::mask(words)?;
+                Ok(())
+            }
             "namespace" => self.namespace(words),
             "static" => self.static_room(words),
             "key" => self.key(words),
@@ -166,6 +177,7 @@ impl Stage {
         lines.sort_by_key(|(client, line)| (client.wrapping_add(1), place(line)));
         fold(lines.into_iter().map(|(client, line)| match self.clients.get(client) {
             Some(client) => format!("{} < {line}", client.name),
+            None if client == HOOK => format!("hook < {line}"),
             None => format!("server < {line}"),
         }))
     }
@@ -258,6 +270,11 @@ impl Stage {
                     (self.client_of(wire).unwrap_or(SERVER), format!("(paused {ms}ms)"))
                 }
                 Happened::Called { reply, .. } => (SERVER, self.show_call(reply)),
+                Happened::Asked { shard, ticket, question } => {
+                    let line = self.show_question(&question);
+                    self.asked.push_back(Asked { shard, ticket, question });
+                    (HOOK, line)
+                }
                 Happened::Stuck => (SERVER, "stuck".to_owned()),
             };
             self.lines.push((client, line));
@@ -401,6 +418,8 @@ fn set_limit(limits: &mut Limits, word: &str) -> Result<(), String> {
         "key_ms" => limits.key_ms = number(value)?,
         "keys_per_room" => limits.keys_per_room = number(value)?,
         "list_max" => limits.list_max = number(value)?,
+        "hook_ms" => limits.hook_ms = number(value)?,
+        "hooks_waiting" => limits.hooks_waiting = number(value)?,
         _ => return Err(format!("`{name}` is no limit")),
     }
     Ok(())

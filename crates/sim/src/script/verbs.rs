@@ -11,12 +11,13 @@
 //! kick ROOM CLIENT|user=U [MESSAGE]         delete ROOM            raw BYTES
 //! ```
 //! `noref` anywhere leaves the `ref` out. The server: `create ROOM [JSON] [permanent]`,
-//! `delete ROOM`, `announce ROOM EVENT [JSON]`, `kick ROOM CLIENT|user=U`, `join ROOM CLIENT`,
-//! `disconnect CLIENT`.
+//! `delete ROOM`, `announce ROOM EVENT [JSON]`, `kick ROOM CLIENT|user=U`,
+//! `join ROOM CLIENT [there] [data=JSON]` (`there`: only if the room is), `leave ROOM CLIENT
+//! [data=JSON]`, `say ROOM CLIENT EVENT [JSON] [echo=false] [reliable=false]`, `disconnect CLIENT`.
 
 use std::borrow::Cow;
 
-use roomcast_core::ServerCall;
+use roomcast_core::{Act, ServerCall};
 use roomcast_wire::{
     Command, Epoch, EventName, Name, Payload, Position, Request, Resume, RoomPath, Secret,
     SessionId, Target,
@@ -161,9 +162,10 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
             };
             ServerCall::Kick { room, target }
         }
-        "join" => {
+        "join" | "leave" | "say" => {
             let room = room()?;
-            ServerCall::Join { room, session: session(stage, words.need("a name")?)? }
+            let session = session(stage, words.need("a name")?)?;
+            ServerCall::Act { room, session, act: act(verb, words)? }
         }
         "disconnect" => ServerCall::Disconnect { session: session(stage, words.need("a name")?)? },
         "members" => ServerCall::Members { room: room()? },
@@ -176,6 +178,21 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
     };
     stage.world().call(0, call);
     Ok(())
+}
+
+fn act(verb: &str, mut words: Words<'_>) -> Result<Act, String> {
+    let data = words.value("data").map(payload).transpose()?;
+    match verb {
+        "join" => Ok(Act::Join { data, make: !words.flag("there") }),
+        "leave" => Ok(Act::Leave { data }),
+        _ => {
+            let echo = words.value("echo").map(|echo| echo == "true");
+            let reliable = words.value("reliable") != Some("false");
+            let event = event(words.need("an event")?)?;
+            let data = words.next().map(payload).transpose()?;
+            Ok(Act::Publish { event, data, reliable, echo })
+        }
+    }
 }
 
 fn server_says(
@@ -209,7 +226,7 @@ fn room(text: &str) -> Result<RoomPath<'static>, String> {
 }
 
 /// A number, or a name.
-fn event(text: &str) -> Result<EventName, String> {
+pub(super) fn event(text: &str) -> Result<EventName, String> {
     match text.parse() {
         Ok(number) => Ok(EventName::Number(number)),
         Err(_) => EventName::text(text).map_err(|error| error.to_string()),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use roomcast_core::ServerCall;
+use roomcast_core::{Act, ServerCall};
 use roomcast_wire::{Codec, Command, EventName, Payload, RoomPath, Target};
 
 use super::Sim;
@@ -203,8 +203,9 @@ impl Sim {
         let call = match self.chance.up_to(9) {
             0..5 => {
                 let event = EventName::Number(3);
+                let from = self.chance.percent(40).then_some(session);
                 let said = Said::new(
-                    (room.clone(), None),
+                    (room.clone(), from),
                     (event.clone(), true),
                     true,
                     None,
@@ -213,11 +214,23 @@ impl Sim {
                 let number = self.oracle.say(said);
                 let json = Bytes::from(format!("{{\"n\":{number}}}"));
                 let data = Payload::new(Codec::Json, json).ok();
-                ServerCall::Publish { room, event, data, from: None, reliable: true }
+                match from {
+                    Some(session) => {
+                        let echo = Some(true);
+                        let act = Act::Publish { event, data, reliable: true, echo };
+                        ServerCall::Act { room, session, act }
+                    }
+                    None => ServerCall::Publish { room, event, data, from: None, reliable: true },
+                }
             }
             5..8 => {
                 self.oracle.unsettle(&room);
-                ServerCall::Join { room, session }
+                let make = self.chance.percent(85);
+                let act = match self.chance.percent(85) {
+                    true => Act::Join { data: None, make },
+                    false => Act::Leave { data: None },
+                };
+                ServerCall::Act { room, session, act }
             }
             8 => {
                 self.oracle.unsettle(&room);

@@ -161,6 +161,9 @@ impl Sim {
                 Happened::Ended { wire, code } => self.ended(wire, code)?,
                 Happened::Nonsense { text, .. } => return broken(Guarantee::Bounds, text),
                 Happened::Stuck => return broken(Guarantee::Progress, "shards go in circles"),
+                Happened::Asked { shard, ticket, question } => {
+                    self.world.decide(shard, ticket, roomcast_core::Verdict::Go(question));
+                }
                 Happened::Paused { .. } | Happened::Called { .. } => {}
             }
         }

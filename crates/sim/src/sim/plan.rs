@@ -157,8 +157,7 @@ fn config(chance: &mut Chance) -> HubConfig {
         namespaces.insert((*name).to_owned(), policy);
     }
     let shards = chance.between(1, 4) as u16;
-    let seed = chance.seed();
-    HubConfig { shards, seed, namespaces, keys, limits, ..HubConfig::default() }
+    HubConfig { shards, seed: chance.seed(), namespaces, keys, limits, ..HubConfig::default() }
 }
 
 fn options(chance: &mut Chance) -> RoomOptions {

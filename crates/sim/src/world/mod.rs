@@ -10,7 +10,10 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use roomcast_core::{Counters, Envelope, HubConfig, LinkLoss, ServerCall, ServerReply, ShardId};
+use roomcast_core::{
+    Counters, Envelope, HubConfig, LinkLoss, Question, ServerCall, ServerReply, ShardId, Ticket,
+    Verdict,
+};
 use roomcast_wire::{CloseCode, Format};
 
 use crate::chance::Chance;
@@ -95,6 +98,15 @@ pub enum Happened {
         id: u64,
         /// The answer.
         reply: ServerReply,
+    },
+    /// A command waits for the application; [`World::decide`] answers.
+    Asked {
+        /// On which shard.
+        shard: ShardId,
+        /// What the verdict names.
+        ticket: Ticket,
+        /// The command.
+        question: Question,
     },
     /// The shards go round in circles at one moment.
     Stuck,
@@ -193,6 +205,7 @@ impl World {
             blocked: false,
             was_blocked: false,
             paused_until: 0,
+            asking: false,
             closing: None,
             finished: false,
             outbox_most: 0,
@@ -278,6 +291,14 @@ impl World {
         self.workers[usize::from(shard)].calls.push_back((id, call));
         self.set_turn(shard, self.now);
         id
+    }
+
+    /// The application has decided what becomes of a command.
+    pub fn decide(&mut self, shard: ShardId, ticket: Ticket, verdict: Verdict) {
+        // A server that was restarted knows nothing of what the one before asked.
+        let Some(worker) = self.workers.get_mut(usize::from(shard.0)) else { return };
+        worker.verdicts.push_back((ticket, verdict));
+        self.set_turn(shard.0, self.now);
     }
 
     /// The server is about to stop.

@@ -42,6 +42,8 @@ pub(super) struct Wire {
     pub was_blocked: bool,
     /// The worker reads nothing until then.
     pub paused_until: u64,
+    /// Its last message waits for a hook: nothing more is read.
+    pub asking: bool,
     /// The shard asked for the close, with this code.
     pub closing: Option<u16>,
     /// The last bytes and the end are written.

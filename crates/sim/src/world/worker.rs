@@ -5,7 +5,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId};
+use roomcast_core::{
+    HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId, Ticket, Verdict,
+};
 
 use super::wire::{Down, Place, Up};
 use super::{CLOSE_MS, Due, Happened, InFlight, TOO_LARGE, TURNS_AT_ONCE_MAX, WireId, World};
@@ -21,6 +23,7 @@ pub(super) struct Worker {
     pub opened: VecDeque<WireId>,
     pub readable: Vec<WireId>,
     pub calls: VecDeque<(u64, ServerCall)>,
+    pub verdicts: VecDeque<(Ticket, Verdict)>,
     pub drain: Option<u64>,
 }
 
@@ -33,6 +36,7 @@ enum Work {
     Envelopes(usize),
     Read(WireId),
     Call(u64, ServerCall),
+    Verdict(Ticket, Verdict),
     Drain(u64),
 }
 
@@ -46,6 +50,7 @@ impl Worker {
             opened: VecDeque::new(),
             readable: Vec::new(),
             calls: VecDeque::new(),
+            verdicts: VecDeque::new(),
             drain: None,
         }
     }
@@ -104,6 +109,8 @@ impl World {
         work.extend((0..worker.inbox.len()).map(Work::Envelopes));
         work.extend(worker.readable.drain(..).map(Work::Read));
         work.extend(worker.calls.drain(..).map(|(id, call)| Work::Call(id, call)));
+        let verdicts = worker.verdicts.drain(..);
+        work.extend(verdicts.map(|(ticket, verdict)| Work::Verdict(ticket, verdict)));
         work.extend(worker.drain.take().map(Work::Drain));
         work
     }
@@ -124,6 +131,9 @@ impl World {
             }
             Work::Read(wire) => self.read(shard, wire),
             Work::Call(id, call) => self.handle(shard, Input::Call { id, call }),
+            Work::Verdict(ticket, verdict) => {
+                self.handle(shard, Input::Verdict { ticket, verdict });
+            }
             Work::Drain(retry_ms_max) => self.handle(shard, Input::Drain { retry_ms_max }),
         }
     }
@@ -156,6 +166,9 @@ impl World {
             if entry.paused_until > self.now && !lost {
                 let until = entry.paused_until;
                 self.set(until, Due::Up(wire));
+                return;
+            }
+            if entry.asking && !lost && entry.closing.is_none() {
                 return;
             }
             let Some((_, up)) = entry.up.pop_front() else { return };
@@ -217,7 +230,20 @@ impl World {
                 Output::CallDone { id, reply } => {
                     self.happened.push_back(Happened::Called { id, reply });
                 }
-                Output::Note(_) => {}
+                Output::Ask { ticket, link, question } => {
+                    if let Some(wire) = self.wire_at(shard, link) {
+                        self.wires[wire.0].asking = true;
+                    }
+                    let shard = ShardId(shard);
+                    self.happened.push_back(Happened::Asked { shard, ticket, question });
+                }
+                Output::Release { link } => {
+                    if let Some(wire) = self.wire_at(shard, link) {
+                        self.wires[wire.0].asking = false;
+                        self.set(self.now, Due::Up(wire));
+                    }
+                }
+                Output::Event(_) | Output::Note(_) => {}
             }
         }
     }

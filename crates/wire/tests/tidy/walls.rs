@@ -15,6 +15,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "hashbrown",
             "rand_chacha",
             "roomcast-wire",
+            "serde",
+            "serde_json",
             "slab",
             "subtle",
             "thiserror",

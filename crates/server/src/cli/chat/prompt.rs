@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::sync::mpsc as rendezvous;
 
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
@@ -11,11 +12,14 @@ use tokio::sync::mpsc;
 pub struct Keyboard {
     lines: mpsc::Receiver<String>,
     prompts: rendezvous::Sender<String>,
+    /// How the terminal was before.
+    before: Option<Termios>,
 }
 
 impl Keyboard {
     /// Takes the keyboard, and says how to print above the prompt.
     pub fn open() -> anyhow::Result<(Self, Box<dyn ExternalPrinter + Send>)> {
+        let before = tcgetattr(io::stdin()).ok();
         let mut editor = DefaultEditor::new()?;
         let printer = Box::new(editor.create_external_printer()?);
         let (typed, lines) = mpsc::channel(1);
@@ -29,13 +33,22 @@ impl Keyboard {
                 }
             }
         });
-        Ok((Self { lines, prompts }, printer))
+        Ok((Self { lines, prompts, before }, printer))
     }
 
     /// Shows the prompt; [`next`](Self::next) waits for the line. Called once for each line.
     pub fn ask(&self, prompt: &str) {
         // A thread that is gone shows in `next`.
         let _ = self.prompts.send(prompt.to_owned());
+    }
+
+    /// Leaves the terminal as it was, although the thread still waits for a line: the process ends.
+    pub fn give_back(&self) {
+        if let Some(before) = &self.before {
+            // A terminal that is gone needs nothing.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
+        println!();
     }
 
     /// What was typed; none at Ctrl-C and Ctrl-D. Cancel-safe.

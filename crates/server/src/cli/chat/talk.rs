@@ -120,10 +120,11 @@ impl Talk {
                     Some(event) = self.told.next() => self.tell(&event),
                     typed = keyboard.next() => break typed,
                 }
+                if self.ended.is_some() {
+                    keyboard.give_back();
+                    return Ok(ExitCode::FAILURE);
+                }
             };
-            if self.ended.is_some() {
-                return Ok(ExitCode::FAILURE);
-            }
             let flow = match &typed {
                 Some(typed) => self.handle(typed).await,
                 None => Ok(Flow::Stop),

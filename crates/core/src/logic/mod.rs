@@ -1,0 +1,5 @@
+//! What a room does beside relaying.
+
+mod data;
+
+pub use self::data::{IntoData, IntoEvent};

@@ -1,0 +1,112 @@
+//! Sessions, users and namespaces in the hands of the embedding program.
+
+use roomcast_core::logic::{IntoData, IntoEvent};
+use roomcast_core::{ServerCall, ServerReply};
+use roomcast_wire::{ErrorCode, Name, Refusal, SessionId};
+
+use super::{Asked, RoomHandle, Rooms, ServerHandle, done, reached, said};
+
+/// One session in the hands of the embedding program.
+#[derive(Debug, Clone)]
+pub struct SessionHandle {
+    pub(super) server: ServerHandle,
+    pub(super) id: SessionId,
+}
+
+/// A user in the hands of the embedding program.
+#[derive(Debug, Clone)]
+pub struct UserHandle {
+    server: ServerHandle,
+    namespace: String,
+    name: String,
+}
+
+/// A namespace in the hands of the embedding program.
+///
+/// ```
+/// let toml = "listen = [\"ws://127.0.0.1:0\"]\n[namespaces.game]\n";
+/// let config = roomcast::Config::from_toml(toml, "example")?;
+/// let server = roomcast::Server::builder().config(config).start()?;
+/// let game = server.handle().namespace("game");
+/// game.room("table-1").create(roomcast::RoomOptions::default()).wait()?;
+/// assert_eq!(game.rooms().wait()?.rooms[0].room, "game/table-1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct NamespaceHandle {
+    pub(super) server: ServerHandle,
+    pub(super) name: String,
+}
+
+impl SessionHandle {
+    /// Which session it is.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Tells it something; it has no sender and belongs to no room. A session whose link is lost
+    /// is [`Absent`](super::CallError::Absent).
+    pub fn send(&self, event: impl IntoEvent, data: impl IntoData) -> Asked<()> {
+        let session = self.id;
+        let call = said(event, data).map(|(event, data)| ServerCall::Send { session, event, data });
+        self.server.ask(call, done)
+    }
+
+    /// Ends it: its link is closed with `disconnected`, and it cannot be resumed.
+    pub fn disconnect(&self) -> Asked<()> {
+        self.server.ask(Ok(ServerCall::Disconnect { session: self.id }), done)
+    }
+
+    /// The rooms it is in, by full name.
+    pub fn rooms(&self) -> Asked<Vec<String>> {
+        self.server.ask(Ok(ServerCall::Seats { session: self.id }), |reply| match reply {
+            ServerReply::Seats(rooms) => Some(rooms),
+            _ => None,
+        })
+    }
+}
+
+impl UserHandle {
+    /// Tells every session of the user something; how many have a link and were told.
+    pub fn send(&self, event: impl IntoEvent, data: impl IntoData) -> Asked<u32> {
+        let namespace = self.namespace.clone();
+        let user = Name::new(&self.name).map_err(|error| {
+            Refusal::new(ErrorCode::InvalidName, format!("user {:?}: {error}", self.name))
+        });
+        let call = user.and_then(|user| {
+            let (event, data) = said(event, data)?;
+            Ok(ServerCall::SendToUser { namespace, user, event, data })
+        });
+        self.server.ask(call, reached)
+    }
+}
+
+impl NamespaceHandle {
+    /// Tells every session of the namespace something; how many were told.
+    pub fn broadcast(&self, event: impl IntoEvent, data: impl IntoData) -> Asked<u32> {
+        let namespace = self.name.clone();
+        let call =
+            said(event, data).map(|(event, data)| ServerCall::Broadcast { namespace, event, data });
+        self.server.ask(call, reached)
+    }
+
+    /// Its rooms.
+    pub fn rooms(&self) -> Asked<Rooms> {
+        let call = ServerCall::Rooms { namespace: self.name.clone() };
+        self.server.ask(Ok(call), |reply| match reply {
+            ServerReply::Rooms { rooms, truncated } => Some(Rooms { rooms, truncated }),
+            _ => None,
+        })
+    }
+
+    /// A room in it.
+    pub fn room(&self, name: impl AsRef<str>) -> RoomHandle {
+        self.server.room(format!("{}/{}", self.name, name.as_ref()))
+    }
+
+    /// A user in it, with all sessions that they have.
+    pub fn user(&self, name: impl Into<String>) -> UserHandle {
+        let (server, namespace) = (self.server.clone(), self.name.clone());
+        UserHandle { server, namespace, name: name.into() }
+    }
+}
