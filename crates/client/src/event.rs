@@ -145,8 +145,8 @@ impl Event {
         self.from().map_or_else(|| "server".to_owned(), name_of)
     }
 
-    /// Where it stands in the room's order.
-    pub fn position(&self) -> Position {
+    /// Where it stands in the room's order; none: the room told it to some members only.
+    pub fn position(&self) -> Option<Position> {
         self.0.position
     }
 

@@ -366,13 +366,15 @@ impl Ledger {
 
     fn handle_event(&mut self, room: &str, event: push::Event) {
         let Some(seat) = self.seats.get_mut(room) else { return };
-        let same_log = event.position.epoch == seat.last.epoch;
-        // What can be dropped is not kept either, so it never comes twice.
-        if event.reliable && same_log && event.position.offset <= seat.last.offset {
-            return;
-        }
-        if !same_log || event.position.offset > seat.last.offset {
-            seat.last = event.position;
+        if let Some(position) = event.position {
+            let same_log = position.epoch == seat.last.epoch;
+            // What can be dropped is not kept either, so it never comes twice.
+            if event.reliable && same_log && position.offset <= seat.last.offset {
+                return;
+            }
+            if !same_log || position.offset > seat.last.offset {
+                seat.last = position;
+            }
         }
         self.tell(room, RoomEvent::Event(Event(Arc::new(event))));
     }

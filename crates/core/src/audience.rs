@@ -91,7 +91,7 @@ impl Audience {
             Some(Delivery::Event { event, .. }) if !event.reliable => {
                 Delivering { tag: self.tag_of(event), slow: self.slow, reliable: false }
             }
-            _ => Delivering { tag: self.tag, slow: self.slow, reliable: true },
+            _ => self.delivering(),
         };
         for format in Format::all() {
             let mut left = self.formats[format.index()];
@@ -111,11 +111,16 @@ impl Audience {
         }
     }
 
+    /// How what is reliable reaches the receivers.
+    pub fn delivering(&self) -> Delivering {
+        Delivering { tag: self.tag, slow: self.slow, reliable: true }
+    }
+
     fn encode(&self, format: Format, group: &[Delivery], out: &mut BytesMut) {
         let room = self.name.as_str();
         for delivery in group {
             match delivery {
-                Delivery::Event { event, .. } => {
+                Delivery::Event { event, .. } | Delivery::Told { event, .. } => {
                     format.encode_push(&Push::Event { room, event }, out);
                 }
                 Delivery::Joined { member, .. } => {
@@ -155,7 +160,7 @@ impl Delivery {
     fn is_alone(&self) -> bool {
         match self {
             Self::Event { event, except } => except.is_some() || !event.reliable,
-            Self::Joined { .. } => true,
+            Self::Joined { .. } | Self::Told { .. } => true,
             _ => false,
         }
     }

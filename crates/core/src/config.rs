@@ -6,7 +6,9 @@ use std::sync::Arc;
 use roomcast_wire::limits::{MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_UNKNOWN_PEER};
 use roomcast_wire::{Name, RoomOptions};
 
+use crate::glob;
 use crate::hook::HookMask;
+use crate::logic::Logics;
 use crate::rights::{Authenticate, Grants, Rule};
 
 /// The configuration of a hub, the same for all its shards.
@@ -25,6 +27,8 @@ pub struct HubConfig {
     pub authenticate: Option<Arc<dyn Authenticate>>,
     /// Bounds.
     pub limits: Limits,
+    /// What rooms may do beside relaying.
+    pub logics: Logics,
     /// Which commands wait for the application's word. Default none.
     pub hooks: HookMask,
     /// Whether [`Output::Event`](crate::Output::Event) tells what happens. Default no.
@@ -40,6 +44,7 @@ impl Default for HubConfig {
             keys: Vec::new(),
             authenticate: None,
             limits: Limits::default(),
+            logics: Logics::default(),
             hooks: HookMask::NONE,
             events: false,
         }
@@ -62,6 +67,30 @@ pub struct NamespaceConfig {
     pub options: RoomOptions,
     /// Rooms that are always there, with their options.
     pub static_rooms: BTreeMap<String, RoomOptions>,
+    /// Options of rooms whose name (without the namespace) fits a pattern of
+    /// [`glob::matches`]; the first that fits counts. A static room has its own.
+    pub patterns: Vec<(String, RoomOptions)>,
+    /// The logics that clients may name in `create`. Others come by configuration only.
+    pub client_logics: Vec<String>,
+    /// A room that every session of the namespace is given a seat in when it starts. It is always
+    /// there, as static rooms are.
+    pub lobby: Option<String>,
+}
+
+impl NamespaceConfig {
+    /// The options of a room that is made by its name (without the namespace).
+    pub fn options_of(&self, room: &str) -> &RoomOptions {
+        let fits = |(pattern, _): &&(String, RoomOptions)| glob::matches(pattern, room);
+        self.static_rooms
+            .get(room)
+            .or_else(|| self.patterns.iter().find(fits).map(|(_, options)| options))
+            .unwrap_or(&self.options)
+    }
+
+    /// Whether a room (by its name without the namespace) is always there.
+    pub fn is_static(&self, room: &str) -> bool {
+        self.static_rooms.contains_key(room) || self.lobby.as_deref() == Some(room)
+    }
 }
 
 impl Default for NamespaceConfig {
@@ -73,6 +102,9 @@ impl Default for NamespaceConfig {
             list_rooms: false,
             options: RoomOptions::default(),
             static_rooms: BTreeMap::new(),
+            patterns: Vec::new(),
+            client_logics: Vec::new(),
+            lobby: None,
         }
     }
 }

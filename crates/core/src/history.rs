@@ -31,11 +31,17 @@ impl History {
         Self { options, kept: VecDeque::new(), bytes: 0, trimmed: 0 }
     }
 
+    /// Changes the bounds.
+    pub fn set_options(&mut self, now: Now, options: HistoryOptions) {
+        self.options = options;
+        self.trim(now);
+    }
+
     /// Keeps an event, as long as the bounds allow. Its payload must have bytes of its own
     /// ([`Payload::detached`](roomcast_wire::Payload::detached)).
     pub fn push(&mut self, now: Now, event: &Arc<Event>) {
         if self.options.size == 0 {
-            self.trimmed = event.position.offset;
+            self.trimmed = offset(event);
             return;
         }
         self.bytes += size(event);
@@ -53,7 +59,7 @@ impl History {
             if !beyond {
                 break;
             }
-            self.trimmed = oldest.event.position.offset;
+            self.trimmed = offset(&oldest.event);
             self.bytes -= size(&oldest.event);
             self.kept.pop_front();
         }
@@ -122,9 +128,14 @@ impl History {
     }
 
     fn after(&self, offset: u64) -> impl Iterator<Item = &Arc<Event>> {
-        let start = self.kept.partition_point(|kept| kept.event.position.offset <= offset);
+        let start = self.kept.partition_point(|kept| self::offset(&kept.event) <= offset);
         self.kept.range(start..).map(|kept| &kept.event)
     }
+}
+
+/// Only events with a position come here.
+fn offset(event: &Event) -> u64 {
+    event.position.map_or(0, |position| position.offset)
 }
 
 /// What an event counts for: its payload and what surrounds it in a frame, roughly.

@@ -1,5 +1,6 @@
 //! What goes into a shard and what comes out.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use roomcast_wire::{
 use crate::envelope::Envelope;
 use crate::event::HubEvent;
 use crate::hook::{Question, Ticket, Verdict};
+use crate::logic::{RoomRef, Task};
 
 /// Milliseconds since the server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -79,6 +81,15 @@ pub enum Input {
     Drain {
         /// Longest delay.
         retry_ms_max: u64,
+    },
+    /// What the future of an [`Output::Task`] came to.
+    TaskDone {
+        /// Which room asked.
+        room: RoomRef,
+        /// The number of its call.
+        call: u64,
+        /// What it came to; none: it panicked, or was given up.
+        answer: Option<Box<dyn Any + Send>>,
     },
     /// The embedding program, the command line or the HTTP API asks for something.
     Call {
@@ -385,6 +396,16 @@ pub enum Output {
         /// What became of it.
         reply: ServerReply,
     },
+    /// The logic of a room wants a future carried out. What it comes to goes back to this shard
+    /// with [`Input::TaskDone`].
+    Task {
+        /// Which room asks.
+        room: RoomRef,
+        /// The number of its call.
+        call: u64,
+        /// The future.
+        task: Task,
+    },
     /// A command waits for the application. Until [`Output::Release`] the worker hands over no
     /// further message of the link; everything else about it goes on.
     Ask {
@@ -415,6 +436,15 @@ pub enum Note {
         session: Option<SessionId>,
         /// Why the server closed it; none if the peer did.
         code: Option<CloseCode>,
+    },
+    /// The logic of a room panicked, or asked for what cannot be; the room was closed.
+    LogicFailed {
+        /// The room's full name.
+        room: Box<str>,
+        /// The logic's name.
+        logic: Box<str>,
+        /// What it said.
+        fault: Box<str>,
     },
 }
 
@@ -453,6 +483,8 @@ pub struct Counters {
     pub unrecovered_total: u64,
     /// Pauses of reading because of rate limits, since the start.
     pub pauses_total: u64,
+    /// Rooms closed because their logic was at fault, since the start.
+    pub logics_failed_total: u64,
     /// Commands that wait for a hook.
     pub hooks_waiting: u64,
     /// Commands that waited for a hook, since the start.

@@ -17,7 +17,7 @@ mod audience;
 pub mod config;
 pub mod envelope;
 pub mod event;
-mod glob;
+pub mod glob;
 mod held;
 mod history;
 pub mod hook;
@@ -42,6 +42,7 @@ pub use io::{
     Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, Revoked, ServerCall, ServerReply,
     ShardId,
 };
+pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;
 pub use rights::{Authenticate, Grants, Identity, Right, Rule};
 pub use shard::Shard;

@@ -13,6 +13,7 @@ use roomcast_wire::{
 use crate::history::History;
 use crate::io::{Now, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
+use crate::logic::running::Running;
 use crate::rate::Rate;
 
 /// A room at its home.
@@ -50,6 +51,8 @@ pub(crate) struct Room {
     pub emptied: Option<Now>,
     /// A deadline looks whether the room has been empty for long enough.
     pub end_is_set: bool,
+    /// What the room does beside relaying.
+    pub logic: Option<Box<Running>>,
 }
 
 /// A session's place in a room.
@@ -66,12 +69,34 @@ pub(crate) struct Member {
 /// One thing for all receivers of a room.
 #[derive(Debug, Clone)]
 pub(crate) enum Delivery {
-    Event { event: Arc<Event>, except: Option<SessionKey> },
-    Joined { member: Arc<MemberInfo>, except: SessionKey },
-    Left { from: Arc<Sender>, reason: LeaveReason, data: Option<Payload> },
-    Dropped { from: Arc<Sender> },
-    Resumed { from: Arc<Sender> },
-    Counts { members: u32, users: u32 },
+    Event {
+        event: Arc<Event>,
+        except: Option<SessionKey>,
+    },
+    /// What only some members hear.
+    Told {
+        event: Arc<Event>,
+        to: Box<[SessionKey]>,
+    },
+    Joined {
+        member: Arc<MemberInfo>,
+        except: SessionKey,
+    },
+    Left {
+        from: Arc<Sender>,
+        reason: LeaveReason,
+        data: Option<Payload>,
+    },
+    Dropped {
+        from: Arc<Sender>,
+    },
+    Resumed {
+        from: Arc<Sender>,
+    },
+    Counts {
+        members: u32,
+        users: u32,
+    },
 }
 
 /// What somebody wants to say in a room.
@@ -118,6 +143,7 @@ impl Room {
             counts_are_set: false,
             emptied: None,
             end_is_set: false,
+            logic: None,
         }
     }
 
@@ -140,18 +166,34 @@ impl Room {
         }
     }
 
-    /// Gives a publication its position, keeps it in history and gathers it for delivery. A key
-    /// that is known answers with the position it had.
+    /// Makes a publication: [`Room::admit`], then [`Room::place`].
     ///
     /// # Errors
     /// Too large, or too much at once.
     pub fn publish(
         &mut self,
         now: Now,
-        publication: Publication,
+        mut publication: Publication,
         limits: (u64, u32),
-    ) -> Result<Position, Refusal> {
+    ) -> Result<Option<Position>, Refusal> {
         let (key_ms, keys_max) = limits;
+        match self.admit(now, &mut publication, key_ms)? {
+            Some(known) => Ok(known),
+            None => Ok(Some(self.place(now, publication, keys_max))),
+        }
+    }
+
+    /// Checks what bounds say about a publication, and makes its key the room's. If the key is
+    /// known: the position it had, if it got one.
+    ///
+    /// # Errors
+    /// Too large, or too much at once.
+    pub fn admit(
+        &mut self,
+        now: Now,
+        publication: &mut Publication,
+        key_ms: u64,
+    ) -> Result<Option<Option<Position>>, Refusal> {
         let len = publication.payload.as_ref().map_or(0, |payload| payload.bytes().len());
         if len > self.options.payload_max {
             let most = self.options.payload_max;
@@ -160,36 +202,81 @@ impl Room {
                 format!("the payload has {len} bytes, this room takes {most} (`payload_max`)"),
             ));
         }
-        let key = publication.key.map(|key| owned_key(publication.from.as_deref(), &key));
-        if let Some(key) = &key
-            && let Some(offset) = self.keys.find(now, key, key_ms)
-        {
-            return Ok(Position { epoch: self.epoch, offset });
+        if let Some(key) = publication.key.take() {
+            let key = owned_key(publication.from.as_deref(), &key);
+            if let Some(offset) = self.keys.find(now, &key, key_ms) {
+                let position = Position { epoch: self.epoch, offset };
+                return Ok(Some((offset > 0).then_some(position)));
+            }
+            publication.key = Some(key);
         }
         self.charge(now, len)?;
+        Ok(None)
+    }
+
+    /// Gives a publication its position, keeps it in history and gathers it for delivery.
+    pub fn place(&mut self, now: Now, publication: Publication, keys_max: u32) -> Position {
         self.offset += 1;
         let position = self.position();
-        if let Some(key) = key {
+        if let Some(key) = publication.key {
             self.keys.keep(now, key, position.offset, keys_max as usize);
         }
         let keeps = self.options.history.size > 0 && publication.reliable;
-        let waits = self.options.merge_ms > 0 || self.options.tick_ms > 0;
         let payload = match publication.payload {
-            Some(payload) if keeps || waits => Some(payload.detached()),
+            Some(payload) if keeps || self.waits() => Some(payload.detached()),
             payload => payload,
         };
         let event = Arc::new(Event {
             name: publication.name,
             payload,
             from: publication.from,
-            position,
+            position: Some(position),
             reliable: publication.reliable,
         });
         if publication.reliable {
             self.history.push(now, &event);
         }
         self.gathered.push(Delivery::Event { event, except: publication.except });
-        Ok(position)
+        position
+    }
+
+    /// Remembers the key of a publication that got no position.
+    pub fn remember(&mut self, now: Now, publication: &mut Publication, keys_max: u32) {
+        if let Some(key) = publication.key.take() {
+            self.keys.keep(now, key, 0, keys_max as usize);
+        }
+    }
+
+    /// An event that only some hear: outside the order of what all hear.
+    pub fn aside(&self, name: EventName, payload: Option<Payload>) -> Arc<Event> {
+        let payload = match payload {
+            Some(payload) if self.waits() => Some(payload.detached()),
+            payload => payload,
+        };
+        Arc::new(Event { name, payload, from: None, position: None, reliable: true })
+    }
+
+    /// Whether deliveries wait for more than the end of the turn.
+    fn waits(&self) -> bool {
+        self.options.merge_ms > 0 || self.delivery_tick_ms() > 0
+    }
+
+    /// The period at whose ticks deliveries are made; 0: not so. A logic has the ticks for itself.
+    pub fn delivery_tick_ms(&self) -> u32 {
+        if self.logic.is_some() { 0 } else { self.options.tick_ms }
+    }
+
+    /// Changes the options, all but those that were used up when the room was made.
+    pub fn set_options(&mut self, now: Now, options: RoomOptions) {
+        let old = std::mem::replace(&mut self.options, options);
+        self.options.slow = old.slow;
+        self.options.logic = old.logic;
+        self.options.logic_config = old.logic_config;
+        self.history.set_options(now, self.options.history);
+        if self.options.names == NameRule::Unique {
+            let names = self.members.values().filter_map(|member| member.sender.name.clone());
+            self.names.extend(names);
+        }
     }
 
     fn charge(&mut self, now: Now, len: usize) -> Result<(), Refusal> {

@@ -30,6 +30,8 @@ pub(crate) enum Deadline {
     RoomFlush { room: RoomKey },
     /// When to tell how many there are (`presence: counts`).
     RoomCounts { room: RoomKey },
+    /// When to tell a room's logic of a timer or a tick.
+    RoomWake { room: RoomKey },
     /// When to give up on the application's word about a command of a link.
     Hook { link: LinkId, generation: u32 },
     /// When every word of other shards has arrived, so that links can be told goodbye.

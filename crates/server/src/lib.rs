@@ -15,6 +15,7 @@ mod handle;
 mod http;
 mod metrics;
 mod server;
+mod tasks;
 mod tls;
 mod transport;
 mod worker;

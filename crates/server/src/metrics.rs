@@ -53,6 +53,7 @@ counters! {
     hooks_total, Counter, hub, "Commands that waited for a hook";
     hooks_waiting, Gauge, hub, "Commands that wait for a hook";
     links, Gauge, hub, "Open links";
+    logics_failed_total, Counter, hub, "Rooms closed because their logic was at fault";
     outbox_bytes_total, Counter, hub, "Bytes put into outboxes";
     pauses_total, Counter, hub, "Pauses of reading because of rate limits";
     recovered_total, Counter, hub, "Recoveries that were complete";
@@ -134,6 +135,7 @@ pub(crate) fn sum(workers: &[Arc<WorkerCounters>]) -> Counters {
         recovered_total: total(|c| &c.recovered_total),
         unrecovered_total: total(|c| &c.unrecovered_total),
         pauses_total: total(|c| &c.pauses_total),
+        logics_failed_total: total(|c| &c.logics_failed_total),
         hooks_waiting: total(|c| &c.hooks_waiting),
         hooks_total: total(|c| &c.hooks_total),
         hook_timeouts_total: total(|c| &c.hook_timeouts_total),

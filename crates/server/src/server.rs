@@ -94,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: AcceptorCounters,
     pub(crate) http: tokio::sync::mpsc::Sender<Handed>,
+    /// Where work that waits is done: the HTTP thread's own.
+    pub(crate) tasks: tokio::runtime::Handle,
     pub(crate) admissions: Arc<Admissions>,
     draining: AtomicBool,
 }
@@ -124,6 +126,8 @@ impl Server {
         let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
         let LimitsConfig { connections, connections_per_address, .. } = config.limits;
         let admissions = Admissions::new(connections, connections_per_address);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(no("epoll"))?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
             limits: config.limits,
@@ -131,6 +135,7 @@ impl Server {
             counters: (0..count).map(|_| Arc::default()).collect(),
             acceptor: AcceptorCounters::default(),
             http: http_sender,
+            tasks: runtime.handle().clone(),
             admissions: Arc::clone(&admissions),
             draining: AtomicBool::new(false),
         });
@@ -141,7 +146,8 @@ impl Server {
             let started = prepared.start(ShardId(id), hub, shared, Arc::clone(&addresses));
             workers.push(started.map_err(no("thread"))?);
         }
-        let http = Http::start(Arc::clone(&shared), http_queue).map_err(no("HTTP thread"))?;
+        let http = Http::start(runtime, Arc::clone(&shared), http_queue);
+        let http = http.map_err(no("HTTP thread"))?;
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
         let acceptor = acceptor.map_err(no("acceptor thread"))?;

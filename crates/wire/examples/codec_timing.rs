@@ -80,7 +80,7 @@ fn event(data: &Payload) -> Event {
             name: Some(Name::new("Mina").unwrap()),
             metadata: None,
         })),
-        position: Position { epoch: Epoch::new(12345), offset: 67890 },
+        position: Some(Position { epoch: Epoch::new(12345), offset: 67890 }),
         reliable: true,
     }
 }

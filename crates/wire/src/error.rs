@@ -174,6 +174,11 @@ impl Refusal {
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), retry_ms: None }
     }
+
+    /// An application's own refusal: [`ErrorCode::Refused`] with a message for a person.
+    pub fn refused(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::Refused, message)
+    }
 }
 
 #[cfg(test)]

@@ -179,6 +179,14 @@ impl EventName {
     pub fn text(text: &str) -> Result<Self, NameError> {
         Name::new(text).map(Self::Text)
     }
+
+    /// The word, if it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(name) => Some(name),
+            Self::Number(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for EventName {

@@ -52,6 +52,10 @@ pub struct RoomOptions {
     pub payload_max: usize,
     /// Whether two members may have the same display name.
     pub names: NameRule,
+    /// What the room does beside relaying: the name of a logic the server knows. None: it relays.
+    pub logic: Option<Box<str>>,
+    /// What the logic is told; each logic says what it takes.
+    pub logic_config: Option<Box<serde_json::Value>>,
 }
 
 impl Default for RoomOptions {
@@ -72,6 +76,8 @@ impl Default for RoomOptions {
             rate: RateOptions::default(),
             payload_max: MESSAGE_BYTES_DEFAULT,
             names: NameRule::Any,
+            logic: None,
+            logic_config: None,
         }
     }
 }
@@ -168,7 +174,12 @@ impl RoomOptions {
     pub fn patched(&self, patch: &Payload) -> Result<Self, String> {
         let patch = patch.to_codec(Codec::Json);
         let mut whole = serde_json::to_value(self).map_err(|error| error.to_string())?;
-        let patch = serde_json::from_slice(patch.bytes()).map_err(|error| error.to_string())?;
+        let patch: serde_json::Value =
+            serde_json::from_slice(patch.bytes()).map_err(|error| error.to_string())?;
+        if patch.get("logic").is_some() {
+            // What another logic was told means nothing to this one.
+            whole["logic_config"] = serde_json::Value::Null;
+        }
         merge(&mut whole, patch)?;
         let options: Self = serde_json::from_value(whole).map_err(|error| error.to_string())?;
         options.check()?;
@@ -230,6 +241,8 @@ fn merge(whole: &mut serde_json::Value, patch: serde_json::Value) -> Result<(), 
             for (key, value) in patch {
                 match whole.get_mut(&key) {
                     None => return Err(format!("unknown option `{key}`")),
+                    // Not ours to merge: the logic reads it as one.
+                    Some(slot) if key == "logic_config" => *slot = value,
                     Some(slot) if slot.is_object() => merge(slot, value)?,
                     Some(slot) => *slot = value,
                 }

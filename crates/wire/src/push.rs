@@ -91,8 +91,9 @@ pub struct Event {
     pub payload: Option<Payload>,
     /// Who said it, stamped by the server; none: the server.
     pub from: Option<Arc<Sender>>,
-    /// Where it stands in the room's order.
-    pub position: Position,
+    /// Where it stands in the room's order; none: the room told it to some members only, so it has
+    /// no place in what all hear, and is not kept in history.
+    pub position: Option<Position>,
     /// `false`: may be dropped, the newest wins; not kept in history.
     pub reliable: bool,
 }
@@ -155,9 +156,17 @@ pub enum ClosedReason {
     Kicked,
     /// The receiver's new token does not cover it.
     Revoked,
+    /// Its logic ended it.
+    Ended,
+    /// Its logic is at fault; the server's log has the reason.
+    Failed,
 }
 
 impl ClosedReason {
+    /// All of them.
+    pub const ALL: &'static [Self] =
+        &[Self::Deleted, Self::Expired, Self::Kicked, Self::Revoked, Self::Ended, Self::Failed];
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -165,6 +174,8 @@ impl ClosedReason {
             Self::Expired => "expired",
             Self::Kicked => "kicked",
             Self::Revoked => "revoked",
+            Self::Ended => "ended",
+            Self::Failed => "failed",
         }
     }
 }

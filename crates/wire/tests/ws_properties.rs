@@ -152,7 +152,11 @@ proptest! {
             stream[at] = byte;
         }
         let pieces = cut(&stream, cuts);
-        let (our_frames, we_refused) = ours(&pieces);
+        let (mut our_frames, we_refused) = ours(&pieces);
+        // Registered after the RFC; tungstenite does not know it yet and reads it as a fault.
+        for frame in our_frames.iter_mut().filter(|frame| **frame == Frame::Close(Some(1014))) {
+            *frame = Frame::Close(Some(1002));
+        }
         let (their_frames, they_refused) = theirs(&pieces);
         if we_refused {
             prop_assert!(their_frames.starts_with(&our_frames), "{our_frames:?} {their_frames:?}");

@@ -195,7 +195,13 @@ impl Shard {
         Ok(())
     }
 
-    fn word_to_home(&mut self, asker: Asker, namespace: u16, room: FullName, op: RoomOp) {
+    pub(super) fn word_to_home(
+        &mut self,
+        asker: Asker,
+        namespace: u16,
+        room: FullName,
+        op: RoomOp,
+    ) {
         let Some(session) = self.sessions.get(asker.slot as usize) else { return };
         let caller = session.caller(asker.reply_to(session.key));
         let home = self.home_of_room(&room);
@@ -338,7 +344,12 @@ impl Shard {
         if since.is_some() {
             self.refuse_while_recovering(asker.link)?;
         }
-        let (namespace, full) = self.resolve_for(asker.slot, room, Some(Right::Join))?;
+        let (namespace, full) = self.resolve_for(asker.slot, room, None)?;
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        // Whom the server gave a seat comes back to it after a lost link.
+        if !session.seat(&full).is_some_and(|seat| seat.invited) {
+            self.check_right(asker.slot, Right::Join, namespace, Some(room.room()))?;
+        }
         let may = |right| self.has_right(asker.slot, right, namespace, room.room());
         let rights = JoinRights { create: may(Right::Create), history: may(Right::History) };
         self.expect_seat(asker.slot, namespace, &full)?;

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use rand_chacha::rand_core::Rng;
 use roomcast_wire::options::{JoinRule, PresenceRule};
-use roomcast_wire::push::{ClosedReason, LeaveReason};
+use roomcast_wire::push::{ClosedReason, Event, LeaveReason};
 use roomcast_wire::reply::Recovery;
 use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
 
 use super::Shard;
 use super::commands::AROUND_BYTES;
+use super::logic::Notice;
 use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
+use crate::io::Now;
 use crate::key::{FullName, ReplyTo, RoomKey};
 use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -24,15 +26,33 @@ pub(super) struct JoinWish {
     created: bool,
 }
 
+impl JoinRights {
+    /// What was said since, if it may be repeated, and the verdict.
+    fn missed(
+        self,
+        room: &mut Room,
+        now: Now,
+        since: Position,
+    ) -> (Option<Recovery>, Vec<Arc<Event>>) {
+        if !self.history {
+            return (Some(Recovery::Forbidden), Vec::new());
+        }
+        let (recovery, missed) = room.history.since(now, since, room.position());
+        (Some(recovery), missed)
+    }
+}
+
 impl Shard {
     pub(super) fn found_static_rooms(&mut self) {
         for namespace in 0..self.namespaces.len() as u16 {
-            let rooms: Vec<_> = self.policy(namespace).static_rooms.clone().into_iter().collect();
-            for (room, options) in rooms {
-                let name = self.full_name(namespace, &room);
+            let policy = self.policy(namespace);
+            let rooms = policy.static_rooms.keys().chain(&policy.lobby);
+            let rooms: Vec<_> = rooms.map(|room| self.full_name(namespace, room)).collect();
+            for name in rooms {
                 if self.home_of_room(&name) == self.id && !self.room_by_name.contains_key(&name) {
-                    let slot = self.new_room(namespace, name, options);
-                    self.rooms[slot as usize].permanent = true;
+                    let options = self.options_of(namespace, &name).clone();
+                    // One that cannot be made is missing; who asks for it is told why.
+                    _ = self.new_room(namespace, name, options, None);
                 }
             }
         }
@@ -72,7 +92,19 @@ impl Shard {
         }
     }
 
-    fn new_room(&mut self, namespace: u16, name: FullName, options: RoomOptions) -> u32 {
+    /// Makes a room. Its logic may have ended it again.
+    ///
+    /// # Errors
+    /// It has no logic of the name that its options say.
+    fn new_room(
+        &mut self,
+        namespace: u16,
+        name: FullName,
+        options: RoomOptions,
+        creator: Option<SessionId>,
+    ) -> Result<u32, Refusal> {
+        let logic = self.new_logic(&name, &options)?;
+        let permanent = self.policy(namespace).is_static(self.own_name(namespace, &name));
         let generation = self.next_made();
         let epoch = Epoch::new(self.rng.next_u64());
         let entry = self.rooms.vacant_entry();
@@ -81,7 +113,27 @@ impl Shard {
         entry.insert(Room::new(key, (namespace, name.clone()), options, epoch, &self.hasher));
         self.room_by_name.insert(name, slot);
         self.counters.rooms += 1;
-        slot
+        self.rooms[slot as usize].permanent = permanent;
+        if let Some(logic) = logic {
+            self.start_logic(slot, logic, creator);
+            if self.room_at(key).is_none() {
+                return Err(Refusal::refused("the room's logic ended it at once"));
+            }
+        }
+        Ok(slot)
+    }
+
+    /// The options of a room that is made by its name.
+    fn options_of(&self, namespace: u16, name: &FullName) -> &RoomOptions {
+        self.policy(namespace).options_of(self.own_name(namespace, name))
+    }
+
+    /// A full name without its namespace.
+    pub(super) fn own_name<'a>(&self, namespace: u16, name: &'a FullName) -> &'a str {
+        match namespace {
+            super::DEFAULT => name,
+            _ => name.split_once('/').map_or(name, |(_, own)| own),
+        }
     }
 
     /// Whether somebody may make rooms of a namespace.
@@ -96,6 +148,7 @@ impl Shard {
         name: FullName,
         may: bool,
         options: RoomOptions,
+        creator: Option<SessionId>,
     ) -> Result<u32, Refusal> {
         if !may {
             // The words for a room that is there and closed to the asker are the same (S25).
@@ -106,7 +159,7 @@ impl Shard {
             let text = "the server has as many rooms as it may have (`limits.rooms`)";
             return Err(Refusal::new(ErrorCode::RoomLimit, text));
         }
-        Ok(self.new_room(namespace, name, options))
+        self.new_room(namespace, name, options, creator)
     }
 
     fn join_op(
@@ -120,18 +173,19 @@ impl Shard {
         let slot = match slot {
             Some(slot) => Ok(slot),
             None => {
-                let options = self.policy(namespace).options.clone();
+                let options = self.options_of(namespace, &name).clone();
                 let may = match wish.grant {
                     Grant::None => {
-                        let open = options.join == JoinRule::Open && wish.rights.create;
-                        open && self.may_make(namespace, &caller)
+                        let may = self.may_make(namespace, &caller)
+                            || self.policy(namespace).is_static(self.own_name(namespace, &name));
+                        options.join == JoinRule::Open && wish.rights.create && may
                     }
                     Grant::Room => {
                         return self.refuse_join(&caller, name, no_such_room());
                     }
                     Grant::Make => true,
                 };
-                self.make_room(namespace, name.clone(), may, options)
+                self.make_room(namespace, name.clone(), may, options, caller.id())
             }
         };
         match slot {
@@ -165,6 +219,7 @@ impl Shard {
         let now = self.now;
         let room = &mut self.rooms[slot as usize];
         let has_seat = room.member(sender.session).is_some();
+        let emptied = room.emptied;
         if room.options.join == JoinRule::Granted
             && !(wish.grant != Grant::None || has_seat || caller.admin)
         {
@@ -172,6 +227,16 @@ impl Shard {
         }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
         let is_new = room.seat(key, &sender, wish.data)?;
+        let mut effects = Vec::new();
+        if room.logic.is_some() && is_new {
+            let room = room.key;
+            effects = self.ask_to_join(slot, sender.session).inspect_err(|_| {
+                if let Some(room) = self.room_at(room) {
+                    room.emptied = emptied;
+                }
+            })?;
+        }
+        let room = &mut self.rooms[slot as usize];
         let told_bytes = match is_new && room.tells_members() {
             true => 2 * AROUND_BYTES + data_bytes,
             false => 0,
@@ -190,12 +255,10 @@ impl Shard {
         self.flush_room(slot);
         let room = &mut self.rooms[slot as usize];
         let position = room.position();
-        let found = wish.since.map(|since| match wish.rights.history {
-            true => room.history.since(now, since, position),
-            false => (Recovery::Forbidden, Vec::new()),
-        });
-        let (recovery, missed) =
-            found.map_or((None, Vec::new()), |(verdict, events)| (Some(verdict), events));
+        let (recovery, missed) = match wish.since {
+            None => (None, Vec::new()),
+            Some(since) => wish.rights.missed(room, now, since),
+        };
         let joined = Joined {
             to: caller.reply,
             session: key,
@@ -210,7 +273,13 @@ impl Shard {
             is_new,
             told_bytes,
         };
+        let has_logic = room.logic.is_some();
+        let room = room.key;
         self.send(key.shard, Word::Joined(Box::new(joined)));
+        if has_logic && !is_new {
+            self.notices.push_back((room, Notice::Resumed(sender.session)));
+        }
+        self.carry_out(slot, effects);
         Ok(())
     }
 
@@ -225,14 +294,15 @@ impl Shard {
     ) {
         let created = slot.is_none();
         let may = self.may_make(namespace, &caller);
-        let made = match slot {
-            // Elsewhere the answer says whether the room is there (threat S25).
-            Some(slot) if may || join => Ok(slot),
-            Some(_) => Err(join_not_granted()),
-            None => self
-                .patched(namespace, options.as_ref(), caller.admin)
-                .and_then(|options| self.make_room(namespace, name.clone(), may, options)),
-        };
+        let made =
+            match slot {
+                // Elsewhere the answer says whether the room is there (threat S25).
+                Some(slot) if may || join => Ok(slot),
+                Some(_) => Err(join_not_granted()),
+                None => self.patched(namespace, &name, options.as_ref(), caller.admin).and_then(
+                    |options| self.make_room(namespace, name.clone(), may, options, caller.id()),
+                ),
+            };
         let slot = match made {
             Ok(slot) => slot,
             Err(refusal) if join => return self.refuse_join(&caller, name, refusal),
@@ -254,17 +324,37 @@ impl Shard {
     fn patched(
         &self,
         namespace: u16,
+        name: &FullName,
         patch: Option<&Payload>,
         admin: bool,
     ) -> Result<RoomOptions, Refusal> {
-        let defaults = &self.policy(namespace).options;
+        let defaults = self.options_of(namespace, name);
         let Some(patch) = patch else { return Ok(defaults.clone()) };
         let invalid = |text| Refusal::new(ErrorCode::InvalidOption, text);
         let options = defaults.patched(patch).map_err(invalid)?;
         if !admin {
             options.check_client(defaults).map_err(invalid)?;
+            self.check_client_logic(namespace, &options, defaults).map_err(invalid)?;
         }
         Ok(options)
+    }
+
+    /// Whether a client may give a room this logic.
+    fn check_client_logic(
+        &self,
+        namespace: u16,
+        options: &RoomOptions,
+        defaults: &RoomOptions,
+    ) -> Result<(), String> {
+        let same = options.logic == defaults.logic && options.logic_config == defaults.logic_config;
+        let known = &self.policy(namespace).client_logics;
+        match options.logic.as_deref() {
+            _ if same => Ok(()),
+            Some(logic) if known.iter().any(|one| one == logic) => Ok(()),
+            _ => Err("`logic` and `logic_config` are for the logics that clients may choose here \
+                      (`client_logics`)"
+                .to_owned()),
+        }
     }
 
     fn found_op(
@@ -279,7 +369,7 @@ impl Shard {
         let created = slot.is_none();
         let made = match slot {
             Some(slot) => Ok(slot),
-            None => self.make_room(namespace, name.clone(), true, options),
+            None => self.make_room(namespace, name.clone(), true, options, None),
         };
         match made {
             Ok(slot) => {
@@ -321,7 +411,7 @@ impl Shard {
     }
 
     /// Takes a seat away and tells the others. The room may end with it.
-    fn unseat(
+    pub(super) fn unseat(
         &mut self,
         slot: u32,
         session: SessionId,
@@ -331,18 +421,25 @@ impl Shard {
         let room = self.rooms.get_mut(slot as usize)?;
         let member = room.unseat(session)?;
         self.counters.seats -= 1;
+        let logic_hears = room.logic.is_some().then_some(room.key);
         if room.tells_members() {
             let from = Arc::clone(&member.sender);
             room.gathered.push(Delivery::Left { from, reason, data });
         }
         self.presence_changed(slot);
-        self.room_emptied(slot, false);
+        match logic_hears {
+            None => self.room_emptied(slot, false),
+            Some(room) => {
+                self.notices.push_back((room, Notice::Left(member.info(), reason)));
+                self.notices.push_back((room, Notice::Emptied));
+            }
+        }
         Some(member)
     }
 
     /// Ends a room that nobody is in, now or when its time to live is over. A room that was only
     /// just made waits for its first member.
-    fn room_emptied(&mut self, slot: u32, just_made: bool) {
+    pub(super) fn room_emptied(&mut self, slot: u32, just_made: bool) {
         let now = self.now;
         let Some(room) = self.rooms.get_mut(slot as usize) else { return };
         if room.member_count() > 0 || room.permanent {
@@ -353,7 +450,7 @@ impl Shard {
             return;
         }
         if !room.options.keep_when_empty && !just_made {
-            return self.remove_room(slot);
+            return self.close_room(slot, ClosedReason::Expired);
         }
         room.emptied = Some(now);
         if !std::mem::replace(&mut room.end_is_set, true) {
@@ -370,18 +467,10 @@ impl Shard {
         let Some(emptied) = room.emptied else { return };
         let at = room.ends_at(emptied);
         if at <= now {
-            return self.remove_room(key.slot);
+            return self.close_room(key.slot, ClosedReason::Expired);
         }
         room.end_is_set = true;
         self.timers.set(at, Deadline::RoomEnds { room: key });
-    }
-
-    fn remove_room(&mut self, slot: u32) {
-        if let Some(room) = self.rooms.try_remove(slot as usize) {
-            self.room_by_name.remove(&room.name);
-            self.counters.rooms -= 1;
-            self.counters.seats -= u64::from(room.member_count());
-        }
     }
 
     /// The shard of the session has taken its seat away already; one still on its way to it
@@ -405,6 +494,9 @@ impl Shard {
         let key = room.key;
         if resume_ms == 0 {
             return self.give_up_seat(slot, session);
+        }
+        if room.logic.is_some() {
+            self.notices.push_back((key, Notice::Dropped(session)));
         }
         if room.tells_members()
             && let Some(from) = caller.sender()
@@ -480,15 +572,7 @@ impl Shard {
             let refusal = Refusal::new(ErrorCode::Forbidden, text);
             return self.answer(caller.reply, Answer::Refused(refusal));
         }
-        self.flush_room(slot);
-        let room = &self.rooms[slot as usize];
-        let key = room.key;
-        let members: Vec<_> = room.members().map(|member| member.key).collect();
-        for session in members {
-            let reason = Some(ClosedReason::Deleted);
-            self.send(session.shard, Word::SeatClosed { session, room: key, reason });
-        }
-        self.remove_room(slot);
+        self.close_room(slot, ClosedReason::Deleted);
         self.answer(caller.reply, Answer::Ok { position: None, delivered: None });
     }
 

@@ -120,14 +120,6 @@ impl Shard {
         self.check_right(slot, right, namespace, Some(room)).is_ok()
     }
 
-    /// A room's own name, without its namespace.
-    pub(super) fn own_name<'a>(&self, namespace: u16, full: &'a str) -> &'a str {
-        match namespace {
-            super::DEFAULT => full,
-            _ => full.split_once('/').map_or(full, |(_, room)| room),
-        }
-    }
-
     pub(super) fn namespace_name(&self, namespace: u16) -> &str {
         self.namespaces.get(usize::from(namespace)).map_or("default", |(name, _)| name.as_str())
     }

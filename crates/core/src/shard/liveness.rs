@@ -118,6 +118,7 @@ impl Shard {
                 Deadline::RoomEnds { room } => self.on_room_ends(room),
                 Deadline::RoomFlush { room } => self.on_room_flush_due(room),
                 Deadline::RoomCounts { room } => self.on_room_counts_due(room),
+                Deadline::RoomWake { room } => self.on_room_wake(room),
                 Deadline::Hook { link, generation } => self.on_hook_due(link, generation),
                 Deadline::Goodbye => self.say_goodbye_to_all(),
             }

@@ -8,6 +8,7 @@
 //! | `commands.rs` | what sessions ask, handed to where it is decided |
 //! | `home.rs` | what rooms homed here decide: seats |
 //! | `speech.rs` | what rooms homed here decide: publish, flush, lists |
+//! | `logic.rs` | what rooms homed here do beside relaying |
 //! | `seats.rs` | what homes tell the sessions held here |
 //! | `direct.rs` | messages to sessions, users, namespaces; questions to all shards |
 //! | `calls.rs` | what the server's own code asks |
@@ -20,6 +21,7 @@ mod home;
 mod hooks;
 mod identity;
 mod liveness;
+mod logic;
 mod seats;
 mod sessions;
 mod speech;
@@ -74,6 +76,8 @@ pub struct Shard {
     made: u32,
     dirty_rooms: Vec<u32>,
     queries: Slab<direct::Query>,
+    /// What rooms' logics are yet to be told.
+    notices: VecDeque<(RoomKey, logic::Notice)>,
     timers: Timers,
     /// What sessions without a token are bound to.
     anonymous: Option<Arc<Grants>>,
@@ -115,6 +119,7 @@ impl Shard {
             made: 0,
             dirty_rooms: Vec::new(),
             queries: Slab::new(),
+            notices: VecDeque::new(),
             timers: Timers::default(),
             own: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -140,6 +145,7 @@ impl Shard {
             Input::Tick => self.on_tick(),
             Input::Drain { retry_ms_max } => self.on_drain(retry_ms_max),
             Input::Call { id, call } => self.on_call(id, call),
+            Input::TaskDone { room, call, answer } => self.on_task_done(room, call, answer),
             Input::Verdict { ticket, verdict } => self.on_verdict(ticket, verdict),
         }
         self.settle();
@@ -203,7 +209,9 @@ impl Shard {
     /// Carries out what follows from an input within this shard.
     fn settle(&mut self) {
         loop {
-            if let Some(word) = self.own.pop_front() {
+            if !self.notices.is_empty() {
+                self.tell_logics();
+            } else if let Some(word) = self.own.pop_front() {
                 self.on_word(word);
             } else if let Some(link) = self.links.overflowed.pop() {
                 self.counters.slow_readers_total += 1;

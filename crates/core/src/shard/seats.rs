@@ -1,8 +1,9 @@
 //! What homes tell the sessions held on this shard: seats given and taken, things said, answers.
 
+use bytes::Bytes;
 use roomcast_wire::push::ClosedReason;
 use roomcast_wire::reply::Recovery;
-use roomcast_wire::{Push, Refusal, Reply};
+use roomcast_wire::{Format, Push, Refusal, Reply};
 
 use super::Shard;
 use crate::audience::Audience;
@@ -161,9 +162,38 @@ impl Shard {
 
     pub(super) fn on_deliver(&mut self, room: RoomKey, members: u32, deliveries: &[Delivery]) {
         let Some(&audience) = self.audience_by_room.get(&room) else { return };
-        let audience = &mut self.audiences[audience as usize];
-        audience.room_members = members;
-        audience.deliver(&mut self.links, &mut self.counters, deliveries);
+        self.audiences[audience as usize].room_members = members;
+        let mut rest = deliveries;
+        while let Some(at) = rest.iter().position(|one| matches!(one, Delivery::Told { .. })) {
+            let receivers = &self.audiences[audience as usize];
+            receivers.deliver(&mut self.links, &mut self.counters, &rest[..at]);
+            self.tell_some(room, audience, &rest[at]);
+            rest = &rest[at + 1..];
+        }
+        let receivers = &self.audiences[audience as usize];
+        receivers.deliver(&mut self.links, &mut self.counters, rest);
+    }
+
+    /// Delivers what only some members hear to those of them that are held here: without a look
+    /// at the others, however many they are.
+    fn tell_some(&mut self, room: RoomKey, audience: u32, delivery: &Delivery) {
+        let Delivery::Told { event, to } = delivery else { return };
+        let mut frames: [Option<Bytes>; Format::COUNT] = Default::default();
+        let here = self.id;
+        for key in to.iter().filter(|key| key.shard == here) {
+            let Some(session) = self.session_at(*key) else { continue };
+            let hears = session.seats.iter().any(|seat| {
+                seat.room == Some(room) && seat.place.is_some_and(|(at, _)| at == audience)
+            });
+            let Some(link) = session.link.filter(|_| hears) else { continue };
+            let Some(format) = self.links.get(link).map(|link| link.format) else { continue };
+            let receivers = &self.audiences[audience as usize];
+            let push = Push::Event { room: receivers.name.as_str(), event };
+            let frame = frames[format.index()]
+                .get_or_insert_with(|| self.links.encode(|out| format.encode_push(&push, out)));
+            let how = receivers.delivering();
+            self.links.deliver(&mut self.counters, link, frame, 1, how);
+        }
     }
 
     fn forget_seat(&mut self, key: SessionKey, room: RoomKey) -> Option<Seat> {

@@ -10,8 +10,9 @@ use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, 
 use subtle::ConstantTimeEq;
 
 use super::Shard;
+use super::commands::Asker;
 use super::identity::is_same_user;
-use crate::envelope::{RoomOp, Word};
+use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
@@ -49,7 +50,12 @@ impl Shard {
             return;
         }
         match self.greet(link, hello) {
-            Ok((slot, resumed)) => self.welcome(link, reference, slot, resumed),
+            Ok((slot, resumed)) => {
+                self.welcome(link, reference, slot, resumed);
+                if !resumed {
+                    self.join_lobby(slot, link);
+                }
+            }
             Err(refusal) => {
                 self.charge_failed_token(link, &refusal);
                 self.refuse_on(link, reference, &refusal);
@@ -81,7 +87,29 @@ impl Shard {
     pub(super) fn new_anonymous_session(&mut self, link: LinkId) -> Result<u32, Refusal> {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
         let identity = self.identify(namespace, None)?;
-        Ok(self.new_session(link, identity, None))
+        let slot = self.new_session(link, identity, None);
+        self.join_lobby(slot, link);
+        Ok(slot)
+    }
+
+    /// Gives a new session a seat in its namespace's lobby, if there is one.
+    fn join_lobby(&mut self, slot: u32, link: LinkId) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let namespace = session.namespace;
+        let Some(lobby) = &self.policy(namespace).lobby else { return };
+        let room = self.full_name(namespace, lobby);
+        if self.draining.is_some() || self.expect_seat(slot, namespace, &room).is_err() {
+            return;
+        }
+        let session = self.sessions.get_mut(slot as usize);
+        if let Some(seat) = session.and_then(|session| session.seat_mut(&room)) {
+            seat.invited = true;
+        }
+        let generation = self.links.generation(link).unwrap_or_default();
+        let asker = Asker { slot, link, generation, reference: None };
+        let op =
+            RoomOp::Join { since: None, data: None, grant: Grant::Make, rights: JoinRights::ALL };
+        self.word_to_home(asker, namespace, room, op);
     }
 
     fn resumable(

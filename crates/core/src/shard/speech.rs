@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use roomcast_wire::{Position, Refusal};
+
 use super::Shard;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
 use crate::key::{ReplyTo, RoomKey};
@@ -40,6 +42,17 @@ impl Shard {
         if !echo.unwrap_or(room.options.echo) && !is_announcement {
             publication.except = caller.session.as_ref().map(|(key, _)| *key);
         }
+        if room.logic.is_some() && !is_announcement {
+            let slot = room.key.slot;
+            let outcome =
+                outcome.and_then(|()| self.publish_by_logic(slot, caller, publication, keys));
+            let (outcome, effects) = outcome.map_or_else(
+                |refusal| (Err(refusal), Vec::new()),
+                |(at, effects)| (Ok(at), effects),
+            );
+            self.answer_publish(caller.reply, outcome);
+            return self.carry_out(slot, effects);
+        }
         let before = room.position();
         let outcome = outcome.and_then(|()| room.publish(self.now, publication, keys));
         let (key, after) = (room.key, room.position());
@@ -47,13 +60,16 @@ impl Shard {
             self.counters.events_total += 1;
             self.room_is_dirty(key.slot);
         }
+        self.answer_publish(caller.reply, outcome);
+    }
+
+    fn answer_publish(&mut self, to: ReplyTo, outcome: Result<Option<Position>, Refusal>) {
         match outcome {
-            Ok(position) if wants_answer(caller.reply) => {
-                let answer = Answer::Ok { position: Some(position), delivered: None };
-                self.answer(caller.reply, answer);
+            Ok(position) if wants_answer(to) => {
+                self.answer(to, Answer::Ok { position, delivered: None });
             }
             Ok(_) => {}
-            Err(refusal) => self.answer(caller.reply, Answer::Refused(refusal)),
+            Err(refusal) => self.answer(to, Answer::Refused(refusal)),
         }
     }
 
@@ -64,7 +80,8 @@ impl Shard {
             return;
         }
         room.flush_is_set = true;
-        let (merge_ms, tick_ms) = (room.options.merge_ms.into(), u64::from(room.options.tick_ms));
+        let merge_ms = room.options.merge_ms.into();
+        let tick_ms = u64::from(room.delivery_tick_ms());
         let at = match tick_ms {
             // The next tick may come after the goodbye.
             _ if self.draining.is_some() => return self.dirty_rooms.push(slot),

@@ -101,7 +101,7 @@ fn print_text(room: &str, shown: &Shown) -> Result<(), Gone> {
     }
     for event in &shown.history.events {
         let (from, name) = (plain(&event.sender_name()), plain(&event.name().to_string()));
-        let offset = event.position().offset;
+        let offset = event.position().map_or(0, |at| at.offset);
         print(&format!("  {offset:>6}  {from} [{name}] {}", plain_json(&event.json())))?;
     }
     Ok(())

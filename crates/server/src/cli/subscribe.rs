@@ -145,7 +145,7 @@ fn ended(left: Option<u64>) -> ExitCode {
 async fn print_history(room: &Room, limit: u32, printer: &mut Printer) -> anyhow::Result<()> {
     let history = room.history(None, Some(limit)).await.map_err(explain)?;
     for event in history.events {
-        let before = event.position().offset <= room.position_at_join().offset;
+        let before = event.position().is_some_and(|at| at.offset <= room.position_at_join().offset);
         let gone = before && printer.show(room.name(), &RoomEvent::Event(event)).is_err();
         if gone || printer.left == Some(0) {
             break;

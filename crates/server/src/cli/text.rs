@@ -69,7 +69,6 @@ pub fn member_json(member: &Member) -> Value {
 
 /// An event, as the protocol writes it.
 pub fn event_json(room: &str, event: &Event) -> Value {
-    let at = event.position();
     let mut value = json!({
         "type": "event",
         "room": room,
@@ -77,8 +76,10 @@ pub fn event_json(room: &str, event: &Event) -> Value {
             roomcast_client::EventName::Text(name) => Value::from(name.as_str()),
             roomcast_client::EventName::Number(number) => Value::from(*number),
         },
-        "at": {"epoch": at.epoch.to_string(), "offset": at.offset},
     });
+    if let Some(at) = event.position() {
+        value["at"] = json!({"epoch": at.epoch.to_string(), "offset": at.offset});
+    }
     if event.raw().is_some() {
         value["data"] = serde_json::from_str(&event.json()).unwrap_or_default();
     }

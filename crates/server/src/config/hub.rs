@@ -61,6 +61,7 @@ pub(super) fn namespaces(
             list_rooms: section.list_rooms.unwrap_or(all_loopback && anonymous),
             static_rooms: static_rooms.collect(),
             options,
+            ..NamespaceConfig::default()
         }
     };
     sections.into_iter().map(|(name, section)| (name.to_owned(), read(name, section))).collect()

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use roomcast_wire::ws::handshake::{HEAD_BYTES_MAX, HEADERS_MAX};
 use rustls::ServerConnection;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use self::stream::Stream;
@@ -51,9 +52,12 @@ impl Http {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system gives no epoll or thread.
-    pub(crate) fn start(shared: Arc<Shared>, queue: mpsc::Receiver<Handed>) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// The system gives no thread.
+    pub(crate) fn start(
+        runtime: Runtime,
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<Handed>,
+    ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let thread =
             std::thread::Builder::new().name("roomcast-http".to_owned()).spawn(move || {

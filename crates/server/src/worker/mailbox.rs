@@ -1,5 +1,6 @@
 //! What other threads tell a worker.
 
+use std::any::Any;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use bytes::Bytes;
 use mio::Waker;
+use roomcast_core::logic::RoomRef;
 use roomcast_core::{Envelope, ServerCall, ServerReply, ShardId};
 use tokio::sync::oneshot;
 
@@ -26,6 +28,8 @@ pub(crate) enum Mail {
     Moved { link: Box<Link>, message: Bytes },
     /// The embedding program asks for something.
     Call { call: ServerCall, reply: oneshot::Sender<ServerReply> },
+    /// What a task of a room's logic came to.
+    TaskDone { room: RoomRef, call: u64, answer: Option<Box<dyn Any + Send>> },
     /// Send everybody away. Dropped when nobody is left.
     Drain { retry_ms_max: u64, left: Sender<()> },
     /// End at once.

@@ -265,6 +265,9 @@ impl Worker {
                 self.calls.insert(id, reply);
                 self.tell(Input::Call { id, call });
             }
+            Mail::TaskDone { room, call, answer } => {
+                self.tell(Input::TaskDone { room, call, answer });
+            }
             Mail::Drain { retry_ms_max, left } => {
                 self.draining = Some(left);
                 self.tell(Input::Drain { retry_ms_max });

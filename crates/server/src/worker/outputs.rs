@@ -5,6 +5,7 @@ use roomcast_core::{LinkId, Output, ShardId, Verdict};
 
 use super::link::Flags;
 use super::{Mail, Timer, Worker, queue};
+use crate::tasks;
 
 impl Worker {
     /// Does all that the shard asks for.
@@ -45,6 +46,10 @@ impl Worker {
                     _ = waiting.send(reply);
                 }
             }
+            Output::Task { room, call, task } => {
+                let Some(address) = self.addresses.get(usize::from(self.id.0)) else { return };
+                tasks::start(&self.shared.tasks, address.clone(), room, call, task);
+            }
             Output::Ask { ticket, link, question } => {
                 if let Some(found) = self.links.get_mut(link.0 as usize) {
                     found.flags.asking = true;
@@ -77,7 +82,13 @@ impl Worker {
 }
 
 fn log(worker: ShardId, note: &Note) {
-    let Note::LinkEnded { session, code } = note;
+    let (session, code) = match note {
+        Note::LinkEnded { session, code } => (session, code),
+        Note::LogicFailed { room, logic, fault } => {
+            tracing::error!(worker = worker.0, %room, %logic, %fault, "a room's logic failed");
+            return;
+        }
+    };
     let session = session.map(|session| session.to_string());
     match (code, &session) {
         (Some(code), Some(_)) => {

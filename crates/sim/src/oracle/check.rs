@@ -64,9 +64,12 @@ impl Oracle {
             return broken(Guarantee::Order, format!("an event of {room} that nobody said"));
         };
         self.check_content(room, event, number)?;
-        self.place_in_log(room, event.position, number)?;
         let name = self.player(wire).to_owned();
-        let at = format!("{name} in {room} at {}", event.position.offset);
+        let Some(position) = event.position else {
+            return broken(Guarantee::Order, format!("{name} in {room}: an event without a place"));
+        };
+        self.place_in_log(room, position, number)?;
+        let at = format!("{name} in {room} at {}", position.offset);
         let said = &self.said[number];
         let (own, echo) = (said.session.is_some() && said.session == who, said.echo);
         let place = who
@@ -76,10 +79,10 @@ impl Oracle {
         let Some(place) = place else {
             return broken(Guarantee::Isolation, format!("{at}: an event without a live seat"));
         };
-        if place.epoch != event.position.epoch {
+        if place.epoch != position.epoch {
             return broken(Guarantee::Order, format!("{at}: another epoch without a join"));
         }
-        let (last, offset) = (place.last, event.position.offset);
+        let (last, offset) = (place.last, position.offset);
         if offset <= last {
             return broken(Guarantee::Order, format!("{at}: after {last} already"));
         }
@@ -117,7 +120,7 @@ impl Oracle {
 
     fn check_content(&self, room: &str, event: &Event, number: usize) -> Verdict {
         let said = &self.said[number];
-        let at = format!("event {number} in {room} at {}", event.position.offset);
+        let at = format!("event {number} in {room} at {:?}", event.position);
         if said.room != room {
             return broken(Guarantee::Isolation, format!("{at} was said in {}", said.room));
         }

@@ -288,9 +288,11 @@ impl Oracle {
         }
         let mut last = 0;
         for event in events {
-            let offset = event.position.offset;
-            if offset <= last || offset > position.offset || event.position.epoch != position.epoch
-            {
+            let Some(at) = event.position else {
+                return broken(Guarantee::Order, format!("the history of {room} has no position"));
+            };
+            let offset = at.offset;
+            if offset <= last || offset > position.offset || at.epoch != position.epoch {
                 let text = format!("the history of {room} has {offset} after {last}");
                 return broken(Guarantee::Order, text);
             }

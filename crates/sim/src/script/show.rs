@@ -157,7 +157,7 @@ impl Stage {
     }
 
     fn event(&mut self, room: &str, event: &Event) -> String {
-        let at = self.position(room, event.position);
+        let at = event.position.map_or("@-".to_owned(), |at| self.position(room, at));
         let data = data_text(event.payload.as_ref());
         let from = event.from.as_ref().map(|from| self.sender(from));
         let from = from.as_deref().unwrap_or("the server");

@@ -314,7 +314,7 @@ impl Stage {
             create: words.value("create") != Some("false"),
             list_rooms: words.value("list_rooms") == Some("true"),
             options,
-            static_rooms: BTreeMap::new(),
+            ..NamespaceConfig::default()
         };
         self.config.namespaces.insert(name, namespace);
         Ok(())

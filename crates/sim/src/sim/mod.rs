@@ -224,10 +224,8 @@ impl Sim {
 fn brief(incoming: &Incoming) -> String {
     let text = match &incoming.body {
         Body::Event { room, event } => {
-            format!(
-                "event {room} {}@{} {:?}",
-                event.position.offset, event.position.epoch, event.payload
-            )
+            let at = event.position.map(|at| (at.offset, at.epoch));
+            format!("event {room} {at:?} {:?}", event.payload)
         }
         Body::Joined { room, position, members, recovery } => {
             let (offset, epoch) = (position.offset, position.epoch);

@@ -151,7 +151,9 @@ impl Sim {
                 self.come_back(at, rooms);
             }
             Body::Event { room, event } => {
-                player.seen.insert(room.clone(), event.position);
+                if let Some(position) = event.position {
+                    player.seen.insert(room.clone(), position);
+                }
             }
             Body::Joined { room, position, .. } if !player.seen.contains_key(room) => {
                 player.seen.insert(room.clone(), *position);

@@ -136,6 +136,8 @@ enum Due {
     /// The wire is to be opened at a worker.
     Opened(WireId, u16),
     Envelope(u16),
+    /// A task of a room's logic may be done.
+    Task(u16),
     Writable(WireId),
     CloseOver(WireId),
     KernelGivesUp(WireId),
@@ -362,7 +364,7 @@ impl World {
                 self.workers[usize::from(shard)].opened.push_back(wire);
                 self.set_turn(shard, self.now);
             }
-            Due::Envelope(shard) => self.set_turn(shard, self.now),
+            Due::Envelope(shard) | Due::Task(shard) => self.set_turn(shard, self.now),
             Due::Writable(wire) => self.write_again(wire),
             Due::CloseOver(wire) => self.lose(wire),
             Due::KernelGivesUp(wire) => {

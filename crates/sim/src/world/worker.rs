@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use roomcast_core::logic::{RoomRef, Task};
 use roomcast_core::{
     HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId, Ticket, Verdict,
 };
@@ -23,8 +27,20 @@ pub(super) struct Worker {
     pub opened: VecDeque<WireId>,
     pub readable: Vec<WireId>,
     pub calls: VecDeque<(u64, ServerCall)>,
+    tasks: Vec<Waiting>,
     pub verdicts: VecDeque<(Ticket, Verdict)>,
     pub drain: Option<u64>,
+}
+
+/// Longest time a task takes until it is looked at, in milliseconds.
+const TASK_MS_MAX: u64 = 400;
+
+/// A task of a room's logic, and when it is looked at next.
+struct Waiting {
+    at: u64,
+    room: RoomRef,
+    call: u64,
+    task: Task,
 }
 
 /// A link that takes so many unread bytes is a steady one: no write to it is short.
@@ -36,6 +52,7 @@ enum Work {
     Envelopes(usize),
     Read(WireId),
     Call(u64, ServerCall),
+    Task(Waiting),
     Verdict(Ticket, Verdict),
     Drain(u64),
 }
@@ -50,6 +67,7 @@ impl Worker {
             opened: VecDeque::new(),
             readable: Vec::new(),
             calls: VecDeque::new(),
+            tasks: Vec::new(),
             verdicts: VecDeque::new(),
             drain: None,
         }
@@ -104,11 +122,14 @@ impl World {
     }
 
     fn gather(&mut self, shard: u16) -> Vec<Work> {
+        let now = self.now;
         let worker = &mut self.workers[usize::from(shard)];
         let mut work: Vec<_> = worker.opened.drain(..).map(Work::Open).collect();
         work.extend((0..worker.inbox.len()).map(Work::Envelopes));
         work.extend(worker.readable.drain(..).map(Work::Read));
         work.extend(worker.calls.drain(..).map(|(id, call)| Work::Call(id, call)));
+        let due = worker.tasks.extract_if(.., |task| task.at <= now);
+        work.extend(due.map(Work::Task));
         let verdicts = worker.verdicts.drain(..);
         work.extend(verdicts.map(|(ticket, verdict)| Work::Verdict(ticket, verdict)));
         work.extend(worker.drain.take().map(Work::Drain));
@@ -131,6 +152,7 @@ impl World {
             }
             Work::Read(wire) => self.read(shard, wire),
             Work::Call(id, call) => self.handle(shard, Input::Call { id, call }),
+            Work::Task(task) => self.poll(shard, task),
             Work::Verdict(ticket, verdict) => {
                 self.handle(shard, Input::Verdict { ticket, verdict });
             }
@@ -230,6 +252,9 @@ impl World {
                 Output::CallDone { id, reply } => {
                     self.happened.push_back(Happened::Called { id, reply });
                 }
+                Output::Task { room, call, task } => {
+                    self.wait_for(shard, Waiting { at: 0, room, call, task });
+                }
                 Output::Ask { ticket, link, question } => {
                     if let Some(wire) = self.wire_at(shard, link) {
                         self.wires[wire.0].asking = true;
@@ -246,6 +271,26 @@ impl World {
                 Output::Event(_) | Output::Note(_) => {}
             }
         }
+    }
+
+    /// A task is looked at some time later, and then again until it is done.
+    fn wait_for(&mut self, shard: u16, mut waiting: Waiting) {
+        waiting.at = self.now + 1 + self.chance.between(0, TASK_MS_MAX);
+        self.set(waiting.at, Due::Task(shard));
+        self.workers[usize::from(shard)].tasks.push(waiting);
+    }
+
+    fn poll(&mut self, shard: u16, mut waiting: Waiting) {
+        let mut context = Context::from_waker(Waker::noop());
+        let polled =
+            catch_unwind(AssertUnwindSafe(|| Pin::new(&mut waiting.task).poll(&mut context)));
+        let answer = match polled {
+            Ok(Poll::Pending) => return self.wait_for(shard, waiting),
+            Ok(Poll::Ready(answer)) => Some(answer),
+            Err(_) => None,
+        };
+        let Waiting { room, call, .. } = waiting;
+        self.handle(shard, Input::TaskDone { room, call, answer });
     }
 
     fn post(&mut self, from: u16, to: u16, envelope: roomcast_core::Envelope) {

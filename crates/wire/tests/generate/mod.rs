@@ -193,7 +193,7 @@ fn sender() -> impl Strategy<Value = Sender> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (event_name(), data(), option::of(sender()), position(), any::<bool>()).prop_map(
+    (event_name(), data(), option::of(sender()), option::of(position()), any::<bool>()).prop_map(
         |(name, payload, from, position, reliable)| Event {
             name,
             payload,
@@ -284,7 +284,6 @@ fn welcome() -> impl Strategy<Value = Body> {
 }
 
 fn push() -> impl Strategy<Value = Body> {
-    use ClosedReason::{Deleted, Expired, Revoked};
     use LeaveReason::{Kicked, Left, Lost};
     prop_oneof![
         (room_text(), event()).prop_map(|(room, event)| Body::Event { room, event }),
@@ -295,7 +294,7 @@ fn push() -> impl Strategy<Value = Body> {
         (room_text(), sender()).prop_map(|(room, from)| Body::MemberResumed { room, from }),
         (room_text(), any::<u32>(), any::<u32>())
             .prop_map(|(room, members, users)| Body::Presence { room, members, users }),
-        (room_text(), select(vec![Deleted, Expired, ClosedReason::Kicked, Revoked]))
+        (room_text(), select(ClosedReason::ALL))
             .prop_map(|(room, reason)| Body::RoomClosed { room, reason }),
         (event_name(), data(), option::of(sender()))
             .prop_map(|(event, data, from)| Body::Message { event, data, from }),

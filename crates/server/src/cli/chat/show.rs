@@ -67,6 +67,7 @@ pub fn happening(event: &RoomEvent) -> Option<String> {
         RoomEvent::Closed { reason, .. } => match reason {
             Some(ClosedReason::Kicked) => "you were put out".to_owned(),
             Some(ClosedReason::Deleted) => "the room was deleted".to_owned(),
+            Some(ClosedReason::Failed) => "the room failed; the server's log says why".to_owned(),
             _ => "the room has ended".to_owned(),
         },
         _ => return None,

@@ -247,7 +247,9 @@ impl Talk {
         // A room may keep both to itself: that is no reason not to talk in it.
         if let Ok(history) = room.history(None, Some(self.args.history)).await {
             let is_before = |at: Position| at.epoch == joined.epoch && at.offset <= joined.offset;
-            for event in history.events.iter().filter(|event| is_before(event.position())) {
+            for event in
+                history.events.iter().filter(|event| event.position().is_some_and(is_before))
+            {
                 let line = show::speech(&self.screen, event, None);
                 self.screen.line(&line);
             }
@@ -417,8 +419,8 @@ impl Talk {
         let elsewhere = (self.current.as_deref() != Some(name)).then_some(name);
         match event {
             RoomEvent::Event(event) => {
-                if let Some(seat) = self.seats.get_mut(name) {
-                    seat.shown = event.position();
+                if let Some((seat, position)) = self.seats.get_mut(name).zip(event.position()) {
+                    seat.shown = position;
                 }
                 let line = show::speech(&self.screen, event, elsewhere);
                 self.screen.line(&line);

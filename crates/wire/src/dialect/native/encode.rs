@@ -272,7 +272,9 @@ fn event_fields<W: Writer>(map: &mut Map<'_, W>, event: &Event) {
     if let Some(from) = &event.from {
         map.map(FROM, |map| sender_fields(map, from));
     }
-    position_field(map, key!("at"), event.position);
+    if let Some(position) = event.position {
+        position_field(map, key!("at"), position);
+    }
     if !event.reliable {
         map.boolean(key!("reliable"), false);
     }

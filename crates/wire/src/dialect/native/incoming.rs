@@ -133,7 +133,7 @@ impl<'a, const N: usize> Fields<'a, N> {
             name: self.event_name()?,
             payload: self.payload("data"),
             from: self.optional_sender()?,
-            position: self.position("at")?,
+            position: self.optional_position("at")?,
             reliable: self.optional("reliable", Value::boolean)?.unwrap_or(true),
         })
     }
@@ -212,11 +212,9 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 
     fn closed_reason(&self) -> Fallible<ClosedReason> {
-        use ClosedReason::{Deleted, Expired, Kicked, Revoked};
-        let reasons = [Deleted, Expired, Kicked, Revoked];
         self.required("reason", |value| {
             let word = value.text()?;
-            reasons.into_iter().find(|reason| reason.as_str() == word)
+            ClosedReason::ALL.iter().find(|reason| reason.as_str() == word).copied()
         })
     }
 

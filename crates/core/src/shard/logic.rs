@@ -1,0 +1,435 @@
+//! Rooms with a logic: its callbacks are run here, and what they ask for is done.
+
+use std::any::Any;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
+use roomcast_wire::{ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
+
+use super::Shard;
+use crate::envelope::{Caller, Word};
+use crate::io::{Note, Output};
+use crate::key::RoomKey;
+use crate::logic::running::{Running, Tick};
+use crate::logic::{Effect, LogicEvent, Relay, RoomCtx, RoomLogic, RoomRef, RoomSetup};
+use crate::room::{Delivery, Member, Publication, not_a_member};
+use crate::timers::Deadline;
+
+/// What a room's logic is to be told as soon as the work at hand is done. Told at once, a logic
+/// that puts out whom it hears leaving would go as deep as there are members.
+pub(super) enum Notice {
+    Dropped(SessionId),
+    Resumed(SessionId),
+    Left(MemberInfo, LeaveReason),
+    Tick(u64),
+    Timer(u64),
+    Answer(u64, Box<dyn Any + Send>),
+    /// The last member may have gone.
+    Emptied,
+}
+
+impl Shard {
+    /// Makes the logic that a room with these options has; none: it relays.
+    pub(super) fn new_logic(
+        &self,
+        room: &str,
+        options: &RoomOptions,
+    ) -> Result<Option<Box<dyn RoomLogic>>, Refusal> {
+        let factory = self.config.logics.factory(options);
+        let factory = factory.map_err(|text| Refusal::new(ErrorCode::InvalidOption, text))?;
+        let Some(make) = factory else { return Ok(None) };
+        let setup = RoomSetup { room, options, config: options.logic_config.as_deref() };
+        contained(|| make(&setup)).map(Some).map_err(|_| failed())
+    }
+
+    /// Gives a new room its logic. The room may be gone after it.
+    pub(super) fn start_logic(
+        &mut self,
+        slot: u32,
+        logic: Box<dyn RoomLogic>,
+        creator: Option<SessionId>,
+    ) {
+        let now = self.now;
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        let mut running = Box::new(Running::new(logic, creator));
+        if room.options.tick_ms > 0 {
+            running.tick = Some(Tick::new(now, room.options.tick_ms, phase(room.key), 0));
+        }
+        room.logic = Some(running);
+        if let Some(((), effects)) = self.ask_logic(slot, |logic, ctx| logic.on_create(ctx)) {
+            self.carry_out(slot, effects);
+        }
+    }
+
+    /// Runs one callback. None: the room has no logic, or it failed and the room is gone.
+    pub(super) fn ask_logic<T>(
+        &mut self,
+        slot: u32,
+        callback: impl FnOnce(&mut dyn RoomLogic, &mut RoomCtx<'_>) -> T,
+    ) -> Option<(T, Vec<Effect>)> {
+        let mut running = self.rooms.get_mut(slot as usize)?.logic.take()?;
+        let room = &self.rooms[slot as usize];
+        let (timers, calls) = (running.timers.len(), running.calls.len());
+        // The callback has the logic, and the context the rest.
+        let mut logic = mem::replace(&mut running.logic, Box::new(Absent));
+        let mut ctx = RoomCtx {
+            now: self.now,
+            room,
+            running: &running,
+            rng: &mut self.rng,
+            effects: Vec::new(),
+            timers,
+            calls,
+        };
+        let outcome = contained(|| callback(&mut *logic, &mut ctx));
+        let effects = mem::take(&mut ctx.effects);
+        running.logic = logic;
+        self.rooms[slot as usize].logic = Some(running);
+        match outcome {
+            Ok(told) => Some((told, effects)),
+            Err(fault) => {
+                discard(effects);
+                self.fail_room(slot, fault);
+                None
+            }
+        }
+    }
+
+    /// Does what a callback asked for, in its order.
+    pub(super) fn carry_out(&mut self, slot: u32, effects: Vec<Effect>) {
+        let Some(room) = self.rooms.get(slot as usize).map(|room| room.key) else { return };
+        for effect in effects {
+            if self.room_at(room).is_none() {
+                // It closed itself.
+                return;
+            }
+            match effect {
+                Effect::Publish { .. } | Effect::Tell { .. } | Effect::TellExcept { .. } => {
+                    self.say(slot, effect);
+                }
+                Effect::Kick { session, text } => {
+                    let data = (!text.is_empty()).then(|| Payload::text(&text));
+                    self.put_out(slot, session, data);
+                }
+                Effect::Close => self.close_room(slot, ClosedReason::Ended),
+                Effect::SetOptions(options) => self.set_options(slot, *options),
+                effect => self.set_running(slot, effect),
+            }
+        }
+        self.arm(slot);
+    }
+
+    fn say(&mut self, slot: u32, effect: Effect) {
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        match effect {
+            Effect::Publish { name, data: payload, from, reliable } => {
+                let publication =
+                    Publication { name, payload, from, reliable, key: None, except: None };
+                room.place(self.now, publication, 0);
+                self.counters.events_total += 1;
+            }
+            Effect::Tell { to, name, data } => {
+                let event = room.aside(name, data);
+                room.gathered.push(Delivery::Told { event, to });
+            }
+            Effect::TellExcept { except, name, data } => {
+                let event = room.aside(name, data);
+                room.gathered.push(Delivery::Event { event, except: Some(except) });
+            }
+            _ => return,
+        }
+        self.room_is_dirty(slot);
+    }
+
+    /// What concerns the logic itself.
+    fn set_running(&mut self, slot: u32, effect: Effect) {
+        let now = self.now;
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        let key = room.key;
+        let Some(running) = &mut room.logic else { return };
+        match effect {
+            Effect::SetTimer { id, at } => running.timers.set(id, at),
+            Effect::CancelTimer { id } => running.timers.cancel(id),
+            Effect::SetTick { ms } => running.set_tick(now, ms, phase(key)),
+            Effect::Call { id, task } => {
+                running.calls_made += 1;
+                running.calls.insert(running.calls_made, id);
+                let (room, call) = (RoomRef(key), running.calls_made);
+                self.outputs.push_back(Output::Task { room, call, task });
+            }
+            _ => {}
+        }
+    }
+
+    fn set_options(&mut self, slot: u32, options: RoomOptions) {
+        let now = self.now;
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        let tick_ms = options.tick_ms;
+        let other_tick = tick_ms != room.options.tick_ms;
+        room.set_options(now, options);
+        let key = room.key;
+        if other_tick && let Some(running) = &mut room.logic {
+            running.set_tick(now, tick_ms, phase(key));
+        }
+    }
+
+    fn put_out(&mut self, slot: u32, session: SessionId, data: Option<Payload>) {
+        let Some(room) = self.rooms.get(slot as usize).map(|room| room.key) else { return };
+        self.flush_room(slot);
+        if let Some(member) = self.unseat(slot, session, LeaveReason::Kicked, data) {
+            let reason = Some(ClosedReason::Kicked);
+            let closed = Word::SeatClosed { session: member.key, room, reason };
+            self.send(member.key.shard, closed);
+        }
+    }
+
+    /// Makes sure that there is a deadline for what is due next.
+    fn arm(&mut self, slot: u32) {
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        let key = room.key;
+        let Some(running) = &mut room.logic else { return };
+        let Some(next) = running.next() else { return };
+        if running.armed.is_none_or(|armed| next < armed) {
+            running.armed = Some(next);
+            self.timers.set(next, Deadline::RoomWake { room: key });
+        }
+    }
+
+    pub(super) fn on_room_wake(&mut self, key: RoomKey) {
+        let now = self.now;
+        let Some(running) = self.room_at(key).and_then(|room| room.logic.as_mut()) else { return };
+        if running.armed.is_none_or(|armed| armed > now) {
+            // Of a timer that was moved or taken back.
+            return;
+        }
+        running.armed = None;
+        let mut due = Vec::new();
+        while let Some(timer) = running.timers.due(now) {
+            due.push(Notice::Timer(timer));
+        }
+        due.extend(running.tick.as_mut().and_then(|tick| tick.due(now)).map(Notice::Tick));
+        self.notices.extend(due.into_iter().map(|notice| (key, notice)));
+        self.arm(key.slot);
+    }
+
+    /// What a call of a room's logic came to; none: its future panicked.
+    pub(super) fn on_task_done(
+        &mut self,
+        room: RoomRef,
+        call: u64,
+        answer: Option<Box<dyn Any + Send>>,
+    ) {
+        let room = room.0;
+        let running = self.room_at(room).and_then(|room| room.logic.as_mut());
+        let Some(id) = running.and_then(|running| running.calls.remove(&call)) else {
+            return discard(answer);
+        };
+        match answer {
+            Some(answer) => self.notices.push_back((room, Notice::Answer(id, answer))),
+            None => self.fail_room(room.slot, format!("the future of call {id} panicked")),
+        }
+    }
+
+    /// Tells logics what they have to hear. What they ask for then may bring more, but each time
+    /// with fewer members.
+    pub(super) fn tell_logics(&mut self) {
+        while let Some((room, notice)) = self.notices.pop_front() {
+            self.tell_logic(room, notice);
+        }
+    }
+
+    fn tell_logic(&mut self, key: RoomKey, notice: Notice) {
+        let slot = key.slot;
+        let Some(room) = self.room_at(key) else { return discard(notice) };
+        let member = |session| room.member(session).map(Member::info);
+        let asked = match notice {
+            Notice::Dropped(session) => {
+                let Some(member) = member(session) else { return };
+                self.ask_logic(slot, |logic, ctx| logic.on_drop(ctx, &member))
+            }
+            Notice::Resumed(session) => {
+                let Some(member) = member(session) else { return };
+                self.ask_logic(slot, |logic, ctx| logic.on_resume(ctx, &member))
+            }
+            Notice::Left(member, reason) => {
+                self.ask_logic(slot, |logic, ctx| logic.on_leave(ctx, &member, reason))
+            }
+            Notice::Tick(tick) => self.ask_logic(slot, |logic, ctx| logic.on_tick(ctx, tick)),
+            Notice::Timer(timer) => self.ask_logic(slot, |logic, ctx| logic.on_timer(ctx, timer)),
+            Notice::Answer(call, answer) => {
+                self.ask_logic(slot, |logic, ctx| logic.on_answer(ctx, call, answer))
+            }
+            Notice::Emptied => {
+                let waits = |(room, notice): &(RoomKey, Notice)| {
+                    *room == key && !matches!(notice, Notice::Emptied)
+                };
+                if self.notices.iter().any(waits) {
+                    // It hears of everybody who left before it ends.
+                    return self.notices.push_back((key, Notice::Emptied));
+                }
+                return self.room_emptied(slot, false);
+            }
+        };
+        if let Some(((), effects)) = asked {
+            self.carry_out(slot, effects);
+        }
+    }
+
+    /// Asks the logic about somebody who has just been given a seat. What the callback wants done
+    /// comes back, for after the answer.
+    pub(super) fn ask_to_join(
+        &mut self,
+        slot: u32,
+        session: SessionId,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return Err(failed()) };
+        let Some(member) = room.member(session).map(Member::info) else { return Err(failed()) };
+        let asked = self.ask_logic(slot, |logic, ctx| logic.on_join(ctx, &member));
+        let (verdict, effects) = asked.ok_or_else(failed)?;
+        if let Err(refusal) = verdict {
+            discard(effects);
+            if let Some(room) = self.rooms.get_mut(slot as usize) {
+                room.unseat(session);
+            }
+            return Err(refusal);
+        }
+        Ok(effects)
+    }
+
+    /// A publication in a room with a logic, which the options allow. What the callback wants done
+    /// comes back, for after the answer.
+    pub(super) fn publish_by_logic(
+        &mut self,
+        slot: u32,
+        caller: &Caller,
+        mut publication: Publication,
+        keys: (u64, u32),
+    ) -> Result<(Option<Position>, Vec<Effect>), Refusal> {
+        let now = self.now;
+        let from = caller.sender().ok_or_else(not_a_member)?;
+        let room = self.rooms.get_mut(slot as usize).ok_or_else(not_a_member)?;
+        if let Some(position) = room.admit(now, &mut publication, keys.0)? {
+            return Ok((position, Vec::new()));
+        }
+        let event = LogicEvent {
+            from,
+            name: &publication.name,
+            payload: publication.payload.as_ref(),
+            reliable: publication.reliable,
+        };
+        let asked = self.ask_logic(slot, |logic, ctx| logic.on_event(ctx, &event));
+        let (verdict, effects) = asked.ok_or_else(failed)?;
+        let relay = match verdict {
+            Ok(relay) => relay,
+            Err(refusal) => {
+                discard(effects);
+                return Err(refusal);
+            }
+        };
+        let room = self.rooms.get_mut(slot as usize).ok_or_else(failed)?;
+        if relay == Relay::Nothing {
+            room.remember(now, &mut publication, keys.1);
+            return Ok((None, effects));
+        }
+        let position = room.place(now, publication, keys.1);
+        self.counters.events_total += 1;
+        self.room_is_dirty(slot);
+        Ok((Some(position), effects))
+    }
+
+    /// Ends a room: its logic has the last word, then the members are told why.
+    pub(super) fn close_room(&mut self, slot: u32, reason: ClosedReason) {
+        if self.rooms.get(slot as usize).is_some_and(|room| room.logic.is_some()) {
+            let asked = self.ask_logic(slot, |logic, ctx| logic.on_close(ctx, reason));
+            let Some(((), effects)) = asked else { return };
+            for effect in effects {
+                self.say(slot, effect);
+            }
+        }
+        self.end_room(slot, reason);
+    }
+
+    /// A logic at fault takes its room with it, and nothing else.
+    fn fail_room(&mut self, slot: u32, fault: String) {
+        let Some(room) = self.rooms.get(slot as usize) else { return };
+        let logic = room.options.logic.clone().unwrap_or_default();
+        let room = room.name.as_str().into();
+        self.counters.logics_failed_total += 1;
+        self.outputs.push_back(Output::Note(Note::LogicFailed {
+            room,
+            logic,
+            fault: fault.into(),
+        }));
+        self.end_room(slot, ClosedReason::Failed);
+    }
+
+    /// Takes a room away and tells its members why.
+    fn end_room(&mut self, slot: u32, reason: ClosedReason) {
+        let Some(room) = self.rooms.get(slot as usize) else { return };
+        let key = room.key;
+        if room.member_count() > 0 {
+            self.flush_room(slot);
+        }
+        let Some(room) = self.rooms.get(slot as usize) else { return };
+        let members: Vec<_> = room.members().map(|member| member.key).collect();
+        for session in members {
+            let reason = Some(reason);
+            self.send(session.shard, Word::SeatClosed { session, room: key, reason });
+        }
+        self.remove_room(slot);
+    }
+
+    fn remove_room(&mut self, slot: u32) {
+        if let Some(room) = self.rooms.try_remove(slot as usize) {
+            self.room_by_name.remove(&room.name);
+            self.counters.rooms -= 1;
+            self.counters.seats -= u64::from(room.member_count());
+            discard(room.logic);
+        }
+    }
+}
+
+impl Running {
+    fn set_tick(&mut self, now: crate::Now, ms: u32, phase: u64) {
+        let last = self.tick.map_or(0, Tick::last);
+        self.tick = (ms > 0).then(|| Tick::new(now, ms, phase, last));
+    }
+}
+
+/// Stands where a logic is while a callback has it.
+struct Absent;
+
+impl RoomLogic for Absent {}
+
+/// Where a room's ticks stand on the grid: spread over the period, so that a worker with a
+/// thousand rooms has a few to tick at any time instead of all at once.
+fn phase(room: RoomKey) -> u64 {
+    // The golden ratio spreads rooms made one after the other evenly over any period.
+    u64::from(room.generation.wrapping_mul(2_654_435_769) >> 16)
+}
+
+/// The refusal of somebody whose room's logic is at fault.
+fn failed() -> Refusal {
+    Refusal::new(ErrorCode::Internal, "the room's logic failed; the server's log has the reason")
+}
+
+/// Runs what an application wrote. A panic ends here; what it said comes back.
+fn contained<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(text), _) => (*text).to_owned(),
+            (_, Some(text)) => text.clone(),
+            _ => "it panicked without a word".to_owned(),
+        };
+        discard(panic);
+        text
+    })
+}
+
+/// Drops what an application made, which may panic once more.
+fn discard<T>(what: T) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(what))) {
+        mem::forget(panic);
+    }
+}

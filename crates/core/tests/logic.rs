@@ -1,0 +1,252 @@
+//! Rooms with a logic of their own.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::Hub;
+use roomcast_core::{HubConfig, LogicEvent, NamespaceConfig, Relay, RoomCtx, RoomLogic};
+use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
+use roomcast_wire::{Refusal, RoomOptions};
+use serde_json::{Value, json};
+
+/// Tells all what it hears, and does what events say.
+#[derive(Default)]
+struct Diary {
+    closed: Arc<AtomicU64>,
+}
+
+impl RoomLogic for Diary {
+    fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
+        let by = ctx.creator().is_some();
+        ctx.publish("created", json!({"room": ctx.room(), "by_a_client": by}));
+    }
+
+    fn on_join(&mut self, ctx: &mut RoomCtx<'_>, member: &MemberInfo) -> Result<(), Refusal> {
+        match member.data.as_ref().map(|data| data.read::<String>().unwrap()).as_deref() {
+            Some("no") => {
+                ctx.publish("never", ());
+                return Err(Refusal::refused("the door is shut"));
+            }
+            Some("panic") => std::panic::resume_unwind(Box::new("on_join")),
+            _ => {}
+        }
+        ctx.tell(member.sender.session, "hello", json!({"members": ctx.member_count()}));
+        ctx.tell_except(member.sender.session, "somebody", ());
+        Ok(())
+    }
+
+    fn on_event(
+        &mut self,
+        ctx: &mut RoomCtx<'_>,
+        event: &LogicEvent<'_>,
+    ) -> Result<Relay, Refusal> {
+        let member = event.from.session;
+        match event.name() {
+            Some("secret") => return Ok(Relay::Nothing),
+            Some("refuse") => return Err(Refusal::refused("not now")),
+            Some("sum") => {
+                let numbers: Vec<i64> = event.data()?;
+                ctx.publish("sum", json!(numbers.iter().sum::<i64>()));
+                return Ok(Relay::Nothing);
+            }
+            Some("kick_all") => {
+                for other in ctx.members() {
+                    ctx.kick(other.sender.session, "out");
+                }
+            }
+            Some("close") => ctx.close(),
+            Some("panic") => {
+                ctx.publish("never", ());
+                std::panic::resume_unwind(Box::new("on_event".to_owned()));
+            }
+            Some("flood") => loop {
+                ctx.publish("flood", ());
+            },
+            Some("bad name") => ctx.publish("", ()),
+            Some("call") => {
+                let number: u64 = event.data()?;
+                let accepted = ctx.call(number, std::future::ready(number * 2));
+                ctx.tell(member, "called", json!(accepted));
+            }
+            Some("timer") => ctx.set_timer(7, event.data()?),
+            Some("tick") => ctx.set_tick(event.data()?),
+            _ => {}
+        }
+        Ok(Relay::AsIs)
+    }
+
+    fn on_drop(&mut self, ctx: &mut RoomCtx<'_>, _member: &MemberInfo) {
+        ctx.publish("dropped", ());
+    }
+
+    fn on_resume(&mut self, ctx: &mut RoomCtx<'_>, member: &MemberInfo) {
+        ctx.tell(member.sender.session, "welcome_back", ());
+    }
+
+    fn on_leave(&mut self, ctx: &mut RoomCtx<'_>, member: &MemberInfo, reason: LeaveReason) {
+        assert!(ctx.member(member.sender.session).is_none());
+        ctx.publish("left", json!({"why": reason.as_str(), "members": ctx.member_count()}));
+    }
+
+    fn on_tick(&mut self, ctx: &mut RoomCtx<'_>, tick: u64) {
+        ctx.publish_unreliable("tick", json!(tick));
+    }
+
+    fn on_timer(&mut self, ctx: &mut RoomCtx<'_>, timer: u64) {
+        ctx.publish("timer", json!(timer));
+    }
+
+    fn on_answer(&mut self, ctx: &mut RoomCtx<'_>, call: u64, answer: Box<dyn Any + Send>) {
+        let answer: u64 = *answer.downcast().unwrap();
+        ctx.publish("answer", json!([call, answer]));
+    }
+
+    fn on_close(&mut self, ctx: &mut RoomCtx<'_>, _reason: ClosedReason) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+        ctx.publish("closing", ());
+        ctx.close();
+    }
+}
+
+fn diary() -> RoomOptions {
+    RoomOptions { logic: Some("diary".into()), ..RoomOptions::default() }
+}
+
+fn config() -> (HubConfig, Arc<AtomicU64>) {
+    let mut config = HubConfig::default();
+    let closed = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&closed);
+    let make = move |_: &roomcast_core::RoomSetup<'_>| {
+        Box::new(Diary { closed: Arc::clone(&counter) }) as Box<dyn RoomLogic>
+    };
+    config.logics.insert("diary", make).unwrap();
+    let namespace = NamespaceConfig {
+        patterns: vec![("diary-*".to_owned(), diary())],
+        ..NamespaceConfig::default()
+    };
+    config.namespaces.insert("default".to_owned(), namespace);
+    (config, closed)
+}
+
+/// A hub and so many links in the room `diary-1`.
+fn room_of(members: u32) -> (Hub, Arc<AtomicU64>) {
+    let (config, closed) = config();
+    let mut hub = Hub::new(config);
+    for link in 0..members {
+        hub.open(link);
+        hub.say(link, r#"{"type":"hello","ref":1}"#);
+        hub.say(link, r#"{"type":"join","ref":1,"room":"diary-1"}"#);
+    }
+    for link in 0..members {
+        hub.heard(link);
+    }
+    (hub, closed)
+}
+
+fn publish(event: &str, data: Value) -> String {
+    json!({"type": "publish", "ref": 9, "room": "diary-1", "event": event, "data": data})
+        .to_string()
+}
+
+/// Names of the events among what was heard, and other types.
+fn names(heard: &[Value]) -> Vec<String> {
+    let name = |one: &Value| match one["type"].as_str() {
+        Some("event") => one["event"].as_str().unwrap().to_owned(),
+        other => format!("<{}>", other.unwrap()),
+    };
+    heard.iter().map(name).collect()
+}
+
+#[test]
+fn a_logic_hears_of_joins_and_tells_some_without_a_position() {
+    let (config, _) = config();
+    let mut hub = Hub::new(config);
+    hub.open(0);
+    hub.open(1);
+    let heard = hub.say(0, r#"{"type":"join","ref":1,"room":"diary-1"}"#);
+    assert_eq!(names(&heard), ["<joined>", "hello"]);
+    assert_eq!(heard[0]["position"]["offset"], 1, "what was said at the making is behind");
+    assert_eq!((&heard[1]["data"], &heard[1]["at"]), (&json!({"members": 1}), &Value::Null));
+    let heard = hub.say(1, r#"{"type":"join","ref":1,"room":"diary-1"}"#);
+    assert_eq!(names(&heard), ["<joined>", "hello"]);
+    assert_eq!(names(&hub.heard(0)), ["<member_joined>", "somebody"]);
+    let history = hub.ask(1, r#"{"type":"history","ref":2,"room":"diary-1"}"#);
+    let events = history["events"].as_array().unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["data"], json!({"room": "diary-1", "by_a_client": true}));
+}
+
+#[test]
+fn a_refused_join_leaves_no_trace() {
+    let (mut hub, closed) = room_of(1);
+    hub.open(1);
+    let no = r#"{"type":"join","ref":1,"room":"diary-1","data":"no"}"#;
+    let refused = hub.ask(1, no);
+    assert_eq!((&refused["code"], &refused["message"]), (&json!(4034), &json!("the door is shut")));
+    assert!(hub.heard(0).is_empty());
+    assert_eq!(hub.shard.counters().seats, 1);
+    assert_eq!(hub.ask(0, r#"{"type":"presence","ref":2,"room":"diary-1"}"#)["members"], 1);
+    let refused = hub.ask(1, no.replace("diary-1", "diary-2"));
+    assert_eq!(refused["reason"], "refused");
+    assert_eq!(hub.shard.counters().rooms, 1, "a room made for that seat ends");
+    assert_eq!(closed.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn events_are_relayed_kept_or_refused() {
+    let (mut hub, _) = room_of(2);
+    let heard = hub.say(0, publish("chat", json!("hi")));
+    assert_eq!(names(&heard), ["<ok>", "chat"]);
+    assert_eq!(heard[0]["position"], heard[1]["at"]);
+    assert_eq!(names(&hub.heard(1)), ["chat"]);
+    let heard = hub.say(0, publish("secret", json!("hi")));
+    assert_eq!((names(&heard), heard[0].get("position")), (vec!["<ok>".to_owned()], None));
+    let heard = hub.say(0, publish("refuse", json!(null)));
+    assert_eq!((&heard[0]["reason"], &heard[0]["message"]), (&json!("refused"), &json!("not now")));
+    let heard = hub.say(0, publish("sum", json!("no list")));
+    assert_eq!(heard[0]["reason"], "invalid_field");
+    assert!(heard[0]["message"].as_str().unwrap().contains("`data` of `sum`"), "{heard:?}");
+    let heard = hub.say(0, publish("sum", json!([1, 2, 39])));
+    assert_eq!((names(&heard), &heard[1]["data"]), (vec!["<ok>".into(), "sum".into()], &json!(42)));
+    assert_eq!(heard[1].get("from"), None);
+    assert_eq!(names(&hub.heard(1)), ["sum"]);
+}
+
+#[test]
+fn a_repeated_key_is_answered_without_the_logic() {
+    let (mut hub, _) = room_of(1);
+    let with_key = |event| publish(event, json!([1])).replace(r#""ref""#, r#""key":"k","ref""#);
+    let first = hub.say(0, with_key("sum"));
+    assert_eq!(names(&first), ["<ok>", "sum"]);
+    assert_eq!(names(&hub.say(0, with_key("sum"))), ["<ok>"]);
+}
+
+#[test]
+fn a_kicked_crowd_is_out_and_the_room_ends_with_its_last_member() {
+    let (mut hub, closed) = room_of(300);
+    let heard = hub.say(0, publish("kick_all", json!(null)));
+    assert_eq!(names(&heard), ["<ok>", "kick_all", "<room_closed>"], "{heard:?}");
+    for link in 1..300 {
+        let heard = hub.heard(link);
+        assert_eq!(heard.last().unwrap()["reason"], "kicked", "{link}: {heard:?}");
+        let lefts = heard.iter().filter(|one| one["type"] == "member_left").count();
+        assert_eq!(lefts as u32, link, "those who were put out before it");
+    }
+    assert_eq!((hub.shard.counters().rooms, hub.shard.counters().seats), (0, 0));
+    assert_eq!(closed.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_room_that_closes_itself_has_the_last_word() {
+    let (mut hub, _) = room_of(2);
+    let heard = hub.say(0, publish("close", json!(null)));
+    assert_eq!(names(&heard), ["<ok>", "close", "closing", "<room_closed>"]);
+    let heard = hub.heard(1);
+    assert_eq!(names(&heard), ["close", "closing", "<room_closed>"]);
+    assert_eq!(heard[2]["reason"], "ended");
+    assert_eq!((hub.shard.counters().rooms, hub.shard.counters().seats), (0, 0));
+}
