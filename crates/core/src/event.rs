@@ -11,99 +11,149 @@ use roomcast_wire::{CloseCode, Name, Refusal};
 #[derive(Debug, Clone, PartialEq)]
 pub enum HubEvent {
     /// A session has a link: a new one, or one that is back.
-    Connected {
-        /// Who.
-        who: Arc<Sender>,
-        /// In which namespace.
-        namespace: Name,
-        /// An earlier session was taken up again.
-        resumed: bool,
-    },
+    Connected(Connected),
     /// A session has lost its link.
-    Disconnected {
-        /// Who.
-        who: Arc<Sender>,
-        /// In which namespace.
-        namespace: Name,
-        /// Why the server closed the link; none if the peer did.
-        reason: Option<CloseCode>,
-        /// The session may be resumed: its seats are kept for a while.
-        kept: bool,
-    },
+    Disconnected(Disconnected),
     /// A session is over; its seats are given up.
-    SessionEnded {
-        /// Who.
-        who: Arc<Sender>,
-        /// In which namespace.
-        namespace: Name,
-        /// Why.
-        reason: LeaveReason,
-    },
+    SessionEnded(SessionEnded),
     /// A room was made.
-    RoomCreated {
-        /// Its full name.
-        room: String,
-        /// Who made it; none: the server.
-        by: Option<Arc<Sender>>,
-    },
+    RoomCreated(RoomCreated),
     /// A room is no more.
-    RoomClosed {
-        /// Its full name.
-        room: String,
-        /// Why.
-        reason: ClosedReason,
-    },
+    RoomClosed(RoomClosed),
     /// A session took a seat.
-    MemberJoined {
-        /// The room's full name.
-        room: String,
-        /// Who.
-        member: MemberInfo,
-    },
+    MemberJoined(MemberJoined),
     /// A member gave up its seat, or lost it.
-    MemberLeft {
-        /// The room's full name.
-        room: String,
-        /// Who.
-        who: Arc<Sender>,
-        /// Why.
-        reason: LeaveReason,
-    },
+    MemberLeft(MemberLeft),
     /// A member's link was lost; its seat is kept for a while.
-    MemberDropped {
-        /// The room's full name.
-        room: String,
-        /// Who.
-        who: Arc<Sender>,
-    },
+    MemberDropped(MemberDropped),
     /// A dropped member is back.
-    MemberResumed {
-        /// The room's full name.
-        room: String,
-        /// Who.
-        who: Arc<Sender>,
-    },
+    MemberResumed(MemberResumed),
     /// Something was said in a room and has its position.
-    Published {
-        /// The room's full name.
-        room: String,
-        /// What.
-        event: Arc<Event>,
-    },
+    Published(Published),
     /// A command was not carried out.
-    Refused {
-        /// Whose; none if there was no session yet.
-        who: Option<Arc<Sender>>,
-        /// The word of the command; none if the frame could not be understood.
-        command: Option<&'static str>,
-        /// Why.
-        refusal: Refusal,
-    },
+    Refused(Refused),
     /// A session's link is closed because it did not read as fast as its rooms spoke.
-    SlowMember {
-        /// Who.
-        who: Arc<Sender>,
-        /// In which namespace.
-        namespace: Name,
-    },
+    SlowMember(SlowMember),
+}
+
+/// See [`HubEvent::Connected`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connected {
+    /// Who.
+    pub who: Arc<Sender>,
+    /// In which namespace.
+    pub namespace: Name,
+    /// An earlier session was taken up again.
+    pub resumed: bool,
+}
+
+/// See [`HubEvent::Disconnected`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disconnected {
+    /// Who.
+    pub who: Arc<Sender>,
+    /// In which namespace.
+    pub namespace: Name,
+    /// Why the server closed the link; none if the peer did.
+    pub reason: Option<CloseCode>,
+    /// The session may be resumed: its seats are kept for a while.
+    pub kept: bool,
+}
+
+/// See [`HubEvent::SessionEnded`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionEnded {
+    /// Who.
+    pub who: Arc<Sender>,
+    /// In which namespace.
+    pub namespace: Name,
+    /// Why.
+    pub reason: LeaveReason,
+}
+
+/// See [`HubEvent::RoomCreated`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoomCreated {
+    /// Its full name.
+    pub room: String,
+    /// Who made it; none: the server.
+    pub by: Option<Arc<Sender>>,
+}
+
+/// See [`HubEvent::RoomClosed`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoomClosed {
+    /// Its full name.
+    pub room: String,
+    /// Why.
+    pub reason: ClosedReason,
+}
+
+/// See [`HubEvent::MemberJoined`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberJoined {
+    /// The room's full name.
+    pub room: String,
+    /// Who.
+    pub member: MemberInfo,
+}
+
+/// See [`HubEvent::MemberLeft`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberLeft {
+    /// The room's full name.
+    pub room: String,
+    /// Who.
+    pub who: Arc<Sender>,
+    /// Why.
+    pub reason: LeaveReason,
+}
+
+/// See [`HubEvent::MemberDropped`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberDropped {
+    /// The room's full name.
+    pub room: String,
+    /// Who.
+    pub who: Arc<Sender>,
+}
+
+/// See [`HubEvent::MemberResumed`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemberResumed {
+    /// The room's full name.
+    pub room: String,
+    /// Who.
+    pub who: Arc<Sender>,
+}
+
+/// See [`HubEvent::Published`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// The room's full name.
+    pub room: String,
+    /// What.
+    pub event: Arc<Event>,
+}
+
+/// See [`HubEvent::Refused`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// Whose command; none if there was no session yet.
+    pub who: Option<Arc<Sender>>,
+    /// The `ref` of the command, if it had one.
+    pub reference: Option<u64>,
+    /// The word of the command; none if the frame could not be understood.
+    pub command: Option<&'static str>,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// See [`HubEvent::SlowMember`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlowMember {
+    /// Who.
+    pub who: Arc<Sender>,
+    /// In which namespace.
+    pub namespace: Name,
 }

@@ -3,6 +3,7 @@
 use roomcast_core::HubConfig;
 
 use crate::config::{Config, ConfigError};
+use crate::hooks::Hooks;
 use crate::server::{Server, StartError};
 
 /// What a server is to be. [`Server::builder`] begins one, [`Builder::start`] ends it.
@@ -19,6 +20,7 @@ pub struct Builder {
     pub(crate) config: Config,
     /// Whether `listen` was called: the first call replaces the listeners of the configuration.
     pub(crate) listens: bool,
+    pub(crate) hooks: Hooks,
 }
 
 impl Builder {
@@ -57,6 +59,7 @@ impl Builder {
 
     /// What the hub is told: the configuration, and what only code can say.
     pub(crate) fn hub_config(&self, seed: [u8; 32], shards: u16) -> Result<HubConfig, ConfigError> {
-        self.config.hub_config(seed, shards)
+        let hub = self.config.hub_config(seed, shards)?;
+        Ok(HubConfig { hooks: self.hooks.mask(), events: self.hooks.wants_events(), ..hub })
     }
 }

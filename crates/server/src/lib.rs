@@ -12,6 +12,7 @@ mod acceptor;
 mod builder;
 pub mod config;
 mod handle;
+mod hooks;
 mod http;
 mod metrics;
 mod server;
@@ -26,8 +27,9 @@ pub use handle::{
     Asked, CallError, History, Members, NamespaceHandle, Presence, RoomHandle, Rooms, ServerHandle,
     SessionHandle, UserHandle,
 };
-pub use roomcast_core::Counters;
+pub use hooks::{Events, Heard};
 pub use roomcast_core::logic::{IntoData, IntoEvent};
+pub use roomcast_core::{Counters, HubEvent, event, hook};
 pub use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};
 pub use roomcast_wire::{

@@ -19,6 +19,7 @@ use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
 use crate::config::{ConfigError, HttpConfig, LimitsConfig};
 use crate::handle::{ServerHandle, Workers};
+use crate::hooks::Hooks;
 use crate::http::{self, Handed, Http};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
@@ -96,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) http: tokio::sync::mpsc::Sender<Handed>,
     /// Where work that waits is done: the HTTP thread's own.
     pub(crate) tasks: tokio::runtime::Handle,
+    pub(crate) hooks: Arc<Hooks>,
     pub(crate) admissions: Arc<Admissions>,
     draining: AtomicBool,
 }
@@ -136,6 +138,7 @@ impl Server {
             acceptor: AcceptorCounters::default(),
             http: http_sender,
             tasks: runtime.handle().clone(),
+            hooks: Arc::new(builder.hooks),
             admissions: Arc::clone(&admissions),
             draining: AtomicBool::new(false),
         });
@@ -228,6 +231,7 @@ impl Server {
             _ = worker.join();
         }
         self.http.stop();
+        self.shared.hooks.close();
     }
 }
 

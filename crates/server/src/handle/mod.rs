@@ -25,6 +25,7 @@ pub use self::asked::{Asked, CallError};
 pub use self::people::{NamespaceHandle, SessionHandle, UserHandle};
 pub use self::room::{History, Members, Presence, RoomHandle, Rooms};
 pub(crate) use self::workers::Workers;
+use crate::hooks::Events;
 
 /// The way into a running server for the program that embeds it: cheap to clone, and to be used
 /// from any thread or task. What is asked is asked at once; the [`Asked`] it gives can be awaited,
@@ -50,6 +51,9 @@ pub(crate) trait Hub: Send + Sync {
 
     /// What all shards have counted.
     fn counters(&self) -> Counters;
+
+    /// What happens from now on; none if no events are kept.
+    fn events(&self) -> Option<Events>;
 }
 
 impl ServerHandle {
@@ -85,6 +89,12 @@ impl ServerHandle {
     /// What the hub has counted. Each worker publishes its counters at the end of a turn.
     pub fn counters(&self) -> Counters {
         self.hub.counters()
+    }
+
+    /// What happens from now on, as a stream. None if the server keeps no events: see
+    /// [`Builder::events`](crate::Builder::events).
+    pub fn events(&self) -> Option<Events> {
+        self.hub.events()
     }
 
     pub(crate) fn ask<T>(

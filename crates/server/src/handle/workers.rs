@@ -7,6 +7,7 @@ use roomcast_core::{Counters, ServerCall, ServerReply};
 use tokio::sync::oneshot;
 
 use super::Hub;
+use crate::hooks::Events;
 use crate::metrics;
 use crate::server::Shared;
 use crate::worker::{Address, Mail};
@@ -31,5 +32,9 @@ impl Hub for Workers {
 
     fn counters(&self) -> Counters {
         metrics::sum(&self.shared.counters)
+    }
+
+    fn events(&self) -> Option<Events> {
+        self.shared.hooks.listen()
     }
 }

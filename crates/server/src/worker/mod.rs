@@ -38,6 +38,7 @@ use self::readiness::Readiness;
 use self::socket::Socket;
 use self::timers::{Due, Timer, Timers};
 use crate::acceptor::admission::Admission;
+use crate::hooks::Voice;
 use crate::metrics::{self, WorkerCounters};
 use crate::server::Shared;
 
@@ -82,6 +83,8 @@ pub(crate) struct Worker {
     to_wake: Vec<bool>,
     calls: HashMap<u64, oneshot::Sender<ServerReply>>,
     calls_made: u64,
+    /// Tells what happens in the shard.
+    voice: Voice,
     /// What hooks decided at once, for the shard.
     verdicts: VecDeque<(Ticket, Verdict)>,
     /// Kept until nobody is left.
@@ -149,6 +152,7 @@ impl Worker {
         addresses: Arc<[Address]>,
     ) -> Self {
         let counters = Arc::clone(&shared.counters[usize::from(id.0)]);
+        let voice = shared.hooks.voice();
         Self {
             id,
             to_wake: vec![false; addresses.len()],
@@ -167,6 +171,7 @@ impl Worker {
             closes: Vec::new(),
             calls: HashMap::new(),
             calls_made: 0,
+            voice,
             verdicts: VecDeque::new(),
             draining: None,
             stopped: false,
@@ -268,6 +273,7 @@ impl Worker {
             Mail::TaskDone { room, call, answer } => {
                 self.tell(Input::TaskDone { room, call, answer });
             }
+            Mail::Verdict { ticket, verdict } => self.tell(Input::Verdict { ticket, verdict }),
             Mail::Drain { retry_ms_max, left } => {
                 self.draining = Some(left);
                 self.tell(Input::Drain { retry_ms_max });

@@ -1,7 +1,12 @@
 //! What the shard asks for.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
 use roomcast_core::io::Note;
-use roomcast_core::{LinkId, Output, ShardId, Verdict};
+use roomcast_core::{LinkId, Output, Question, ShardId, Ticket};
 
 use super::link::Flags;
 use super::{Mail, Timer, Worker, queue};
@@ -54,8 +59,7 @@ impl Worker {
                 if let Some(found) = self.links.get_mut(link.0 as usize) {
                     found.flags.asking = true;
                 }
-                // No hook is registered: nobody minds.
-                self.verdicts.push_back((ticket, Verdict::Go(question)));
+                self.ask(ticket, question);
             }
             Output::Release { link } => {
                 if let Some(found) = self.links.get_mut(link.0 as usize) {
@@ -63,9 +67,29 @@ impl Worker {
                     queue(found, link.0, &mut self.ready);
                 }
             }
-            Output::Event(_) => {}
+            Output::Event(event) => self.voice.tell(*event),
             Output::Note(note) => log(self.id, &note),
         }
+    }
+
+    /// Asks the hooks. One that does not know at once goes on beside the workers.
+    fn ask(&mut self, ticket: Ticket, question: Question) {
+        let mut deciding = self.shared.hooks.ask(question);
+        // A future may want to know at its first poll where it will be run.
+        let inside = self.shared.tasks.enter();
+        let decided = Pin::new(&mut deciding).poll(&mut Context::from_waker(Waker::noop()));
+        drop(inside);
+        if let Poll::Ready(verdict) = decided {
+            return self.verdicts.push_back((ticket, verdict));
+        }
+        let Some(address) = self.addresses.get(usize::from(self.id.0)).cloned() else { return };
+        let longest = Duration::from_millis(self.shared.limits.hook_ms);
+        self.shared.tasks.spawn(async move {
+            // The shard has given up by then; so does the hook.
+            if let Ok(verdict) = tokio::time::timeout(longest, deciding).await {
+                address.send(Mail::Verdict { ticket, verdict });
+            }
+        });
     }
 
     /// Hands a link over. The shard has forgotten it.

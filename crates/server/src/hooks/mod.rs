@@ -1,0 +1,222 @@
+//! The application's own code around commands: before they are carried out, and after.
+//! `docs/hooks.md` says when each is asked and what it may change.
+//!
+//! | file | what |
+//! |---|---|
+//! | `chain.rs` | the hooks before a command, one after the other |
+//! | `events.rs` | after-hooks and streams |
+
+mod chain;
+mod events;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use roomcast_core::event::{
+    Connected, Disconnected, MemberJoined, MemberLeft, Published, Refused, RoomClosed, RoomCreated,
+    SlowMember,
+};
+use roomcast_core::hook::{Connect, Create, Join, Leave, Publish};
+use roomcast_core::{HookMask, HubEvent, Question};
+use roomcast_wire::Refusal;
+use tokio::sync::broadcast;
+
+pub(crate) use self::chain::Deciding;
+use self::chain::Hook;
+use self::events::Ears;
+pub use self::events::{Events, Heard};
+use crate::builder::Builder;
+
+/// All hooks of one server, each chain in the order of registration.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    connect: Vec<Hook<Connect>>,
+    create: Vec<Hook<Create>>,
+    join: Vec<Hook<Join>>,
+    leave: Vec<Hook<Leave>>,
+    publish: Vec<Hook<Publish>>,
+    ears: Ears,
+}
+
+impl Hooks {
+    /// Which commands the hub asks about.
+    pub(crate) fn mask(&self) -> HookMask {
+        let bits = [
+            (HookMask::CONNECT, self.connect.is_empty()),
+            (HookMask::CREATE, self.create.is_empty()),
+            (HookMask::JOIN, self.join.is_empty()),
+            (HookMask::LEAVE, self.leave.is_empty()),
+            (HookMask::PUBLISH, self.publish.is_empty()),
+        ];
+        let wanted = bits.into_iter().filter(|(_, is_empty)| !is_empty);
+        wanted.fold(HookMask::NONE, |mask, (bit, _)| mask | bit)
+    }
+
+    /// Whether the hub tells what happens.
+    pub(crate) fn wants_events(&self) -> bool {
+        self.ears.is_wanted()
+    }
+
+    /// Asks the hooks of a question's chain. Nothing happens before the first poll.
+    pub(crate) fn ask(self: &Arc<Self>, question: Question) -> Deciding {
+        Deciding::new(Arc::clone(self), question)
+    }
+
+    /// What one worker tells what happens.
+    pub(crate) fn voice(self: &Arc<Self>) -> Voice {
+        Voice { stream: self.ears.speaker(), hooks: Arc::clone(self) }
+    }
+
+    /// A stream of what happens from now on; none if the server keeps no events.
+    pub(crate) fn listen(&self) -> Option<Events> {
+        self.ears.listen()
+    }
+
+    /// The server has ended: so do the streams.
+    pub(crate) fn close(&self) {
+        self.ears.close();
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events = self.wants_events();
+        f.debug_struct("Hooks").field("mask", &self.mask()).field("events", &events).finish()
+    }
+}
+
+/// Tells what happens. Each worker has its own.
+pub(crate) struct Voice {
+    stream: Option<broadcast::Sender<Arc<HubEvent>>>,
+    hooks: Arc<Hooks>,
+}
+
+impl Voice {
+    /// Tells after-hooks, then streams.
+    pub(crate) fn tell(&self, event: HubEvent) {
+        self.hooks.ears.tell_after(&event);
+        if let Some(stream) = &self.stream {
+            // It fails only if nobody listens.
+            _ = stream.send(Arc::new(event));
+        }
+    }
+}
+
+macro_rules! before {
+    ($($(#[$doc:meta])* $chain:ident, $question:ident, $sync:ident, $async:ident;)*) => {
+        /// Hooks before commands. Each chain is run in the order of registration: every hook sees
+        /// what the ones before it made of the command, and the first refusal is the last word.
+        /// While a hook thinks, its session's further commands wait, and nobody else's.
+        ///
+        /// A closure runs on the thread of the session's worker and must not block. An async
+        /// function that is ready at once costs no change of threads; else it goes on beside the
+        /// workers, at most `limits.hook_ms`. A hook that panics refuses its command with
+        /// `internal`.
+        impl Builder {
+            $($(#[$doc])*
+            pub fn $sync<F>(mut self, hook: F) -> Self
+            where
+                F: Fn(&mut $question) -> Result<(), Refusal> + Send + Sync + 'static,
+            {
+                self.hooks.$chain.push(Hook::Sync(Box::new(hook)));
+                self
+            }
+
+            #[doc = concat!("[`Builder::", stringify!($sync), "`] for an async function: it takes \
+                             the question and gives it back.")]
+            pub fn $async<F, A>(mut self, hook: F) -> Self
+            where
+                F: Fn($question) -> A + Send + Sync + 'static,
+                A: Future<Output = Result<$question, Refusal>> + Send + 'static,
+            {
+                self.hooks.$chain.push(Hook::Async(Box::new(move |asked| Box::pin(hook(asked)))));
+                self
+            })*
+        }
+    };
+}
+
+before! {
+    /// Before a session begins: with `hello`, or with the first command where that is optional. Not
+    /// when one is resumed: its client shows the secret that it was given.
+    connect, Connect, before_connect, before_connect_async;
+    /// Before `create` makes a room. A room that `join` makes is asked about as a join only; where
+    /// rooms must not be made so, the namespace says `create = false` and this hook grants.
+    create, Create, before_create, before_create_async;
+    /// Before `join`, and before the seat that `create` with `join` asks for.
+    join, Join, before_join, before_join_async;
+    /// Before `leave`. A lost link, a kick and the end of a session ask nobody.
+    leave, Leave, before_leave, before_leave_async;
+    /// Before `publish`.
+    ///
+    /// ```
+    /// use roomcast::{Payload, Refusal, Server, hook::Publish};
+    ///
+    /// let server = Server::builder()
+    ///     .listen("ws://127.0.0.1:0")
+    ///     .before_publish(|said: &mut Publish| match &said.data {
+    ///         None => Err(Refusal::refused("say something")),
+    ///         Some(_) => Ok(()),
+    ///     })
+    ///     .start()?;
+    /// # server.stop();
+    /// # Ok::<(), roomcast::StartError>(())
+    /// ```
+    publish, Publish, before_publish, before_publish_async;
+}
+
+macro_rules! after {
+    ($($(#[$doc:meta])* $event:ident, $after:ident;)*) => {
+        /// Hooks after the fact. Each runs on the thread of a worker and must not block; what
+        /// takes time belongs behind [`ServerHandle::events`](crate::ServerHandle::events). A
+        /// panic in one is logged.
+        impl Builder {
+            $($(#[$doc])*
+            pub fn $after<F>(mut self, hook: F) -> Self
+            where
+                F: Fn(&$event) + Send + Sync + 'static,
+            {
+                self.hooks.ears.after.push(Box::new(move |event| {
+                    if let HubEvent::$event(event) = event {
+                        hook(event);
+                    }
+                }));
+                self
+            })*
+        }
+    };
+}
+
+after! {
+    /// After a session began, or was resumed.
+    Connected, after_connect;
+    /// After a session has lost its link.
+    Disconnected, on_disconnect;
+    /// After a room was made, by whatever means.
+    RoomCreated, after_create;
+    /// After a room has ended.
+    RoomClosed, after_close;
+    /// After a session took a seat.
+    MemberJoined, after_join;
+    /// After a member gave up its seat, or lost it.
+    MemberLeft, after_leave;
+    /// After something was said in a room, by a member or by the server.
+    Published, after_publish;
+    /// After a command was refused, by whomever.
+    Refused, on_refused;
+    /// When a link is closed because it did not read as fast as its rooms spoke.
+    SlowMember, on_slow_member;
+}
+
+impl Builder {
+    /// Lets the program listen to what happens: [`ServerHandle::events`]. A stream that is more
+    /// than `capacity` events behind loses the oldest and is told how many (1 to 1,048,576; one
+    /// takes some hundred bytes).
+    ///
+    /// [`ServerHandle::events`]: crate::ServerHandle::events
+    pub fn events(mut self, capacity: usize) -> Self {
+        self.hooks.ears.open(capacity);
+        self
+    }
+}
