@@ -6,6 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use roomcast_wire::options::{NameRule, PresenceRule, PublishRule};
 use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
+use roomcast_wire::reply::Recovery;
 use roomcast_wire::{
     Epoch, ErrorCode, EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId,
 };
@@ -414,6 +415,12 @@ impl Room {
     /// Whether members hear who comes and goes.
     pub fn tells_members(&self) -> bool {
         self.options.presence == PresenceRule::Members
+    }
+
+    /// What was said since, and whether that is all.
+    pub fn missed(&mut self, now: Now, since: Position) -> (Option<Recovery>, Vec<Arc<Event>>) {
+        let (recovery, missed) = self.history.since(now, since, self.position());
+        (Some(recovery), missed)
     }
 
     /// When the room ends if nobody comes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand_chacha::rand_core::Rng;
 use roomcast_wire::options::{JoinRule, PresenceRule};
-use roomcast_wire::push::{ClosedReason, Event, LeaveReason};
+use roomcast_wire::push::{ClosedReason, LeaveReason};
 use roomcast_wire::reply::Recovery;
 use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
 
@@ -12,7 +12,6 @@ use super::Shard;
 use super::commands::AROUND_BYTES;
 use super::logic::Notice;
 use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
-use crate::io::Now;
 use crate::key::{FullName, ReplyTo, RoomKey};
 use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -24,22 +23,6 @@ pub(super) struct JoinWish {
     grant: Grant,
     rights: JoinRights,
     created: bool,
-}
-
-impl JoinRights {
-    /// What was said since, if it may be repeated, and the verdict.
-    fn missed(
-        self,
-        room: &mut Room,
-        now: Now,
-        since: Position,
-    ) -> (Option<Recovery>, Vec<Arc<Event>>) {
-        if !self.history {
-            return (Some(Recovery::Forbidden), Vec::new());
-        }
-        let (recovery, missed) = room.history.since(now, since, room.position());
-        (Some(recovery), missed)
-    }
 }
 
 impl Shard {
@@ -257,7 +240,8 @@ impl Shard {
         let position = room.position();
         let (recovery, missed) = match wish.since {
             None => (None, Vec::new()),
-            Some(since) => wish.rights.missed(room, now, since),
+            Some(since) if wish.rights.history => room.missed(now, since),
+            Some(_) => (Some(Recovery::Forbidden), Vec::new()),
         };
         let joined = Joined {
             to: caller.reply,
@@ -471,19 +455,6 @@ impl Shard {
         }
         room.end_is_set = true;
         self.timers.set(at, Deadline::RoomEnds { room: key });
-    }
-
-    /// The shard of the session has taken its seat away already; one still on its way to it
-    /// is closed there.
-    fn unseat_op(&mut self, slot: Option<u32>, caller: &Caller) {
-        let Some((slot, session)) = slot.zip(caller.id()) else { return };
-        let room = self.rooms[slot as usize].key;
-        self.flush_room(slot);
-        if let Some(member) = self.unseat(slot, session, LeaveReason::Kicked, None) {
-            let reason = Some(ClosedReason::Revoked);
-            let closed = Word::SeatClosed { session: member.key, room, reason };
-            self.send(member.key.shard, closed);
-        }
     }
 
     fn drop_op(&mut self, slot: Option<u32>, caller: &Caller) {

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use super::Shard;
 use super::commands::Asker;
 use crate::config::NamespaceConfig;
-use crate::envelope::{RoomOp, Word};
+use crate::envelope::{Caller, RoomOp, Word};
 use crate::io::{LinkId, Now, Revoked};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rights::{Grants, Identity, Right, Rule, RulesOf};
@@ -158,6 +158,19 @@ impl Shard {
             }
             let (namespace, caller) = (seat.namespace, caller.clone());
             self.send(seat.home, Word::Room { room: name, namespace, caller, op: RoomOp::Unseat });
+        }
+    }
+
+    /// The shard of the session has taken its seat away already; one still on its way to it
+    /// is closed there.
+    pub(super) fn unseat_op(&mut self, slot: Option<u32>, caller: &Caller) {
+        let Some((slot, session)) = slot.zip(caller.id()) else { return };
+        let room = self.rooms[slot as usize].key;
+        self.flush_room(slot);
+        if let Some(member) = self.unseat(slot, session, LeaveReason::Kicked, None) {
+            let reason = Some(ClosedReason::Revoked);
+            let closed = Word::SeatClosed { session: member.key, room, reason };
+            self.send(member.key.shard, closed);
         }
     }
 
