@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rand_chacha::rand_core::Rng;
 use roomcast_wire::options::{JoinRule, PresenceRule};
 use roomcast_wire::push::{ClosedReason, LeaveReason};
-use roomcast_wire::reply::Recovery;
 use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
 
 use super::Shard;
@@ -51,7 +50,7 @@ impl Shard {
         let slot = self.room_by_name.get(room.as_str()).copied();
         match op {
             RoomOp::Publish { publication, echo } => {
-                self.publish_op(slot, &caller, publication, echo);
+                self.publish_op(slot, &caller, publication, echo, false);
             }
             RoomOp::Join { since, data, grant, rights } => {
                 let wish = JoinWish { since, data, grant, rights, created: slot.is_none() };
@@ -238,11 +237,7 @@ impl Shard {
         self.flush_room(slot);
         let room = &mut self.rooms[slot as usize];
         let position = room.position();
-        let (recovery, missed) = match wish.since {
-            None => (None, Vec::new()),
-            Some(since) if wish.rights.history => room.missed(now, since),
-            Some(_) => (Some(Recovery::Forbidden), Vec::new()),
-        };
+        let (recovery, missed) = room.missed(now, wish.since, wish.rights.history);
         let joined = Joined {
             to: caller.reply,
             session: key,

@@ -176,6 +176,11 @@ impl Shard {
         self.links.take_dirty()
     }
 
+    /// The links that [`Shard::take_dirty`] is likely to name next, at most `most`.
+    pub fn next_dirty(&self, most: usize) -> impl Iterator<Item = LinkId> {
+        self.links.next_dirty(most)
+    }
+
     /// What waits for a link; none if the shard does not know it (any more).
     pub fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
         self.links.get_mut(link).map(|link| &mut link.outbox)
