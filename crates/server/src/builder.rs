@@ -3,6 +3,7 @@
 use roomcast_core::HubConfig;
 
 use crate::config::{Config, ConfigError};
+use crate::groups::GroupSetup;
 use crate::hooks::Hooks;
 use crate::server::{Server, StartError};
 
@@ -20,6 +21,8 @@ pub struct Builder {
     pub(crate) config: Config,
     /// Whether `listen` was called: the first call replaces the listeners of the configuration.
     pub(crate) listens: bool,
+    /// The groups, if there are to be any.
+    groups: Option<GroupSetup>,
     pub(crate) hooks: Hooks,
 }
 
@@ -43,9 +46,23 @@ impl Builder {
         self
     }
 
+    /// Listens nowhere: clients come in by [`Server::entrance`] only.
+    pub fn without_listeners(mut self) -> Self {
+        self.listens = true;
+        self.config.listen.clear();
+        self
+    }
+
     /// How many worker threads there are; 0: one for each core.
     pub fn workers(mut self, count: usize) -> Self {
         self.config.workers = count;
+        self
+    }
+
+    /// Adds the namespace `groups`, whose rooms are groups as users of Diarkis know them;
+    /// [`Groups`](crate::groups::Groups) works with them.
+    pub fn groups(mut self, groups: GroupSetup) -> Self {
+        self.groups = Some(groups);
         self
     }
 
@@ -58,8 +75,18 @@ impl Builder {
     }
 
     /// What the hub is told: the configuration, and what only code can say.
-    pub(crate) fn hub_config(&self, seed: [u8; 32], shards: u16) -> Result<HubConfig, ConfigError> {
-        let hub = self.config.hub_config(seed, shards)?;
+    pub(crate) fn hub_config(
+        &mut self,
+        seed: [u8; 32],
+        shards: u16,
+    ) -> Result<HubConfig, ConfigError> {
+        if let Some(groups) = &self.groups {
+            groups.configure(&mut self.config);
+        }
+        let mut hub = self.config.hub_config(seed, shards)?;
+        if let Some(groups) = &self.groups {
+            groups.install(&mut hub)?;
+        }
         Ok(HubConfig { hooks: self.hooks.mask(), events: self.hooks.wants_events(), ..hub })
     }
 }

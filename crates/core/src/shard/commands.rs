@@ -228,24 +228,6 @@ impl Shard {
         Ok((namespace, full))
     }
 
-    /// A session without a token stays out of namespaces that want one.
-    fn check_namespace(&self, slot: u32, namespace: u16) -> Result<(), Refusal> {
-        let session = self.sessions.get(slot as usize).ok_or_else(gone)?;
-        let known = session.sender.user.is_some() || session.admin;
-        if namespace == session.namespace || known || self.policy(namespace).anonymous {
-            return Ok(());
-        }
-        Err(Refusal::new(ErrorCode::TokenRequired, "this namespace wants a token in `hello`"))
-    }
-
-    fn need_admin(&self, slot: u32) -> Result<(), Refusal> {
-        if self.sessions.get(slot as usize).is_some_and(|session| session.admin) {
-            return Ok(());
-        }
-        let text = "this needs a key with `admin = true` as the `token` of `hello`";
-        Err(Refusal::new(ErrorCode::Forbidden, text))
-    }
-
     fn publish_command(
         &mut self,
         asker: Asker,
@@ -520,7 +502,7 @@ impl Shard {
         Ok(())
     }
 
-    fn refuse_while_draining(&self) -> Result<(), Refusal> {
+    pub(super) fn refuse_while_draining(&self) -> Result<(), Refusal> {
         match self.draining {
             Some(_) => Err(Refusal::new(ErrorCode::Draining, "the server is stopping")),
             None => Ok(()),

@@ -7,7 +7,7 @@ use roomcast_wire::{CloseCode, ErrorCode, Name, Push, Refusal, Reply};
 use subtle::ConstantTimeEq;
 
 use super::Shard;
-use super::commands::Asker;
+use super::commands::{Asker, gone};
 use crate::config::NamespaceConfig;
 use crate::envelope::{Caller, RoomOp, Word};
 use crate::io::{LinkId, Now, Revoked};
@@ -114,6 +114,24 @@ impl Shard {
         }
         let Some(grants) = &rights.grants else { return Ok(()) };
         grants.check(right, self.namespace_name(namespace), room)
+    }
+
+    /// A session without a token stays out of namespaces that want one.
+    pub(super) fn check_namespace(&self, slot: u32, namespace: u16) -> Result<(), Refusal> {
+        let session = self.sessions.get(slot as usize).ok_or_else(gone)?;
+        let known = session.sender.user.is_some() || session.admin;
+        if namespace == session.namespace || known || self.policy(namespace).anonymous {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::TokenRequired, "this namespace wants a token in `hello`"))
+    }
+
+    pub(super) fn need_admin(&self, slot: u32) -> Result<(), Refusal> {
+        if self.sessions.get(slot as usize).is_some_and(|session| session.admin) {
+            return Ok(());
+        }
+        let text = "this needs a key or token that is an admin's as the `token` of `hello`";
+        Err(Refusal::new(ErrorCode::Forbidden, text))
     }
 
     pub(super) fn has_right(&self, slot: u32, right: Right, namespace: u16, room: &str) -> bool {

@@ -40,6 +40,11 @@ pub(crate) fn of(scheme: Scheme) -> &'static Transport {
     found.unwrap_or(&TABLE[0])
 }
 
+/// The protocol of a connection that has become a WebSocket elsewhere.
+pub(crate) fn websocket(format: Format) -> Box<dyn Protocol> {
+    ws::opened(format)
+}
+
 /// What the connections of one listener have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Site {

@@ -17,6 +17,11 @@ pub(super) fn open(site: &Arc<Site>) -> Box<dyn Protocol> {
     Box::new(Ws { stage: Stage::Head { site: Arc::clone(site), seen: 0 }, pong: None })
 }
 
+/// A connection whose handshake somebody else has carried out.
+pub(super) fn opened(format: Format) -> Box<dyn Protocol> {
+    Box::new(Ws { stage: frames(format), pong: None })
+}
+
 struct Ws {
     stage: Stage,
     /// The payload of the newest ping that was not answered yet (at most 125 bytes).
@@ -104,7 +109,8 @@ impl Ws {
         let len = head.len;
         buffer.advance(len);
         self.stage = frames(accepted.format);
-        Ok(Some(Received::Opened { format: accepted.format, response: accepted.response }))
+        let response = accepted.response();
+        Ok(Some(Received::Opened { format: accepted.format, response }))
     }
 }
 
