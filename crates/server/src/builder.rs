@@ -1,8 +1,9 @@
 //! What a server is to be, said before it starts.
 
 use roomcast_core::HubConfig;
+use roomcast_core::logic::{Logics, RoomLogic, RoomSetup};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problem, none_of};
 use crate::groups::GroupSetup;
 use crate::hooks::Hooks;
 use crate::server::{Server, StartError};
@@ -24,6 +25,9 @@ pub struct Builder {
     /// The groups, if there are to be any.
     groups: Option<GroupSetup>,
     pub(crate) hooks: Hooks,
+    pub(crate) logics: Logics,
+    /// What is wrong with what was said, for the start to tell.
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Builder {
@@ -59,6 +63,46 @@ impl Builder {
         self
     }
 
+    /// Adds a room logic: what rooms do whose options name it (`logic = "battle"`). `make` is
+    /// called for each such room when it is made, on the thread that is its home. A name that is
+    /// given twice means the later one. What is wrong with the name is told by [`Builder::start`].
+    ///
+    /// ```
+    /// use roomcast::{LogicEvent, Refusal, Relay, RoomCtx, RoomLogic};
+    ///
+    /// struct Quiet;
+    ///
+    /// impl RoomLogic for Quiet {
+    ///     fn on_event(
+    ///         &mut self,
+    ///         ctx: &mut RoomCtx<'_>,
+    ///         event: &LogicEvent<'_>,
+    ///     ) -> Result<Relay, Refusal> {
+    ///         ctx.tell(event.from.session, "hush", ());
+    ///         Ok(Relay::Nothing)
+    ///     }
+    /// }
+    ///
+    /// let server = roomcast::Server::builder()
+    ///     .listen("ws://127.0.0.1:0")
+    ///     .logic("quiet", |_| Quiet)
+    ///     .start()?;
+    /// let options = roomcast::RoomOptions { logic: Some("quiet".into()), ..Default::default() };
+    /// server.handle().room("library").create(options).wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn logic<F, L>(mut self, name: &str, make: F) -> Self
+    where
+        F: Fn(&RoomSetup<'_>) -> L + Send + Sync + 'static,
+        L: RoomLogic + 'static,
+    {
+        let make = move |setup: &RoomSetup<'_>| Box::new(make(setup)) as Box<dyn RoomLogic>;
+        if let Err(message) = self.logics.insert(name, make) {
+            self.problems.push(Problem::new("logic", message));
+        }
+        self
+    }
+
     /// Adds the namespace `groups`, whose rooms are groups as users of Diarkis know them;
     /// [`Groups`](crate::groups::Groups) works with them.
     pub fn groups(mut self, groups: GroupSetup) -> Self {
@@ -83,7 +127,9 @@ impl Builder {
         if let Some(groups) = &self.groups {
             groups.configure(&mut self.config);
         }
+        none_of(std::mem::take(&mut self.problems))?;
         let mut hub = self.config.hub_config(seed, shards)?;
+        hub.logics = self.logics.clone();
         if let Some(groups) = &self.groups {
             groups.install(&mut hub)?;
         }

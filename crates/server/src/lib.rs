@@ -31,9 +31,11 @@ pub use handle::{
     SessionHandle, UserHandle,
 };
 pub use hooks::{Events, Heard};
-pub use roomcast_core::logic::{IntoData, IntoEvent};
+pub use roomcast_core::logic::{
+    IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
+};
 pub use roomcast_core::{Counters, HubEvent, RoomState, event, hook};
-pub use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
+pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};
 pub use roomcast_wire::{
     Epoch, ErrorCode, EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId,

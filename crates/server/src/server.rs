@@ -300,7 +300,7 @@ fn listen(
             hosts: http.hosts.clone(),
             any_host: !url.is_loopback(),
         };
-        let site = Arc::new(Site { policy, deflate: http.deflate });
+        let site = Arc::new(Site { policy, deflate: http.deflate, dialect: url.dialect });
         for &address in &url.addresses {
             let transport = transport::of(url.scheme);
             let failed = |source: io::Error| StartError::Listen {
