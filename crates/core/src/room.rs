@@ -11,7 +11,7 @@ use roomcast_wire::{
 };
 
 use crate::history::History;
-use crate::io::{Now, ShardId};
+use crate::io::{Now, RoomState, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::logic::running::Running;
 use crate::rate::Rate;
@@ -413,6 +413,17 @@ impl Room {
         }
         let of_user = |member: &&Member| member.sender.user.as_deref() == Some(target);
         self.members.values().filter(of_user).map(|member| member.sender.session).collect()
+    }
+
+    /// What it is like, for the server's own code.
+    pub fn state(&self) -> RoomState {
+        RoomState {
+            options: self.options.clone(),
+            permanent: self.permanent,
+            creator: self.logic.as_ref().and_then(|running| running.creator),
+            members: self.member_count(),
+            position: self.position(),
+        }
     }
 
     /// The shards that hold members.

@@ -502,7 +502,7 @@ impl Shard {
         Ok(())
     }
 
-    fn refuse_while_draining(&self) -> Result<(), Refusal> {
+    pub(super) fn refuse_while_draining(&self) -> Result<(), Refusal> {
         match self.draining {
             Some(_) => Err(Refusal::new(ErrorCode::Draining, "the server is stopping")),
             None => Ok(()),

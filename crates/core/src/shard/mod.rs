@@ -186,7 +186,9 @@ impl Shard {
     pub fn message_bytes_max(&self, link: LinkId) -> usize {
         let limits = &self.config.limits;
         match self.links.get(link) {
-            Some(link) if link.session.is_some() => limits.message_bytes,
+            Some(link) if link.session.is_some() => {
+                limits.message_bytes.min(link.format.message_bytes_max())
+            }
             _ => limits.message_bytes_unknown_peer.min(limits.message_bytes),
         }
     }

@@ -198,11 +198,18 @@ impl Shard {
                 seat.room == Some(room) && seat.place.is_some_and(|(at, _)| at == audience)
             });
             let Some(link) = session.link.filter(|_| hears) else { continue };
-            let Some(format) = self.links.get(link).map(|link| link.format) else { continue };
+            let Some(entry) = self.links.get(link) else { continue };
+            let (format, owner) = (entry.format, entry.owner.as_deref().copied());
             let receivers = &self.audiences[audience as usize];
             let push = Push::Event { room: receivers.name.as_str(), event };
-            let frame = frames[format.index()]
-                .get_or_insert_with(|| self.links.encode(|out| format.encode_push(&push, out)));
+            let write = |out: &mut _| format.encode_push_to(owner, &push, out);
+            let own;
+            let frame = if format.names_receiver() {
+                own = self.links.encode(write);
+                &own
+            } else {
+                frames[format.index()].get_or_insert_with(|| self.links.encode(write))
+            };
             let how = receivers.delivering();
             self.links.deliver(&mut self.counters, link, frame, 1, how);
         }

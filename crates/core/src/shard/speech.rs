@@ -6,6 +6,7 @@ use roomcast_wire::{Position, Refusal};
 
 use super::Shard;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
+use crate::io::ServerReply;
 use crate::key::{ReplyTo, RoomKey};
 use crate::room::{Publication, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -159,6 +160,7 @@ impl Shard {
                 let (members, users) = (room.member_count(), room.user_count());
                 Answer::Presence { room: room.name.clone(), members, users }
             }
+            (Some(room), RoomOp::State) => Answer::Call(ServerReply::State(Box::new(room.state()))),
             _ if caller.session.is_none() => Answer::Refused(no_such_room()),
             _ => Answer::Refused(not_a_member()),
         };
