@@ -103,6 +103,10 @@ impl Audience {
                 continue;
             }
             let frame = links.encode(|out| self.encode(format, group, out));
+            if frame.is_empty() {
+                // The dialect has no word for it.
+                continue;
+            }
             for some in self.receivers.chunks(PREFETCHED) {
                 links.prefetch(some.iter().map(|receiver| receiver.link));
                 for receiver in some.iter().filter(|one| one.format == format) {

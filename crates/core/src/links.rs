@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use roomcast_wire::options::SlowRule;
-use roomcast_wire::{CloseCode, Format, Push, Reply};
+use roomcast_wire::{CloseCode, Format, Push, Reply, SessionId};
 
 use crate::held::Held;
 use crate::io::{Counters, LinkId, Now};
@@ -46,6 +46,8 @@ pub(crate) struct Link {
     pub heard: Option<Now>,
     /// The command that waits for the application; meanwhile no other is handled.
     pub held: Option<Box<Held>>,
+    /// Whose it is, where its format names the receiver; elsewhere it would only make links larger.
+    pub owner: Option<Box<SessionId>>,
     /// Frames in a row that could not be understood.
     pub errors: u32,
     pub namespace: u16,
@@ -98,6 +100,7 @@ impl Links {
             namespace,
             generation: self.opened,
             session: None,
+            owner: None,
             outbox: Outbox::default(),
             commands: Rate::default(),
             heard: None,
@@ -157,21 +160,17 @@ impl Links {
         reference: Option<u64>,
         reply: &Reply<'_>,
     ) {
-        let Some(format) = self.get(link).filter(|link| !link.closing).map(|link| link.format)
-        else {
-            return;
-        };
-        let bytes = self.encode(|out| format.encode_reply(reference, reply, out));
+        let Some(entry) = self.get(link).filter(|link| !link.closing) else { return };
+        let (format, owner) = (entry.format, entry.owner.as_deref().copied());
+        let bytes = self.encode(|out| format.encode_reply(owner, reference, reply, out));
         self.put(counters, link, bytes);
     }
 
     /// Writes a push to one link.
     pub fn push(&mut self, counters: &mut Counters, link: LinkId, push: &Push<'_>) -> usize {
-        let Some(format) = self.get(link).filter(|link| !link.closing).map(|link| link.format)
-        else {
-            return 0;
-        };
-        let bytes = self.encode(|out| format.encode_push(push, out));
+        let Some(entry) = self.get(link).filter(|link| !link.closing) else { return 0 };
+        let (format, owner) = (entry.format, entry.owner.as_deref().copied());
+        let bytes = self.encode(|out| format.encode_push_to(owner, push, out));
         let len = bytes.len();
         self.put(counters, link, bytes);
         len
@@ -193,7 +192,7 @@ impl Links {
     /// Puts a frame that must not be dropped into an outbox.
     pub fn put(&mut self, counters: &mut Counters, link: LinkId, bytes: Bytes) {
         let most = self.outbox_bytes_max;
-        let Some(entry) = self.get_mut(link) else { return };
+        let Some(entry) = self.get_mut(link).filter(|_| !bytes.is_empty()) else { return };
         counters.outbox_bytes_total += bytes.len() as u64;
         entry.outbox.push(bytes, Tag::NONE);
         let over = entry.outbox.counted_bytes() > entry.bytes_max(most);

@@ -47,7 +47,7 @@ fn open_with(
 ) -> Result<(Format, String), HeadError> {
     let bytes = request(changes);
     let head = read_head(&bytes)?.expect("a whole head");
-    let accepted = accept(&head, policy, deflate)?;
+    let accepted = accept(&head, policy, deflate, None)?;
     Ok((accepted.format, String::from_utf8(accepted.response()).unwrap()))
 }
 
@@ -75,7 +75,7 @@ fn our_client_and_our_server_agree() {
     let bytes = client::request("localhost:7400", "/ws?namespace=a", "roomcast.v1.msgpack", key);
     let head = read_head(&bytes).unwrap().unwrap();
     assert_eq!((head.path(), head.len), ("/ws", bytes.len()));
-    let accepted = accept(&head, &SitePolicy::default(), true).unwrap();
+    let accepted = accept(&head, &SitePolicy::default(), true, None).unwrap();
     assert_eq!(accepted.format, Format::MSGPACK_WS);
     let mut answer = accepted.response();
     let len = answer.len();

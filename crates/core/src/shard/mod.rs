@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `liveness.rs` | links come, go, fall silent; deadlines |
+//! | `identity.rs` | who a session is, what it may do, for how long |
 //! | `sessions.rs` | `hello`, resume, drop, end |
 //! | `commands.rs` | what sessions ask, handed to where it is decided |
 //! | `home.rs` | what rooms homed here decide: seats |
@@ -18,6 +19,7 @@ mod commands;
 mod direct;
 mod home;
 mod hooks;
+mod identity;
 mod liveness;
 mod logic;
 mod seats;
@@ -42,6 +44,8 @@ use crate::io::{Counters, Input, LinkId, Now, Output, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::links::Links;
 use crate::outbox::Outbox;
+use crate::revocations::Revocations;
+use crate::rights::Grants;
 use crate::room::Room;
 use crate::session::Session;
 use crate::timers::Timers;
@@ -75,6 +79,9 @@ pub struct Shard {
     /// What rooms' logics are yet to be told.
     notices: VecDeque<(RoomKey, logic::Notice)>,
     timers: Timers,
+    /// What sessions without a token are bound to.
+    anonymous: Option<Arc<Grants>>,
+    revocations: Revocations,
     /// Words to this very shard, in order.
     own: VecDeque<Word>,
     outputs: VecDeque<Output>,
@@ -92,11 +99,14 @@ impl Shard {
         let mut rng = ChaCha12Rng::from_seed(config.seed);
         rng.set_stream(u64::from(id.0) + 1);
         let hasher = FixedState::with_seed(rng.next_u64());
+        let namespaces = namespaces(&config);
         let mut shard = Self {
             id,
             now: Now::default(),
             home_hasher,
-            namespaces: namespaces(&config),
+            anonymous: identity::anonymous_grants(&namespaces),
+            revocations: Revocations::new(&hasher),
+            namespaces,
             links: Links::new(config.limits.outbox_bytes),
             sessions: Slab::new(),
             session_by_id: HashMap::with_hasher(hasher.clone()),
@@ -186,7 +196,9 @@ impl Shard {
     pub fn message_bytes_max(&self, link: LinkId) -> usize {
         let limits = &self.config.limits;
         match self.links.get(link) {
-            Some(link) if link.session.is_some() => limits.message_bytes,
+            Some(link) if link.session.is_some() => {
+                limits.message_bytes.min(link.format.message_bytes_max())
+            }
             _ => limits.message_bytes_unknown_peer.min(limits.message_bytes),
         }
     }

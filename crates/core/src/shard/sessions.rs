@@ -11,11 +11,13 @@ use subtle::ConstantTimeEq;
 
 use super::Shard;
 use super::commands::Asker;
-use crate::envelope::{Grant, RoomOp, Word};
+use super::identity::is_same_user;
+use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
-use crate::session::Session;
+use crate::rights::Identity;
+use crate::session::{Rights, Session};
 use crate::timers::Deadline;
 
 /// What a `hello` says.
@@ -23,12 +25,6 @@ pub(super) struct Hello<'a> {
     pub token: Option<Cow<'a, str>>,
     pub name: Option<Cow<'a, str>>,
     pub resume: Option<Resume>,
-}
-
-/// Whom a token stands for.
-struct Identity {
-    user: Option<Name>,
-    admin: bool,
 }
 
 impl Shard {
@@ -60,7 +56,10 @@ impl Shard {
                     self.join_lobby(slot, link);
                 }
             }
-            Err(refusal) => self.refuse_on(link, reference, &refusal),
+            Err(refusal) => {
+                self.charge_failed_token(link, &refusal);
+                self.refuse_on(link, reference, &refusal);
+            }
         }
     }
 
@@ -73,6 +72,7 @@ impl Shard {
         if let Some(resume) = hello.resume {
             let slot = self.resumable(&resume, namespace, &identity)?;
             self.resume_session(slot, link);
+            self.take_up(slot, &identity, false);
             return Ok((slot, true));
         }
         let name = hello.name.as_deref().map(Name::new).transpose();
@@ -101,41 +101,15 @@ impl Shard {
         if self.draining.is_some() || self.expect_seat(slot, namespace, &room).is_err() {
             return;
         }
+        let session = self.sessions.get_mut(slot as usize);
+        if let Some(seat) = session.and_then(|session| session.seat_mut(&room)) {
+            seat.invited = true;
+        }
         let generation = self.links.generation(link).unwrap_or_default();
         let asker = Asker { slot, link, generation, reference: None };
-        let op = RoomOp::Join { since: None, data: None, grant: Grant::Make };
+        let op =
+            RoomOp::Join { since: None, data: None, grant: Grant::Make, rights: JoinRights::ALL };
         self.word_to_home(asker, namespace, room, op);
-    }
-
-    fn identify(&self, namespace: u16, token: Option<&str>) -> Result<Identity, Refusal> {
-        let Some(token) = token else {
-            if self.policy(namespace).anonymous {
-                return Ok(Identity { user: None, admin: false });
-            }
-            let text = "this server wants a key: begin with \
-                        {\"type\":\"hello\",\"ref\":1,\"token\":\"…\"}";
-            return Err(Refusal::new(ErrorCode::TokenRequired, text));
-        };
-        // Every key is compared, in constant time each: how long it takes tells nothing.
-        let mut found = None;
-        for grant in &self.config.keys {
-            if bool::from(grant.key.as_bytes().ct_eq(token.as_bytes())) {
-                found = Some(grant);
-            }
-        }
-        let grant = found.ok_or_else(|| {
-            Refusal::new(ErrorCode::InvalidToken, "the token is not one of this server's keys")
-        })?;
-        Ok(Identity { user: grant.user.clone(), admin: grant.admin })
-    }
-
-    /// Whether a token stands for the one whose session this is.
-    ///
-    /// # Errors
-    /// It stands for nobody.
-    pub(super) fn is_identity_of(&self, session: &Session, token: &str) -> Result<bool, Refusal> {
-        let identity = self.identify(session.namespace, Some(token))?;
-        Ok(identity.user == session.sender.user && identity.admin == session.admin)
     }
 
     fn resumable(
@@ -148,8 +122,7 @@ impl Shard {
         let session = self.sessions.get(slot as usize).ok_or_else(cannot_resume)?;
         let secret = session.secret.ok_or_else(cannot_resume)?;
         let same_secret: bool = secret.0.to_be_bytes().ct_eq(&resume.secret.0.to_be_bytes()).into();
-        let same_user = session.sender.user == identity.user && session.admin == identity.admin;
-        if same_secret && same_user && session.namespace == namespace {
+        if same_secret && is_same_user(session, identity) && session.namespace == namespace {
             return Ok(slot);
         }
         Err(cannot_resume())
@@ -157,17 +130,23 @@ impl Shard {
 
     fn new_session(&mut self, link: LinkId, identity: Identity, name: Option<Name>) -> u32 {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
-        let id = self.new_session_id();
+        let id = self.new_session_id(link);
         let generation = self.next_made();
         let entry = self.sessions.vacant_entry();
         let slot = entry.key() as u32;
         let key = SessionKey { shard: self.id, slot, generation };
+        let rights = Rights::of(&identity);
+        let Identity { user, name: known_as, admin, metadata, .. } = identity;
+        // What the token says counts more than what its holder says.
+        let name = known_as.or(name);
+        let metadata = metadata.map(Box::new);
         entry.insert(Session {
             key,
-            sender: Arc::new(Sender { session: id, user: identity.user.clone(), name }),
+            sender: Arc::new(Sender { session: id, user, name, metadata }),
             secret: None,
             namespace,
-            admin: identity.admin,
+            admin,
+            rights,
             link: Some(link),
             drops: 0,
             seats: Vec::new(),
@@ -178,15 +157,19 @@ impl Shard {
         self.counters.sessions += 1;
         if let Some(link) = self.links.get_mut(link) {
             link.session = Some(slot);
+            link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.tell_user_session(slot, true);
+        self.watch_expiry(slot);
         slot
     }
 
     /// A session's id says which shard holds it, so that any shard can find it.
-    fn new_session_id(&mut self) -> SessionId {
+    fn new_session_id(&mut self, link: LinkId) -> SessionId {
+        let format = self.links.get(link).map(|link| link.format);
         loop {
-            let id = SessionId(self.random_u128());
+            let random = self.random_u128();
+            let id = format.map_or(SessionId(random), |format| format.session_id(random));
             if self.home_of_session(id) == self.id && !self.session_by_id.contains_key(&id) {
                 return id;
             }
@@ -198,6 +181,8 @@ impl Shard {
         let old = session.link.replace(link);
         if let Some(link) = self.links.get_mut(link) {
             link.session = Some(slot);
+            let id = session.sender.session;
+            link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.counters.resumed_total += 1;
         if let Some(old) = old {

@@ -20,7 +20,7 @@ use roomcast_wire::ws::handshake::SitePolicy;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::acceptor::admission::Admission;
-use crate::config::{HttpConfig, Scheme};
+use crate::config::{Dialect, HttpConfig, Scheme};
 use crate::server::{Listening, Shared};
 use crate::transport::{self, Site};
 use crate::worker::{Address, Mail};
@@ -177,7 +177,7 @@ pub(crate) fn listening(
     // The host name is checked, as the program may listen on loopback.
     let policy =
         SitePolicy { origins: http.origins.clone(), hosts: http.hosts.clone(), any_host: false };
-    let site = Arc::new(Site { policy, deflate: http.deflate });
+    let site = Arc::new(Site { policy, deflate: http.deflate, dialect: Dialect::Native });
     let mut places = BTreeMap::new();
     for name in hub.namespaces.keys() {
         // Links number their listener with 16 bits.

@@ -63,7 +63,8 @@ fn accept(entrance: &Entrance, request: &Request) -> Result<Accepted, HeadError>
         headers: headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect(),
         len: 0,
     };
-    handshake::accept(&head, &listener.site.policy, listener.site.deflate)
+    let site = &listener.site;
+    handshake::accept(&head, &site.policy, site.deflate, site.dialect.ws_format())
 }
 
 fn switch(entrance: Entrance, request: Request, accepted: &Accepted) -> Response {

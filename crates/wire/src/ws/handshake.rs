@@ -76,23 +76,31 @@ pub fn read_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
     Ok(Some(head))
 }
 
-/// Carries out the handshake, [`Head::check_host`] included.
+/// Carries out the handshake, [`Head::check_host`] included. With a `fixed` format nothing is
+/// negotiated: neither a subprotocol nor compression.
 ///
 /// # Errors
 /// The response to refuse it with.
-pub fn accept(head: &Head<'_>, policy: &SitePolicy, deflate: bool) -> Result<Accepted, HeadError> {
+pub fn accept(
+    head: &Head<'_>,
+    policy: &SitePolicy,
+    deflate: bool,
+    fixed: Option<Format>,
+) -> Result<Accepted, HeadError> {
     head.check_host(policy)?;
     head.check_upgrade()?;
     let key = head.key()?;
     head.check_origin(policy)?;
-    let subprotocol = negotiation::subprotocol(head)?;
-    let extension = negotiation::compression(head)?.filter(|_| deflate);
-
     let mut headers = vec![
         ("Upgrade", "websocket".to_owned()),
         ("Connection", "Upgrade".to_owned()),
         ("Sec-WebSocket-Accept", accept_key(key)),
     ];
+    if let Some(format) = fixed {
+        return Ok(Accepted { headers, format });
+    }
+    let subprotocol = negotiation::subprotocol(head)?;
+    let extension = negotiation::compression(head)?.filter(|_| deflate);
     headers.extend(subprotocol.map(|one| ("Sec-WebSocket-Protocol", one.name.to_owned())));
     headers.extend(extension.map(|one| ("Sec-WebSocket-Extensions", one.to_owned())));
     let subprotocol = subprotocol.unwrap_or(negotiation::DEFAULT);
