@@ -45,7 +45,7 @@ impl RoomLogic for Oracle {
 
     fn on_answer(&mut self, ctx: &mut RoomCtx<'_>, _: u64, answer: Box<dyn Any + Send>) {
         let answer = *answer.downcast::<u32>().unwrap();
-        ctx.publish("found", &json!({ "answer": answer, "at": ctx.now().0 }));
+        ctx.publish("found", json!({ "answer": answer, "at": ctx.now().0 }));
     }
 }
 
