@@ -9,6 +9,7 @@ use crate::envelope::Caller;
 use crate::io::{LinkId, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rate::Rate;
+use crate::shard::CallCounts;
 
 /// One logical client.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Session {
     pub seats: Vec<Seat>,
     pub fanout: Rate,
     pub creates: Rate,
+    pub calls: CallCounts,
 }
 
 /// A session's place in a room, as its own shard sees it.

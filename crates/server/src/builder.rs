@@ -60,6 +60,7 @@ impl Builder {
     /// What the hub is told: the configuration, and what only code can say.
     pub(crate) fn hub_config(&self, seed: [u8; 32], shards: u16) -> Result<HubConfig, ConfigError> {
         let hub = self.config.hub_config(seed, shards)?;
-        Ok(HubConfig { hooks: self.hooks.mask(), events: self.hooks.wants_events(), ..hub })
+        let (hooks, calls) = (self.hooks.mask(), self.hooks.wants_calls());
+        Ok(HubConfig { hooks, calls, events: self.hooks.wants_events(), ..hub })
     }
 }

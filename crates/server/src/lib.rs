@@ -27,7 +27,7 @@ pub use handle::{
     Asked, CallError, History, Members, NamespaceHandle, Presence, RoomHandle, Rooms, ServerHandle,
     SessionHandle, UserHandle,
 };
-pub use hooks::{Events, Heard};
+pub use hooks::{Answer, Events, Heard};
 pub use roomcast_core::logic::{IntoData, IntoEvent};
 pub use roomcast_core::{Counters, HubEvent, event, hook};
 pub use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};

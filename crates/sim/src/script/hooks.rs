@@ -7,8 +7,11 @@
 //! hook: go data="ho" event=x   as the hook changed it: room=R options=JSON user=U name=N
 //!                              admin, grant
 //! hook: refuse TEXT
+//! answers                      before the first step: the application answers calls of clients
+//! hook: answer [JSON]          the oldest call, or: error=TEXT
 //! ```
 
+use roomcast_core::hook::Call;
 use roomcast_core::{HookMask, Question, ShardId, Ticket, Verdict};
 use roomcast_wire::{ErrorCode, Name, Payload, Refusal, RoomOptions};
 
@@ -44,6 +47,9 @@ pub(super) fn mask(words: Words<'_>) -> Result<HookMask, String> {
 /// The oldest question gets its verdict.
 pub(super) fn decide(stage: &mut Stage, mut words: Words<'_>) -> Result<(), String> {
     let verb = words.need("a verdict")?;
+    if verb == "answer" {
+        return answer(stage, words);
+    }
     let Asked { shard, ticket, mut question } =
         stage.asked.pop_front().ok_or("nothing is asked")?;
     let verdict = match verb {
@@ -58,6 +64,16 @@ pub(super) fn decide(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
         _ => return Err(format!("`{verb}` is no verdict")),
     };
     stage.world().decide(shard, ticket, verdict);
+    Ok(())
+}
+
+fn answer(stage: &mut Stage, mut words: Words<'_>) -> Result<(), String> {
+    let (shard, ticket) = stage.called.pop_front().ok_or("nobody calls")?;
+    let answer = match words.value("error") {
+        Some(text) => Err(Refusal::refused(text.to_owned())),
+        None => Ok(words.next().map(payload).transpose()?),
+    };
+    stage.world().answer(shard, ticket, answer);
     Ok(())
 }
 
@@ -113,6 +129,12 @@ fn change_data(data: &mut Option<Payload>, words: &mut Words<'_>) -> Result<(), 
 }
 
 impl Stage {
+    pub(super) fn show_called(&mut self, call: &Call) -> String {
+        let room = call.room.as_ref().map_or(String::new(), |room| format!(" in {room}"));
+        let (data, from) = (data_text(call.data.as_ref()), self.sender(&call.from));
+        format!("call {}{data}{room} from {from}", call.call)
+    }
+
     pub(super) fn show_question(&mut self, question: &Question) -> String {
         match question {
             Question::Connect(connect) => {
