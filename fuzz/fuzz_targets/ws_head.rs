@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(matches!(read_head(&bytes[..head.len - 1]), Ok(None)));
     let open = SitePolicy { any_host: true, origins: vec!["*".to_owned()], hosts: Vec::new() };
     for policy in [SitePolicy::default(), open] {
-        match accept(&head, &policy, true) {
+        match accept(&head, &policy, true, None) {
             Ok(accepted) => check(&accepted.response),
             Err(error) => check(&refusal(&error)),
         }

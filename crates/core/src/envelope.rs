@@ -121,6 +121,7 @@ pub(crate) enum RoomOp {
         limit: Option<u32>,
     },
     Presence,
+    State,
     Kick {
         target: Box<str>,
         message: Option<Box<str>>,

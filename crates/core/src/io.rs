@@ -214,6 +214,11 @@ pub enum ServerCall {
         /// Which.
         room: String,
     },
+    /// What a room is like.
+    State {
+        /// Which.
+        room: String,
+    },
     /// What a room remembers.
     History {
         /// Which.
@@ -258,6 +263,7 @@ impl ServerCall {
             | Self::Act { room, .. }
             | Self::Members { room }
             | Self::Presence { room }
+            | Self::State { room }
             | Self::History { room, .. } => room.as_str(),
             Self::SendToUser { user, .. } => user.as_str(),
             Self::Broadcast { namespace, .. } | Self::Rooms { namespace } => namespace.as_str(),
@@ -279,6 +285,13 @@ impl ServerCall {
 /// What the server's own code does in a room in a session's name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
+    /// Make the room. No error if it is there.
+    Create {
+        /// Options that differ from those of the namespace: a map.
+        options: Option<Payload>,
+        /// Whether the session gets a seat in it at once.
+        join: bool,
+    },
     /// Give the session a seat. Its client is told with a `joined` without `ref`.
     Join {
         /// What the others see of the member.
@@ -336,6 +349,8 @@ pub enum ServerReply {
         /// Users, where sessions of one user count once.
         users: u32,
     },
+    /// What the room is like.
+    State(Box<RoomState>),
     /// What the room remembers.
     History {
         /// The room's position now.
@@ -356,6 +371,21 @@ pub enum ServerReply {
     Seats(Vec<String>),
     /// It was not done.
     Refused(Refusal),
+}
+
+/// What a room is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomState {
+    /// Its options.
+    pub options: RoomOptions,
+    /// Whether it stays when nobody is in it, for ever.
+    pub permanent: bool,
+    /// Who made it; none: configuration, the program, or nobody knows, as it has no logic.
+    pub creator: Option<SessionId>,
+    /// How many sessions have a seat.
+    pub members: u32,
+    /// Its newest position.
+    pub position: Position,
 }
 
 /// Everything a shard can ask of its worker.

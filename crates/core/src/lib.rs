@@ -38,7 +38,8 @@ pub use envelope::Envelope;
 pub use event::HubEvent;
 pub use hook::{CallTicket, HookMask, Question, Ticket, Verdict};
 pub use io::{
-    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, ServerCall, ServerReply, ShardId,
+    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, RoomState, ServerCall, ServerReply,
+    ShardId,
 };
 pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;

@@ -3,20 +3,18 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// Bytes waiting for one link, in handles on shared frames: an event is encoded once, however many
 /// outboxes it waits in. An idle outbox holds no memory of its own, and one that waits for a
-/// single frame allocates nothing.
+/// single frame allocates nothing: what is rare stands behind a pointer, so that the rest shares a
+/// cache line with what else a delivery needs of a link.
 #[derive(Debug, Default)]
 pub struct Outbox {
     first: Option<Chunk>,
-    rest: VecDeque<Chunk>,
-    /// Of `first`, how much is written already.
-    written: usize,
-    bytes: usize,
-    /// Bytes that a recovery put here beyond the bound; they do not count against it.
-    granted: usize,
+    rest: Option<Box<Rest>>,
+    /// A part of `first` is written already, and no longer in it.
+    begun: bool,
 }
 
 /// Whose bytes wait: only a room's own are dropped by its `slow` rule.
@@ -34,10 +32,20 @@ struct Chunk {
     tag: Tag,
 }
 
+/// What waits behind the first chunk.
+#[derive(Debug, Default)]
+struct Rest {
+    chunks: VecDeque<Chunk>,
+    /// Of all `chunks`.
+    bytes: usize,
+    /// Bytes that a recovery put here beyond the bound; they do not count against it.
+    granted: usize,
+}
+
 impl Outbox {
     /// How many bytes wait.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.first().len() + self.rest.as_ref().map_or(0, |rest| rest.bytes)
     }
 
     /// Whether nothing waits.
@@ -47,16 +55,15 @@ impl Outbox {
 
     /// The oldest waiting bytes that stand in one piece; empty if nothing waits.
     pub fn first(&self) -> &[u8] {
-        self.first.as_ref().map_or(&[], |chunk| &chunk.bytes[self.written..])
+        self.first.as_ref().map_or(&[], |chunk| &chunk.bytes)
     }
 
     /// Fills `slices` with the oldest waiting pieces, for a vectored write; returns how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
-        let pieces = std::iter::once(self.first()).filter(|piece| !piece.is_empty());
-        let pieces = pieces.chain(self.rest.iter().map(|chunk| &chunk.bytes[..]));
-        for (slot, piece) in slices.iter_mut().zip(pieces) {
-            *slot = IoSlice::new(piece);
+        let rest = self.rest.iter().flat_map(|rest| &rest.chunks);
+        for (slot, chunk) in slices.iter_mut().zip(self.first.iter().chain(rest)) {
+            *slot = IoSlice::new(&chunk.bytes);
             count += 1;
         }
         count
@@ -69,78 +76,81 @@ impl Outbox {
 
     /// Takes away the oldest `count` bytes: they were written.
     pub fn consume(&mut self, count: usize) {
-        self.bytes = self.bytes.saturating_sub(count);
-        let mut left = self.written + count;
-        while let Some(chunk) = &self.first {
+        let mut left = count;
+        while let Some(chunk) = &mut self.first {
             let len = chunk.bytes.len();
             if left < len {
-                self.written = left;
+                chunk.bytes.advance(left);
+                self.begun |= left > 0;
                 return;
             }
             left -= len;
             self.advance();
         }
-        self.written = 0;
-        self.granted = 0;
+        self.rest = None;
     }
 
     pub(crate) fn push(&mut self, bytes: Bytes, tag: Tag) {
         if bytes.is_empty() {
             return;
         }
-        self.bytes += bytes.len();
         let chunk = Chunk { bytes, tag };
         if self.first.is_none() {
             self.first = Some(chunk);
         } else {
-            self.rest.push_back(chunk);
+            let rest = self.rest.get_or_insert_default();
+            rest.bytes += chunk.bytes.len();
+            rest.chunks.push_back(chunk);
         }
     }
 
     /// Takes part of what is pushed next out of the bound until the outbox has drained.
     pub(crate) fn grant(&mut self, bytes: usize) {
-        self.granted += bytes;
+        self.rest.get_or_insert_default().granted += bytes;
     }
 
     /// Bytes of recoveries that still wait, if any do.
     pub(crate) fn granted_bytes(&self) -> usize {
-        self.granted
+        self.rest.as_ref().map_or(0, |rest| rest.granted)
     }
 
     /// Bytes that count against the bound.
     pub(crate) fn counted_bytes(&self) -> usize {
-        self.bytes.saturating_sub(self.granted)
+        self.bytes().saturating_sub(self.granted_bytes())
     }
 
     /// Drops the oldest chunk of `tag` that no byte was written of; `false` if there is none.
     pub(crate) fn drop_oldest(&mut self, tag: Tag) -> bool {
-        if self.written == 0 && self.first.as_ref().is_some_and(|chunk| chunk.tag == tag) {
-            self.bytes -= self.first().len();
+        if !self.begun && self.first.as_ref().is_some_and(|chunk| chunk.tag == tag) {
             self.advance();
             return true;
         }
-        let Some(at) = self.rest.iter().position(|chunk| chunk.tag == tag) else { return false };
-        if let Some(chunk) = self.rest.remove(at) {
-            self.bytes -= chunk.bytes.len();
+        let Some(rest) = &mut self.rest else { return false };
+        let Some(at) = rest.chunks.iter().position(|chunk| chunk.tag == tag) else { return false };
+        if let Some(chunk) = rest.chunks.remove(at) {
+            rest.bytes -= chunk.bytes.len();
         }
         true
     }
 
     /// Drops everything that no byte was written of.
     pub(crate) fn clear(&mut self) {
-        self.rest = VecDeque::new();
-        if self.written == 0 {
+        self.rest = None;
+        if !self.begun {
             self.first = None;
         }
-        self.bytes = self.first().len();
-        self.granted = 0;
     }
 
     fn advance(&mut self) {
-        self.written = 0;
-        self.first = self.rest.pop_front();
-        if self.rest.is_empty() && self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
+        self.begun = false;
+        let Some(rest) = &mut self.rest else {
+            self.first = None;
+            return;
+        };
+        self.first = rest.chunks.pop_front();
+        rest.bytes -= self.first.as_ref().map_or(0, |chunk| chunk.bytes.len());
+        if rest.chunks.is_empty() && rest.granted == 0 {
+            self.rest = None;
         }
     }
 }

@@ -11,48 +11,51 @@ use roomcast_wire::{
 };
 
 use crate::history::History;
-use crate::io::{Now, ShardId};
+use crate::io::{Now, RoomState, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::logic::running::Running;
 use crate::rate::Rate;
 
-/// A room at its home.
+/// A room at its home. What a publish needs comes first, in as few cache lines as it fits.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Room {
     pub key: RoomKey,
-    pub name: FullName,
     pub namespace: u16,
+    pub flush_is_set: bool,
+    pub counts_are_set: bool,
+    offset: u64,
+    pub epoch: Epoch,
+    /// Deliveries gathered since the last flush.
+    pub gathered: Vec<Delivery>,
+    /// Where its receivers on this shard stood at the last delivery.
+    pub audience: Option<u32>,
+    /// What the room does beside relaying.
+    pub logic: Option<Box<Running>>,
+    rate_events: Rate,
+    rate_bytes: Rate,
+    /// How many members each shard holds.
+    shards: Vec<(ShardId, u32)>,
+    members: HashMap<SessionId, Member, FixedState>,
+    pub history: History,
     pub options: RoomOptions,
+    pub name: FullName,
     /// Never removed by itself.
     pub permanent: bool,
-    pub epoch: Epoch,
-    pub history: History,
-    offset: u64,
-    members: HashMap<SessionId, Member, FixedState>,
-    seats_given: u64,
+    /// A deadline looks whether the room has been empty for long enough.
+    pub end_is_set: bool,
     /// Counts lost links of members: the end of one drop's window must not end a later seat of the
     /// same session.
     drops: u32,
+    seats_given: u64,
     /// Sessions of each user, so that several sessions count as one user.
     users: HashMap<Name, u32, FixedState>,
     anonymous: u32,
     /// The members' display names, where they must be unique.
     names: HashSet<Name, FixedState>,
-    /// How many members each shard holds.
-    shards: Vec<(ShardId, u32)>,
     keys: Keys,
-    rate_events: Rate,
-    rate_bytes: Rate,
-    /// Deliveries gathered since the last flush.
-    pub gathered: Vec<Delivery>,
-    pub flush_is_set: bool,
-    pub counts_are_set: bool,
     /// When the last member left, while nobody is in it.
     pub emptied: Option<Now>,
-    /// A deadline looks whether the room has been empty for long enough.
-    pub end_is_set: bool,
-    /// What the room does beside relaying.
-    pub logic: Option<Box<Running>>,
 }
 
 /// A session's place in a room.
@@ -139,6 +142,7 @@ impl Room {
             rate_events: Rate::default(),
             rate_bytes: Rate::default(),
             gathered: Vec::new(),
+            audience: None,
             flush_is_set: false,
             counts_are_set: false,
             emptied: None,
@@ -147,11 +151,18 @@ impl Room {
         }
     }
 
-    /// Whether this publication may be made by `from`.
+    /// Whether a session may publish; `seated`: it is known to have a seat.
     ///
     /// # Errors
     /// The refusal. A room that is not there is refused with the same words (threat S25).
-    pub fn may_publish(&self, session: Option<SessionId>, admin: bool) -> Result<(), Refusal> {
+    pub fn may_publish(
+        &self,
+        session: Option<SessionId>,
+        admin: bool,
+        seated: bool,
+    ) -> Result<(), Refusal> {
+        let is_member = || session.is_some_and(|session| self.members.contains_key(&session));
+        debug_assert!(!seated || is_member(), "a seat and its room say different things");
         match self.options.publish {
             _ if admin => Ok(()),
             PublishRule::Anyone => Ok(()),
@@ -159,10 +170,8 @@ impl Room {
                 ErrorCode::PublishNotAllowed,
                 "only the server publishes in this room (`publish = \"server\"`)",
             )),
-            PublishRule::Members => match session {
-                Some(session) if self.members.contains_key(&session) => Ok(()),
-                _ => Err(not_a_member()),
-            },
+            PublishRule::Members if seated || is_member() => Ok(()),
+            PublishRule::Members => Err(not_a_member()),
         }
     }
 
@@ -404,6 +413,17 @@ impl Room {
         }
         let of_user = |member: &&Member| member.sender.user.as_deref() == Some(target);
         self.members.values().filter(of_user).map(|member| member.sender.session).collect()
+    }
+
+    /// What it is like, for the server's own code.
+    pub fn state(&self) -> RoomState {
+        RoomState {
+            options: self.options.clone(),
+            permanent: self.permanent,
+            creator: self.logic.as_ref().and_then(|running| running.creator),
+            members: self.member_count(),
+            position: self.position(),
+        }
     }
 
     /// The shards that hold members.

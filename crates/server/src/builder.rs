@@ -1,8 +1,10 @@
 //! What a server is to be, said before it starts.
 
 use roomcast_core::HubConfig;
+use roomcast_core::logic::{Logics, RoomLogic, RoomSetup};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problem, none_of};
+use crate::groups::GroupSetup;
 use crate::hooks::Hooks;
 use crate::server::{Server, StartError};
 
@@ -20,7 +22,12 @@ pub struct Builder {
     pub(crate) config: Config,
     /// Whether `listen` was called: the first call replaces the listeners of the configuration.
     pub(crate) listens: bool,
+    /// The groups, if there are to be any.
+    groups: Option<GroupSetup>,
     pub(crate) hooks: Hooks,
+    pub(crate) logics: Logics,
+    /// What is wrong with what was said, for the start to tell.
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Builder {
@@ -43,9 +50,63 @@ impl Builder {
         self
     }
 
+    /// Listens nowhere: clients come in by [`Server::entrance`] only.
+    pub fn without_listeners(mut self) -> Self {
+        self.listens = true;
+        self.config.listen.clear();
+        self
+    }
+
     /// How many worker threads there are; 0: one for each core.
     pub fn workers(mut self, count: usize) -> Self {
         self.config.workers = count;
+        self
+    }
+
+    /// Adds a room logic: what rooms do whose options name it (`logic = "battle"`). `make` is
+    /// called for each such room when it is made, on the thread that is its home. A name that is
+    /// given twice means the later one. What is wrong with the name is told by [`Builder::start`].
+    ///
+    /// ```
+    /// use roomcast::{LogicEvent, Refusal, Relay, RoomCtx, RoomLogic};
+    ///
+    /// struct Quiet;
+    ///
+    /// impl RoomLogic for Quiet {
+    ///     fn on_event(
+    ///         &mut self,
+    ///         ctx: &mut RoomCtx<'_>,
+    ///         event: &LogicEvent<'_>,
+    ///     ) -> Result<Relay, Refusal> {
+    ///         ctx.tell(event.from.session, "hush", ());
+    ///         Ok(Relay::Nothing)
+    ///     }
+    /// }
+    ///
+    /// let server = roomcast::Server::builder()
+    ///     .listen("ws://127.0.0.1:0")
+    ///     .logic("quiet", |_| Quiet)
+    ///     .start()?;
+    /// let options = roomcast::RoomOptions { logic: Some("quiet".into()), ..Default::default() };
+    /// server.handle().room("library").create(options).wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn logic<F, L>(mut self, name: &str, make: F) -> Self
+    where
+        F: Fn(&RoomSetup<'_>) -> L + Send + Sync + 'static,
+        L: RoomLogic + 'static,
+    {
+        let make = move |setup: &RoomSetup<'_>| Box::new(make(setup)) as Box<dyn RoomLogic>;
+        if let Err(message) = self.logics.insert(name, make) {
+            self.problems.push(Problem::new("logic", message));
+        }
+        self
+    }
+
+    /// Adds the namespace `groups`, whose rooms are groups as users of Diarkis know them;
+    /// [`Groups`](crate::groups::Groups) works with them.
+    pub fn groups(mut self, groups: GroupSetup) -> Self {
+        self.groups = Some(groups);
         self
     }
 
@@ -58,8 +119,20 @@ impl Builder {
     }
 
     /// What the hub is told: the configuration, and what only code can say.
-    pub(crate) fn hub_config(&self, seed: [u8; 32], shards: u16) -> Result<HubConfig, ConfigError> {
-        let hub = self.config.hub_config(seed, shards)?;
+    pub(crate) fn hub_config(
+        &mut self,
+        seed: [u8; 32],
+        shards: u16,
+    ) -> Result<HubConfig, ConfigError> {
+        if let Some(groups) = &self.groups {
+            groups.configure(&mut self.config);
+        }
+        none_of(std::mem::take(&mut self.problems))?;
+        let mut hub = self.config.hub_config(seed, shards)?;
+        hub.logics = self.logics.clone();
+        if let Some(groups) = &self.groups {
+            groups.install(&mut hub)?;
+        }
         let (hooks, calls) = (self.hooks.mask(), self.hooks.wants_calls());
         Ok(HubConfig { hooks, calls, events: self.hooks.wants_events(), ..hub })
     }

@@ -11,6 +11,8 @@
 mod acceptor;
 mod builder;
 pub mod config;
+mod entrance;
+pub mod groups;
 mod handle;
 mod hooks;
 mod http;
@@ -23,14 +25,17 @@ mod worker;
 
 pub use builder::Builder;
 pub use config::Config;
+pub use entrance::{Entrance, EntranceError, Speaks};
 pub use handle::{
     Asked, CallError, History, Members, NamespaceHandle, Presence, RoomHandle, Rooms, ServerHandle,
     SessionHandle, UserHandle,
 };
 pub use hooks::{Answer, Events, Heard};
-pub use roomcast_core::logic::{IntoData, IntoEvent};
-pub use roomcast_core::{Counters, HubEvent, event, hook};
-pub use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
+pub use roomcast_core::logic::{
+    IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
+};
+pub use roomcast_core::{Counters, HubEvent, RoomState, event, hook};
+pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};
 pub use roomcast_wire::{
     Epoch, ErrorCode, EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId,

@@ -18,6 +18,7 @@ use crate::acceptor::{self, Acceptor, AcceptorCounters};
 use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
 use crate::config::{ConfigError, HttpConfig, LimitsConfig};
+use crate::entrance::{self, Entrance, Entrances};
 use crate::handle::{ServerHandle, Workers};
 use crate::hooks::Hooks;
 use crate::http::{self, Handed, Http};
@@ -91,7 +92,10 @@ struct Drain {
 pub(crate) struct Shared {
     started: Instant,
     pub(crate) limits: LimitsConfig,
+    /// Those that listen, then those of [`Shared::entrances`].
     pub(crate) listeners: Vec<Listening>,
+    /// Where clients of a namespace stand among the listeners whom the embedding program brings.
+    pub(crate) entrances: Entrances,
     pub(crate) counters: Vec<Arc<WorkerCounters>>,
     pub(crate) acceptor: AcceptorCounters,
     pub(crate) http: tokio::sync::mpsc::Sender<Handed>,
@@ -116,7 +120,7 @@ impl Server {
         Builder::default()
     }
 
-    pub(crate) fn start(builder: Builder) -> Result<Self, StartError> {
+    pub(crate) fn start(mut builder: Builder) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let count = worker_count(builder.config.workers);
         let hub = Arc::new(builder.hub_config(random_seed()?, count)?);
@@ -124,7 +128,8 @@ impl Server {
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
         let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
-        let bound = listen(&urls, &config.http, tls.as_ref())?;
+        let mut bound = listen(&urls, &config.http, tls.as_ref())?;
+        let entrances = entrance::listening(&hub, &config.http, &mut bound.listening);
         let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
         let LimitsConfig { connections, connections_per_address, .. } = config.limits;
         let admissions = Admissions::new(connections, connections_per_address);
@@ -134,6 +139,7 @@ impl Server {
             started: Instant::now(),
             limits: config.limits,
             listeners: bound.listening,
+            entrances,
             counters: (0..count).map(|_| Arc::default()).collect(),
             acceptor: AcceptorCounters::default(),
             http: http_sender,
@@ -170,6 +176,11 @@ impl Server {
     /// The way in for the embedding program.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
+    }
+
+    /// The way in for clients whom the embedding program brings, to the default namespace.
+    pub fn entrance(&self) -> Entrance {
+        Entrance::new(Arc::clone(&self.addresses), Arc::clone(&self.shared))
     }
 
     /// How many connections count towards the limit.
@@ -289,7 +300,7 @@ fn listen(
             hosts: http.hosts.clone(),
             any_host: !url.is_loopback(),
         };
-        let site = Arc::new(Site { policy, deflate: http.deflate });
+        let site = Arc::new(Site { policy, deflate: http.deflate, dialect: url.dialect });
         for &address in &url.addresses {
             let transport = transport::of(url.scheme);
             let failed = |source: io::Error| StartError::Listen {
@@ -346,12 +357,14 @@ fn worker_count(configured: usize) -> u16 {
 
 /// From the operating system, through the TLS library.
 fn random_seed() -> Result<[u8; 32], StartError> {
-    let mut seed = [0; 32];
+    random().ok_or_else(|| no("random bytes")(io::ErrorKind::Other.into()))
+}
+
+/// Random bytes that nobody can guess; none if the system has none.
+pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
     let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    match random.fill(&mut seed) {
-        Ok(()) => Ok(seed),
-        Err(_) => Err(no("random bytes")(io::ErrorKind::Other.into())),
-    }
+    random.fill(&mut bytes).ok().map(|()| bytes)
 }
 
 /// The soft limit of most systems (1,024) is there for programs that use select(2), which this one

@@ -39,6 +39,20 @@ impl Payload {
         Self { codec: Codec::MsgPack, bytes: bytes.freeze() }
     }
 
+    /// A payload that is just bytes: `bin` in MessagePack, base64 in JSON.
+    pub fn bin(data: &[u8]) -> Self {
+        let mut bytes = BytesMut::with_capacity(data.len() + 5);
+        msgpack::write_bin(&mut bytes, data);
+        Self { codec: Codec::MsgPack, bytes: bytes.freeze() }
+    }
+
+    /// The value under a key, if this is a map that has it. It shares the buffer.
+    pub fn field(&self, key: &str) -> Option<Self> {
+        let map = self.codec.check(&self.bytes).ok()?;
+        let [value] = map.fields(&[key]).ok()?;
+        Some(value?.payload(&self.bytes))
+    }
+
     /// A payload that says what `value` does, written as JSON.
     ///
     /// # Errors

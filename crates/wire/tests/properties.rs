@@ -9,7 +9,7 @@ use bytes::Bytes;
 use common::{payloads_in_json, write_incoming, write_request};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use roomcast_wire::dialect::native;
+use roomcast_wire::dialect::{mesh, native};
 use roomcast_wire::framing::{read_length, read_line};
 use roomcast_wire::{Codec, Command, Payload, Request};
 
@@ -34,6 +34,7 @@ fn request_in_json(mut request: Request<'_>) -> Request<'_> {
 
 /// All readers of frames; what they answer is not looked at.
 fn read_with_all(bytes: &Bytes) {
+    let _ = mesh::decode(bytes);
     for &codec in Codec::ALL {
         let _ = native::decode(codec, bytes);
         let _ = native::decode_incoming(codec, bytes);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use roomcast_wire::Format;
 use roomcast_wire::ws::client;
 use roomcast_wire::ws::handshake::{
-    Accepted, HEAD_BYTES_MAX, HeadError, SitePolicy, accept, read_head, refusal,
+    HEAD_BYTES_MAX, HeadError, SitePolicy, accept, read_head, refusal,
 };
 
 /// The request of RFC 6455 section 1.3, with lines changed: `Name: value` replaces or adds a
@@ -47,8 +47,8 @@ fn open_with(
 ) -> Result<(Format, String), HeadError> {
     let bytes = request(changes);
     let head = read_head(&bytes)?.expect("a whole head");
-    let Accepted { response, format } = accept(&head, policy, deflate)?;
-    Ok((format, String::from_utf8(response).unwrap()))
+    let accepted = accept(&head, policy, deflate, None)?;
+    Ok((accepted.format, String::from_utf8(accepted.response()).unwrap()))
 }
 
 fn open(changes: &[&str]) -> Result<(Format, String), HeadError> {
@@ -75,9 +75,9 @@ fn our_client_and_our_server_agree() {
     let bytes = client::request("localhost:7400", "/ws?namespace=a", "roomcast.v1.msgpack", key);
     let head = read_head(&bytes).unwrap().unwrap();
     assert_eq!((head.path(), head.len), ("/ws", bytes.len()));
-    let accepted = accept(&head, &SitePolicy::default(), true).unwrap();
+    let accepted = accept(&head, &SitePolicy::default(), true, None).unwrap();
     assert_eq!(accepted.format, Format::MSGPACK_WS);
-    let mut answer = accepted.response;
+    let mut answer = accepted.response();
     let len = answer.len();
     answer.extend(b"\x81\x00");
     let read = client::check_response(&answer, key).unwrap().unwrap();

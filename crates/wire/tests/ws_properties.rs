@@ -185,7 +185,7 @@ proptest! {
         text in "(GET /ws HTTP/1.1\r\n)?([A-Za-z:;,=\" \r\n-]|\\PC){0,200}",
     ) {
         if let Ok(Some(head)) = read_head(text.as_bytes()) {
-            let _ = accept(&head, &SitePolicy::default(), true);
+            let _ = accept(&head, &SitePolicy::default(), true, None);
         }
     }
 
@@ -203,7 +203,7 @@ proptest! {
         );
         let policy = SitePolicy { any_host: true, ..SitePolicy::default() };
         if let Ok(Some(head)) = read_head(bytes.as_bytes()) {
-            let _ = accept(&head, &policy, true);
+            let _ = accept(&head, &policy, true, None);
         }
     }
 

@@ -36,6 +36,7 @@ pub struct RoomCtx<'a> {
     pub(crate) running: &'a Running,
     pub(crate) rng: &'a mut ChaCha12Rng,
     pub(crate) effects: Vec<Effect>,
+    pub(crate) last_word: Option<Payload>,
     pub(crate) timers: usize,
     pub(crate) calls: usize,
 }
@@ -94,6 +95,12 @@ impl RoomCtx<'_> {
     /// Whose `join` or `create` made the room; none: configuration or program.
     pub fn creator(&self) -> Option<SessionId> {
         self.running.creator
+    }
+
+    /// In [`on_leave`](super::RoomLogic::on_leave): what the member gave with `leave`, or what was
+    /// said when it was kicked.
+    pub fn last_word(&self) -> Option<&Payload> {
+        self.last_word.as_ref()
     }
 
     /// Says something to all members. It gets a position, is kept in history, and has no sender.

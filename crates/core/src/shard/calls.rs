@@ -23,6 +23,7 @@ impl Shard {
     fn start_call(&mut self, to: ReplyTo, call: ServerCall) -> Result<(), Refusal> {
         let (room, op) = match call {
             ServerCall::Create { room, options, permanent } => {
+                self.refuse_while_draining()?;
                 options.check().map_err(|text| Refusal::new(ErrorCode::InvalidOption, text))?;
                 (room, RoomOp::Found { options: Box::new(options), permanent })
             }
@@ -38,6 +39,7 @@ impl Shard {
             }
             ServerCall::Members { room } => (room, RoomOp::Members),
             ServerCall::Presence { room } => (room, RoomOp::Presence),
+            ServerCall::State { room } => (room, RoomOp::State),
             ServerCall::History { room, since, limit } => (room, RoomOp::History { since, limit }),
             other => return self.start_wide_call(to, other),
         };
@@ -116,11 +118,21 @@ impl Shard {
             return self.answer(to, Answer::Refused(no_such_target()));
         };
         let mut caller = held.caller(to);
+        let takes_seat = matches!(act, Act::Join { .. } | Act::Create { join: true, .. });
+        let makes_more = takes_seat || matches!(act, Act::Create { .. });
+        let mut ready = if makes_more { self.refuse_while_draining() } else { Ok(()) };
+        if takes_seat {
+            ready = ready.and_then(|()| self.expect_seat(slot, namespace, &room));
+        }
+        if let Err(refusal) = ready {
+            return self.answer(to, Answer::Refused(refusal));
+        }
         let op = match act {
+            Act::Create { options, join } => {
+                caller.admin = true;
+                RoomOp::Create { options, join }
+            }
             Act::Join { data, make } => {
-                if let Err(refusal) = self.expect_seat(slot, namespace, &room) {
-                    return self.answer(to, Answer::Refused(refusal));
-                }
                 let grant = if make { Grant::Make } else { Grant::Room };
                 RoomOp::Join { since: None, data, grant }
             }

@@ -260,8 +260,25 @@ impl Shard {
         let publication = publication(Arc::clone(&session.sender));
         let len = publication.payload.as_ref().map_or(0, |payload| payload.bytes().len());
         self.charge_room(asker, &room, AROUND_BYTES.max(len as u64));
+        if self.own.is_empty()
+            && let Some(slot) = self.seat_here(asker.slot, &room)
+            && let Some(session) = self.sessions.get(asker.slot as usize)
+        {
+            let caller = session.caller(asker.reply_to(session.key));
+            self.publish_op(Some(slot), &caller, publication, echo, true);
+            return Ok(());
+        }
         self.word_to_home(asker, namespace, room, RoomOp::Publish { publication, echo });
         Ok(())
+    }
+
+    /// Where on this shard a room is at home that a session has a seat in. While no word is on its
+    /// way, what the seat says is what the room would say, without looking up room and member.
+    fn seat_here(&self, slot: u32, room: &FullName) -> Option<u32> {
+        let seat = self.sessions.get(slot as usize)?.seat(room)?;
+        let key = seat.room.filter(|key| key.home == self.id)?;
+        let room = self.rooms.get(key.slot as usize)?;
+        (room.key == key).then_some(key.slot)
     }
 
     fn leave_command(
@@ -489,7 +506,7 @@ impl Shard {
         Ok(())
     }
 
-    fn refuse_while_draining(&self) -> Result<(), Refusal> {
+    pub(super) fn refuse_while_draining(&self) -> Result<(), Refusal> {
         match self.draining {
             Some(_) => Err(Refusal::new(ErrorCode::Draining, "the server is stopping")),
             None => Ok(()),

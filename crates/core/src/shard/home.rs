@@ -49,7 +49,7 @@ impl Shard {
         let slot = self.room_by_name.get(room.as_str()).copied();
         match op {
             RoomOp::Publish { publication, echo } => {
-                self.publish_op(slot, &caller, publication, echo);
+                self.publish_op(slot, &caller, publication, echo, false);
             }
             RoomOp::Join { since, data, grant } => {
                 self.join_op(slot, room, namespace, caller, (since, data, grant));
@@ -65,7 +65,7 @@ impl Shard {
             RoomOp::Resume => self.resume_op(slot, &caller),
             RoomOp::Kick { target, message } => self.kick_op(slot, &caller, &target, message),
             RoomOp::Delete => self.delete_op(slot, &caller),
-            RoomOp::Members | RoomOp::History { .. } | RoomOp::Presence => {
+            RoomOp::Members | RoomOp::History { .. } | RoomOp::Presence | RoomOp::State => {
                 self.look_op(slot, &caller, op);
             }
         }
@@ -402,14 +402,14 @@ impl Shard {
         self.counters.seats -= 1;
         let logic_hears = room.logic.is_some().then_some(room.key);
         if room.tells_members() {
-            let from = Arc::clone(&member.sender);
+            let (from, data) = (Arc::clone(&member.sender), data.clone());
             room.gathered.push(Delivery::Left { from, reason, data });
         }
         self.presence_changed(slot);
         match logic_hears {
             None => self.room_emptied(slot, false),
             Some(room) => {
-                self.notices.push_back((room, Notice::Left(member.info(), reason)));
+                self.notices.push_back((room, Notice::Left(member.info(), reason, data)));
                 self.notices.push_back((room, Notice::Emptied));
             }
         }

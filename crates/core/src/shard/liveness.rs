@@ -24,6 +24,11 @@ impl Shard {
         self.timers.set(at, Deadline::FirstMessage { link, generation });
         if let Some(retry_ms_max) = self.draining {
             self.say_goodbye_drain(link, retry_ms_max);
+        } else if format.begins_session()
+            && let Err(refusal) = self.new_anonymous_session(link)
+        {
+            self.refuse_on(link, None, &refusal);
+            self.close_link(link, CloseCode::Unauthorized, &refusal.message, None);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::timers::Deadline;
 pub(super) enum Notice {
     Dropped(SessionId),
     Resumed(SessionId),
-    Left(MemberInfo, LeaveReason),
+    Left(MemberInfo, LeaveReason, Option<Payload>),
     Tick(u64),
     Timer(u64),
     Answer(u64, Box<dyn Any + Send>),
@@ -79,6 +79,7 @@ impl Shard {
             running: &running,
             rng: &mut self.rng,
             effects: Vec::new(),
+            last_word: None,
             timers,
             calls,
         };
@@ -252,9 +253,10 @@ impl Shard {
                 let Some(member) = member(session) else { return };
                 self.ask_logic(slot, |logic, ctx| logic.on_resume(ctx, &member))
             }
-            Notice::Left(member, reason) => {
-                self.ask_logic(slot, |logic, ctx| logic.on_leave(ctx, &member, reason))
-            }
+            Notice::Left(member, reason, last_word) => self.ask_logic(slot, |logic, ctx| {
+                ctx.last_word = last_word;
+                logic.on_leave(ctx, &member, reason);
+            }),
             Notice::Tick(tick) => self.ask_logic(slot, |logic, ctx| logic.on_tick(ctx, tick)),
             Notice::Timer(timer) => self.ask_logic(slot, |logic, ctx| logic.on_timer(ctx, timer)),
             Notice::Answer(call, answer) => {

@@ -173,6 +173,11 @@ impl Shard {
         self.links.take_dirty()
     }
 
+    /// The links that [`Shard::take_dirty`] is likely to name next, at most `most`.
+    pub fn next_dirty(&self, most: usize) -> impl Iterator<Item = LinkId> {
+        self.links.next_dirty(most)
+    }
+
     /// What waits for a link; none if the shard does not know it (any more).
     pub fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
         self.links.get_mut(link).map(|link| &mut link.outbox)
@@ -188,7 +193,9 @@ impl Shard {
     pub fn message_bytes_max(&self, link: LinkId) -> usize {
         let limits = &self.config.limits;
         match self.links.get(link) {
-            Some(link) if link.session.is_some() => limits.message_bytes,
+            Some(link) if link.session.is_some() => {
+                limits.message_bytes.min(link.format.message_bytes_max())
+            }
             _ => limits.message_bytes_unknown_peer.min(limits.message_bytes),
         }
     }

@@ -157,13 +157,28 @@ impl Shard {
     }
 
     pub(super) fn on_deliver(&mut self, room: RoomKey, members: u32, deliveries: &[Delivery]) {
-        let Some(&audience) = self.audience_by_room.get(&room) else { return };
+        self.deliver_here(self.audience_of(room, None), members, deliveries);
+    }
+
+    /// Who of this shard hears a room. `last`: what was found the last time; it is looked at first.
+    pub(super) fn audience_of(&self, room: RoomKey, last: Option<u32>) -> Option<u32> {
+        let same = |at: &u32| self.audiences.get(*at as usize).is_some_and(|it| it.room == room);
+        last.filter(same).or_else(|| self.audience_by_room.get(&room).copied())
+    }
+
+    pub(super) fn deliver_here(
+        &mut self,
+        audience: Option<u32>,
+        members: u32,
+        deliveries: &[Delivery],
+    ) {
+        let Some(audience) = audience else { return };
         self.audiences[audience as usize].room_members = members;
         let mut rest = deliveries;
         while let Some(at) = rest.iter().position(|one| matches!(one, Delivery::Told { .. })) {
             let receivers = &self.audiences[audience as usize];
             receivers.deliver(&mut self.links, &mut self.counters, &rest[..at]);
-            self.tell_some(room, audience, &rest[at]);
+            self.tell_some(audience, &rest[at]);
             rest = &rest[at + 1..];
         }
         let receivers = &self.audiences[audience as usize];
@@ -172,8 +187,9 @@ impl Shard {
 
     /// Delivers what only some members hear to those of them that are held here: without a look
     /// at the others, however many they are.
-    fn tell_some(&mut self, room: RoomKey, audience: u32, delivery: &Delivery) {
+    fn tell_some(&mut self, audience: u32, delivery: &Delivery) {
         let Delivery::Told { event, to } = delivery else { return };
+        let room = self.audiences[audience as usize].room;
         let mut frames: [Option<Bytes>; Format::COUNT] = Default::default();
         let here = self.id;
         for key in to.iter().filter(|key| key.shard == here) {
@@ -182,11 +198,18 @@ impl Shard {
                 seat.room == Some(room) && seat.place.is_some_and(|(at, _)| at == audience)
             });
             let Some(link) = session.link.filter(|_| hears) else { continue };
-            let Some(format) = self.links.get(link).map(|link| link.format) else { continue };
+            let Some(entry) = self.links.get(link) else { continue };
+            let (format, owner) = (entry.format, entry.owner.as_deref().copied());
             let receivers = &self.audiences[audience as usize];
             let push = Push::Event { room: receivers.name.as_str(), event };
-            let frame = frames[format.index()]
-                .get_or_insert_with(|| self.links.encode(|out| format.encode_push(&push, out)));
+            let write = |out: &mut _| format.encode_push_to(owner, &push, out);
+            let own;
+            let frame = if format.names_receiver() {
+                own = self.links.encode(write);
+                &own
+            } else {
+                frames[format.index()].get_or_insert_with(|| self.links.encode(write))
+            };
             let how = receivers.delivering();
             self.links.deliver(&mut self.counters, link, frame, 1, how);
         }

@@ -157,7 +157,7 @@ impl Shard {
 
     fn new_session(&mut self, link: LinkId, identity: Identity, name: Option<Name>) -> u32 {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
-        let id = self.new_session_id();
+        let id = self.new_session_id(link);
         let generation = self.next_made();
         let entry = self.sessions.vacant_entry();
         let slot = entry.key() as u32;
@@ -179,15 +179,18 @@ impl Shard {
         self.counters.sessions += 1;
         if let Some(link) = self.links.get_mut(link) {
             link.session = Some(slot);
+            link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.tell_user_session(slot, true);
         slot
     }
 
     /// A session's id says which shard holds it, so that any shard can find it.
-    fn new_session_id(&mut self) -> SessionId {
+    fn new_session_id(&mut self, link: LinkId) -> SessionId {
+        let format = self.links.get(link).map(|link| link.format);
         loop {
-            let id = SessionId(self.random_u128());
+            let random = self.random_u128();
+            let id = format.map_or(SessionId(random), |format| format.session_id(random));
             if self.home_of_session(id) == self.id && !self.session_by_id.contains_key(&id) {
                 return id;
             }
@@ -199,6 +202,8 @@ impl Shard {
         let old = session.link.replace(link);
         if let Some(link) = self.links.get_mut(link) {
             link.session = Some(slot);
+            let id = session.sender.session;
+            link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.counters.resumed_total += 1;
         if let Some(old) = old {

@@ -6,6 +6,7 @@ use roomcast_wire::{Position, Refusal};
 
 use super::Shard;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
+use crate::io::ServerReply;
 use crate::key::{ReplyTo, RoomKey};
 use crate::room::{Publication, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -17,12 +18,14 @@ const HISTORY_LIMIT_DEFAULT: u32 = 100;
 const GATHERED_KEPT: usize = 8;
 
 impl Shard {
+    /// `seated`: the caller is known to have a seat in the room.
     pub(super) fn publish_op(
         &mut self,
         slot: Option<u32>,
         caller: &Caller,
         mut publication: Publication,
         echo: Option<bool>,
+        seated: bool,
     ) {
         let Some(room) = slot.and_then(|slot| self.rooms.get_mut(slot as usize)) else {
             // The same words as for a room that is there (threat S25); the server may know.
@@ -37,7 +40,7 @@ impl Shard {
         let is_announcement = publication.from.is_none();
         let outcome = match is_announcement {
             true => Ok(()),
-            false => room.may_publish(caller.id(), caller.admin),
+            false => room.may_publish(caller.id(), caller.admin, seated),
         };
         if !echo.unwrap_or(room.options.echo) && !is_announcement {
             publication.except = caller.session.as_ref().map(|(key, _)| *key);
@@ -106,14 +109,17 @@ impl Shard {
         if room.gathered.is_empty() {
             return;
         }
-        let (key, members) = (room.key, room.member_count());
+        let (key, members, last) = (room.key, room.member_count(), room.audience);
         let mut deliveries = std::mem::take(&mut room.gathered);
         if self.own.is_empty() && room.shards().all(|shard| shard == self.id) {
             // Nothing is on its way that this could overtake.
-            self.on_deliver(key, members, &deliveries);
+            let audience = self.audience_of(key, last);
+            self.deliver_here(audience, members, &deliveries);
             deliveries.clear();
+            let room = &mut self.rooms[slot as usize];
+            room.audience = audience;
             if deliveries.capacity() <= GATHERED_KEPT {
-                self.rooms[slot as usize].gathered = deliveries;
+                room.gathered = deliveries;
             }
             return;
         }
@@ -154,6 +160,7 @@ impl Shard {
                 let (members, users) = (room.member_count(), room.user_count());
                 Answer::Presence { room: room.name.clone(), members, users }
             }
+            (Some(room), RoomOp::State) => Answer::Call(ServerReply::State(Box::new(room.state()))),
             _ if caller.session.is_none() => Answer::Refused(no_such_room()),
             _ => Answer::Refused(not_a_member()),
         };

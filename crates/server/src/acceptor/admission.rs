@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,12 +34,10 @@ pub(crate) enum Refused {
     Address,
 }
 
-/// What counts as one address: an IPv4 address, or an IPv6 /64, which is what one subscriber gets.
+/// What counts as one address: the IPv6 /64 that one subscriber gets. An IPv4 address stands for
+/// the network it has by RFC 3056, `2002:V4ADDR::/48`. Every connection holds one: eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum AddressKey {
-    V4(u32),
-    V6(u64),
-}
+struct AddressKey(NonZeroU64);
 
 impl Admissions {
     pub(crate) fn new(total_max: usize, address_max: usize) -> Arc<Self> {
@@ -100,11 +99,13 @@ impl Drop for Admission {
 
 /// None for loopback, which is not counted: proxies and developers come from there.
 fn key(address: IpAddr) -> Option<AddressKey> {
-    match address.to_canonical() {
-        address if address.is_loopback() => None,
-        IpAddr::V4(address) => Some(AddressKey::V4(address.to_bits())),
-        IpAddr::V6(address) => Some(AddressKey::V6((address.to_bits() >> 64) as u64)),
-    }
+    let prefix = match address.to_canonical() {
+        address if address.is_loopback() => return None,
+        IpAddr::V4(address) => 0x2002 << 48 | u64::from(address.to_bits()) << 16,
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+    };
+    // Nobody routes ::/64; all of it counts as one.
+    Some(AddressKey(NonZeroU64::new(prefix).unwrap_or(NonZeroU64::MIN)))
 }
 
 #[cfg(test)]

@@ -23,6 +23,17 @@ impl Config {
     /// # Errors
     /// Every problem there is.
     pub fn check(&self) -> Result<(), ConfigError> {
+        let mut problems = self.problems();
+        if self.listen.is_empty() {
+            let message = "there is no listener, so nobody could connect";
+            problems.push(Problem::new("listen", message));
+        }
+        none_of(problems)
+    }
+
+    /// The problems of a server that may do without listeners: the embedding program brings
+    /// clients.
+    pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         check_bounds(self, &mut problems);
         let listeners = read_listeners(self, &mut problems);
@@ -33,7 +44,7 @@ impl Config {
         problems.extend(self.rooms.check().err().map(|message| Problem::new("rooms", message)));
         hub::namespaces(self, false, &mut problems);
         hub::keys(self, &mut problems);
-        none_of(problems)
+        problems
     }
 
     /// The listeners, their host names resolved.
@@ -114,10 +125,6 @@ fn read_listeners(config: &Config, problems: &mut Vec<Problem>) -> Vec<ListenerU
 }
 
 fn check_listeners(config: &Config, listeners: &[ListenerUrl], problems: &mut Vec<Problem>) {
-    if config.listen.is_empty() {
-        let message = "there is no listener, so nobody could connect";
-        problems.push(Problem::new("listen", message));
-    }
     for url in listeners {
         let namespace = url.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         let known = config.namespaces.keys().map(String::as_str).chain([DEFAULT_NAMESPACE]);

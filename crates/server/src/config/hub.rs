@@ -12,13 +12,16 @@ use super::suggest::hint;
 use super::{Config, LimitsConfig, NamespaceSection};
 
 impl Config {
-    /// What the hub is told, after the same look at everything as in [`Config::check`].
+    /// What the hub is told, after the same look at everything as in [`Config::check`]; but there
+    /// may be no listener, as the embedding program may bring clients.
     ///
     /// # Errors
     /// Every problem that [`Config::check`] finds.
     pub fn hub_config(&self, seed: [u8; 32], shards: u16) -> Result<HubConfig, ConfigError> {
-        self.check()?;
-        let all_loopback = self.listeners()?.iter().all(super::ListenerUrl::is_loopback);
+        none_of(self.problems())?;
+        let listeners = self.listeners()?;
+        let all_loopback =
+            !listeners.is_empty() && listeners.iter().all(super::ListenerUrl::is_loopback);
         let mut problems = Vec::new();
         let namespaces = namespaces(self, all_loopback, &mut problems);
         let keys = keys(self, &mut problems);

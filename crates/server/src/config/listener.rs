@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use roomcast_wire::Name;
+pub use roomcast_wire::dialect::Dialect;
 
 use super::suggest::hint;
 
@@ -37,14 +38,6 @@ pub enum Scheme {
     Ws,
     /// The same inside TLS.
     Wss,
-}
-
-/// The grammar of a listener's clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Dialect {
-    /// roomcast's own protocol.
-    #[default]
-    Native,
 }
 
 /// A listener URL that cannot be used.
@@ -97,14 +90,17 @@ pub enum ListenerProblem {
     /// The namespace cannot be a name.
     #[error("namespace: {0}")]
     BadNamespace(String),
-    /// The dialect is none of [`Dialect::all`].
-    #[error("unknown dialect `{dialect}`{hint}; there is {}", names(Dialect::all()))]
+    /// The dialect is none of [`Dialect::ALL`].
+    #[error("unknown dialect `{dialect}`{hint}; there are {}", names(Dialect::ALL))]
     UnknownDialect {
         /// What was written.
         dialect: String,
         /// The suggestion, if there is one.
         hint: String,
     },
+    /// The dialect is spoken on WebSockets only.
+    #[error("dialect `{0}` is spoken on WebSockets: begin with ws:// or wss://")]
+    NeedsWs(Dialect),
     /// The host name stands for no address.
     #[error("the host cannot be resolved: {0}")]
     Unresolved(String),
@@ -183,26 +179,6 @@ impl fmt::Display for Scheme {
     }
 }
 
-impl Dialect {
-    /// All dialects, by name.
-    pub const fn all() -> &'static [Self] {
-        &[Self::Native]
-    }
-
-    /// The word in the URL.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-        }
-    }
-}
-
-impl fmt::Display for Dialect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 fn names(all: &[impl fmt::Display]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -226,6 +202,9 @@ fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
     }
     let (host, port) = read_authority(authority)?;
     let (namespace, dialect) = read_query(query)?;
+    if !scheme.is_http() && !dialect.has_tcp() {
+        return Err(ListenerProblem::NeedsWs(dialect));
+    }
     let addresses = resolve(host, port)?;
     Ok(ListenerUrl { scheme, host: host.to_owned(), port, addresses, namespace, dialect })
 }
@@ -294,7 +273,7 @@ fn read_namespace(value: &str) -> Result<Name, ListenerProblem> {
 }
 
 fn read_dialect(value: &str) -> Result<Dialect, ListenerProblem> {
-    let all = Dialect::all();
+    let all = Dialect::ALL;
     all.iter().copied().find(|dialect| dialect.as_str() == value).ok_or_else(|| {
         let hint = hint(value, all.iter().map(|dialect| dialect.as_str()));
         ListenerProblem::UnknownDialect { dialect: value.to_owned(), hint }
@@ -330,6 +309,12 @@ mod tests {
         assert_eq!(url.namespace.as_deref(), Some("game"));
         assert_eq!(url.dialect, Dialect::Native);
         assert_eq!(url.to_string(), "ws://127.0.0.1:7400");
+        let url = ListenerUrl::parse("wss://127.0.0.1:8080?dialect=mesh").unwrap();
+        assert_eq!(url.dialect, Dialect::Mesh);
+        assert_eq!(
+            problem("tcp://127.0.0.1:8080?dialect=mesh"),
+            ListenerProblem::NeedsWs(Dialect::Mesh)
+        );
         let url = ListenerUrl::parse("tls://0.0.0.0:0/").unwrap();
         assert_eq!((url.scheme, url.port, url.namespace), (Scheme::Tls, 0, None));
     }
@@ -363,7 +348,7 @@ mod tests {
         assert!(said("http://127.0.0.1:7400").contains("did you mean `ws`?"));
         assert!(said("quic://127.0.0.1:7403").contains("there are tcp, tls, ws, wss"));
         assert!(said("ws://127.0.0.1:1?namepsace=a").contains("did you mean `namespace`?"));
-        assert!(said("ws://127.0.0.1:1?dialect=msgio").contains("there is native"));
+        assert!(said("ws://127.0.0.1:1?dialect=msgio").contains("there are mesh, native"));
         assert!(said("ws://127.0.0.1:1?dialect=nativ").contains("did you mean `native`?"));
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use listener::{Dialect, ListenerError, ListenerUrl, Scheme};
 pub use load::{ENV_OTHER, FILE_DEFAULT};
+pub(crate) use problem::none_of;
 pub use problem::{ConfigError, Problem};
 
 /// The whole default configuration with a comment for every key: what `roomcast config default`

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use roomcast_core::logic::{IntoData, IntoEvent};
-use roomcast_core::{Act, ServerCall, ServerReply};
+use roomcast_core::{Act, RoomState, ServerCall, ServerReply};
 use roomcast_wire::push::{Event, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
 use roomcast_wire::{Payload, Position, Refusal, RoomOptions, SessionId};
@@ -127,6 +127,14 @@ impl RoomHandle {
     pub fn presence(&self) -> Asked<Presence> {
         self.server.ask(Ok(ServerCall::Presence { room: self.name.clone() }), |reply| match reply {
             ServerReply::Presence { members, users } => Some(Presence { members, users }),
+            _ => None,
+        })
+    }
+
+    /// What it is like: its options, whether it stays, how many are in it, its newest position.
+    pub fn state(&self) -> Asked<RoomState> {
+        self.server.ask(Ok(ServerCall::State { room: self.name.clone() }), |reply| match reply {
+            ServerReply::State(state) => Some(*state),
             _ => None,
         })
     }

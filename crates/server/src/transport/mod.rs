@@ -8,6 +8,7 @@ pub(crate) mod ws;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use roomcast_wire::dialect::Dialect;
 use roomcast_wire::ws::handshake::SitePolicy;
 use roomcast_wire::{CloseCode, Format};
 
@@ -40,6 +41,11 @@ pub(crate) fn of(scheme: Scheme) -> &'static Transport {
     found.unwrap_or(&TABLE[0])
 }
 
+/// The protocol of a connection that has become a WebSocket elsewhere.
+pub(crate) fn websocket(format: Format) -> Box<dyn Protocol> {
+    ws::opened(format)
+}
+
 /// What the connections of one listener have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Site {
@@ -47,6 +53,8 @@ pub(crate) struct Site {
     pub(crate) policy: SitePolicy,
     /// Whether compression is offered.
     pub(crate) deflate: bool,
+    /// The grammar of those who connect.
+    pub(crate) dialect: Dialect,
 }
 
 /// How one connection speaks. Boxed once for each link: what stands in it is paid for by every

@@ -1,4 +1,5 @@
-//! WebSocket (RFC 6455) behind an HTTP/1.1 request for `/ws`.
+//! WebSocket (RFC 6455) behind an HTTP/1.1 request for `/ws`, or for any path where the listener's
+//! dialect has none of its own.
 
 use std::sync::Arc;
 
@@ -17,6 +18,11 @@ pub(super) fn open(site: &Arc<Site>) -> Box<dyn Protocol> {
     Box::new(Ws { stage: Stage::Head { site: Arc::clone(site), seen: 0 }, pong: None })
 }
 
+/// A connection whose handshake somebody else has carried out.
+pub(super) fn opened(format: Format) -> Box<dyn Protocol> {
+    Box::new(Ws { stage: frames(format), pong: None })
+}
+
 struct Ws {
     stage: Stage,
     /// The payload of the newest ping that was not answered yet (at most 125 bytes).
@@ -32,8 +38,16 @@ enum Stage {
     },
     Frames {
         reader: Reader,
-        binary: bool,
+        takes: Takes,
     },
+}
+
+/// Which frames hold messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Text,
+    Binary,
+    Both,
 }
 
 impl Protocol for Ws {
@@ -42,7 +56,7 @@ impl Protocol for Ws {
         buffer: &mut BytesMut,
         message_bytes_max: usize,
     ) -> Result<Option<Received>, Fault> {
-        let (reader, binary) = match &mut self.stage {
+        let (reader, takes) = match &mut self.stage {
             Stage::Head { site, seen } => {
                 let site = Arc::clone(site);
                 return if has_new_line(buffer, seen) {
@@ -51,13 +65,13 @@ impl Protocol for Ws {
                     Ok(None)
                 };
             }
-            Stage::Frames { reader, binary } => (reader, *binary),
+            Stage::Frames { reader, takes } => (reader, *takes),
         };
         let received = match reader.read(buffer, message_bytes_max)? {
             None => return Ok(None),
-            Some(Frame::Text(bytes)) if !binary => Received::Message(bytes),
-            Some(Frame::Binary(bytes)) if binary => Received::Message(bytes),
-            Some(Frame::Text(_) | Frame::Binary(_)) => return Err(wrong_kind(binary)),
+            Some(Frame::Text(bytes)) if takes != Takes::Binary => Received::Message(bytes),
+            Some(Frame::Binary(bytes)) if takes != Takes::Text => Received::Message(bytes),
+            Some(Frame::Text(_) | Frame::Binary(_)) => return Err(wrong_kind(takes)),
             Some(Frame::Ping(payload)) => {
                 self.pong = Some(Box::from(&payload[..]));
                 Received::Alive
@@ -97,14 +111,17 @@ impl Ws {
         let Some(head) = handshake::read_head(buffer).map_err(refused)? else {
             return Ok(None);
         };
-        if head.path() != PATH || !head.wants_websocket() {
+        let fixed = site.dialect.ws_format();
+        if fixed.is_none() && head.path() != PATH || !head.wants_websocket() {
             return Ok(Some(Received::Request));
         }
-        let accepted = handshake::accept(&head, &site.policy, site.deflate).map_err(refused)?;
+        let accepted =
+            handshake::accept(&head, &site.policy, site.deflate, fixed).map_err(refused)?;
         let len = head.len;
         buffer.advance(len);
         self.stage = frames(accepted.format);
-        Ok(Some(Received::Opened { format: accepted.format, response: accepted.response }))
+        let response = accepted.response();
+        Ok(Some(Received::Opened { format: accepted.format, response }))
     }
 }
 
@@ -126,13 +143,19 @@ fn has_new_line(buffer: &BytesMut, seen: &mut usize) -> bool {
 fn frames(format: Format) -> Stage {
     let framing = format.framing();
     let deflate = matches!(framing, Framing::WsTextDeflate | Framing::WsBinaryDeflate);
-    let binary = matches!(framing, Framing::WsBinary | Framing::WsBinaryDeflate);
-    Stage::Frames { reader: Reader::new(deflate), binary }
+    let takes = match framing {
+        _ if format.takes_any_frame() => Takes::Both,
+        Framing::WsBinary | Framing::WsBinaryDeflate => Takes::Binary,
+        _ => Takes::Text,
+    };
+    Stage::Frames { reader: Reader::new(deflate), takes }
 }
 
-fn wrong_kind(binary: bool) -> Fault {
-    let (wanted, subprotocol) =
-        if binary { ("binary", "roomcast.v1.msgpack") } else { ("text", "roomcast.v1.json") };
+fn wrong_kind(takes: Takes) -> Fault {
+    let (wanted, subprotocol) = match takes {
+        Takes::Binary => ("binary", "roomcast.v1.msgpack"),
+        Takes::Text | Takes::Both => ("text", "roomcast.v1.json"),
+    };
     Fault {
         code: CloseCode::Unsupported,
         message: format!("{subprotocol} is spoken in {wanted} frames"),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use mio::Waker;
 use roomcast_core::logic::RoomRef;
 use roomcast_core::{Envelope, Input, ServerCall, ServerReply, ShardId};
+use roomcast_wire::Format;
 use tokio::sync::oneshot;
 
 use super::link::Link;
@@ -22,6 +23,8 @@ const ENVELOPES_MAX: usize = 64 << 10;
 pub(crate) enum Mail {
     /// A new connection.
     Accepted { stream: TcpStream, listener: u16, admission: Admission },
+    /// A connection that has become a WebSocket elsewhere.
+    Upgraded { stream: TcpStream, listener: u16, admission: Admission, format: Format },
     /// Word from another shard.
     Envelope { from: ShardId, envelope: Envelope },
     /// A link whose session lives here, with its first message.
@@ -81,7 +84,7 @@ impl Address {
     pub(super) fn post(&self, mail: Mail) {
         match &mail {
             Mail::Envelope { .. } => _ = self.state.envelopes.fetch_add(1, Ordering::Relaxed),
-            Mail::Accepted { .. } | Mail::Moved { .. } => {
+            Mail::Accepted { .. } | Mail::Upgraded { .. } | Mail::Moved { .. } => {
                 self.state.links.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}

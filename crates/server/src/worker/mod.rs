@@ -39,6 +39,7 @@ use crate::acceptor::admission::Admission;
 use crate::hooks::Voice;
 use crate::metrics::{self, WorkerCounters};
 use crate::server::Shared;
+use crate::transport::{self, Protocol};
 
 /// Bytes read from one link in a turn: one that talks much must not keep the others waiting.
 const READ_BYTES: usize = 64 << 10;
@@ -260,6 +261,13 @@ impl Worker {
             Mail::Accepted { stream, listener, admission } => {
                 self.take_on(stream, listener, admission);
             }
+            Mail::Upgraded { stream, listener, admission, format } => {
+                let protocol = transport::websocket(format);
+                let link = self.new_link(stream, None, protocol, (listener, admission));
+                if let Some(key) = self.add(link) {
+                    self.open(key, listener, format);
+                }
+            }
             Mail::Envelope { from, envelope } => self.tell(Input::Envelope { from, envelope }),
             Mail::Moved { link, message } => self.take_over(*link, message),
             Mail::Call { call, reply } => {
@@ -300,10 +308,23 @@ impl Worker {
         } else {
             self.shared.limits.first_message_ms
         };
-        let stream = mio::net::TcpStream::from_std(stream);
         let protocol = (listening.transport.open)(&listening.site);
+        let link = self.new_link(stream, tls, protocol, (listener, admission));
+        if let Some(key) = self.add(link) {
+            self.set_timer(key, patience_ms, Timer::Handshake);
+        }
+    }
+
+    fn new_link(
+        &mut self,
+        stream: std::net::TcpStream,
+        tls: Option<Box<rustls::ServerConnection>>,
+        protocol: Box<dyn Protocol>,
+        (listener, admission): (u16, Admission),
+    ) -> Link {
+        let stream = mio::net::TcpStream::from_std(stream);
         self.generation = self.generation.wrapping_add(1);
-        let link = Link {
+        Link {
             socket: Socket { stream, tls },
             protocol,
             unread: BytesMut::new(),
@@ -313,9 +334,6 @@ impl Worker {
             paused_until: Now::default(),
             flags: Flags::default(),
             admission,
-        };
-        if let Some(key) = self.add(link) {
-            self.set_timer(key, patience_ms, Timer::Handshake);
         }
     }
 

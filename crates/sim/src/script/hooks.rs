@@ -7,12 +7,12 @@
 //! hook: go data="ho" event=x   as the hook changed it: room=R options=JSON user=U name=N
 //!                              admin, grant
 //! hook: refuse TEXT
-//! answers                      before the first step: the application answers calls of clients
+//! hooks calls                  before the first step: the application answers calls of clients
 //! hook: answer [JSON]          the oldest call, or: error=TEXT
 //! ```
 
 use roomcast_core::hook::Call;
-use roomcast_core::{HookMask, Question, ShardId, Ticket, Verdict};
+use roomcast_core::{HookMask, HubConfig, Question, ShardId, Ticket, Verdict};
 use roomcast_wire::{ErrorCode, Name, Payload, Refusal, RoomOptions};
 
 use super::show::data_text;
@@ -28,20 +28,23 @@ pub(super) struct Asked {
 }
 
 /// Which commands wait.
-pub(super) fn mask(words: Words<'_>) -> Result<HookMask, String> {
-    let mut mask = HookMask::NONE;
+pub(super) fn configure(config: &mut HubConfig, words: Words<'_>) -> Result<(), String> {
     for word in words {
-        mask = mask
-            | match word {
-                "connect" => HookMask::CONNECT,
-                "create" => HookMask::CREATE,
-                "join" => HookMask::JOIN,
-                "leave" => HookMask::LEAVE,
-                "publish" => HookMask::PUBLISH,
-                _ => return Err(format!("`{word}` is no hook")),
-            };
+        let bit = match word {
+            "calls" => {
+                config.calls = true;
+                HookMask::NONE
+            }
+            "connect" => HookMask::CONNECT,
+            "create" => HookMask::CREATE,
+            "join" => HookMask::JOIN,
+            "leave" => HookMask::LEAVE,
+            "publish" => HookMask::PUBLISH,
+            _ => return Err(format!("`{word}` is no hook")),
+        };
+        config.hooks = config.hooks | bit;
     }
-    Ok(mask)
+    Ok(())
 }
 
 /// The oldest question gets its verdict.

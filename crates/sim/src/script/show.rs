@@ -23,6 +23,12 @@ impl Stage {
                 let more = if truncated { " and more" } else { "" };
                 format!("members {}{more}", members.join(", "))
             }
+            ServerReply::State(state) => {
+                let stays = if state.permanent { " permanent" } else { "" };
+                let options = state.options;
+                let empty = options.keep_when_empty.then_some(options.ttl_s);
+                format!("state members={} empty={empty:?}{stays}", state.members)
+            }
             ServerReply::Presence { members, users } => {
                 format!("presence members={members} users={users}")
             }

@@ -93,14 +93,7 @@ impl Stage {
         let mut words = Words::new(step);
         match words.need("a step")? {
             "limits" => words.try_for_each(|word| set_limit(&mut self.config.limits, word)),
-            "answers" => {
-                self.config.calls = true;
-                Ok(())
-            }
-            "hooks" => {
-                self.config.hooks = hooks::mask(words)?;
-                Ok(())
-            }
+            "hooks" => hooks::configure(&mut self.config, words),
             "namespace" => self.namespace(words),
             "static" => self.static_room(words),
             "key" => self.key(words),

@@ -14,7 +14,8 @@
 //! `noref` anywhere leaves the `ref` out. The server: `create ROOM [JSON] [permanent]`,
 //! `delete ROOM`, `announce ROOM EVENT [JSON]`, `kick ROOM CLIENT|user=U`,
 //! `join ROOM CLIENT [there] [data=JSON]` (`there`: only if the room is), `leave ROOM CLIENT
-//! [data=JSON]`, `say ROOM CLIENT EVENT [JSON] [echo=false] [reliable=false]`, `disconnect CLIENT`,
+//! [data=JSON]`, `say ROOM CLIENT EVENT [JSON] [echo=false] [reliable=false]`,
+//! `make ROOM CLIENT [join] [JSON]` (the client makes it), `state ROOM`, `disconnect CLIENT`,
 //! `ask CLIENT NAME [JSON] [within=5s]`.
 
 use std::borrow::Cow;
@@ -186,7 +187,7 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
             };
             ServerCall::Kick { room, target }
         }
-        "join" | "leave" | "say" => {
+        "make" | "join" | "leave" | "say" => {
             let room = room()?;
             let session = session(stage, words.need("a name")?)?;
             ServerCall::Act { room, session, act: act(verb, words)? }
@@ -194,6 +195,7 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
         "disconnect" => ServerCall::Disconnect { session: session(stage, words.need("a name")?)? },
         "members" => ServerCall::Members { room: room()? },
         "presence" => ServerCall::Presence { room: room()? },
+        "state" => ServerCall::State { room: room()? },
         "history" => ServerCall::History { room: room()?, since: None, limit: None },
         "rooms" => ServerCall::Rooms { namespace },
         "seats" => ServerCall::Seats { session: session(stage, words.need("a name")?)? },
@@ -208,6 +210,10 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
 fn act(verb: &str, mut words: Words<'_>) -> Result<Act, String> {
     let data = words.value("data").map(payload).transpose()?;
     match verb {
+        "make" => {
+            let join = words.flag("join");
+            Ok(Act::Create { options: words.next().map(payload).transpose()?, join })
+        }
         "join" => Ok(Act::Join { data, make: !words.flag("there") }),
         "leave" => Ok(Act::Leave { data }),
         _ => {

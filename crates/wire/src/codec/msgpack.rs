@@ -360,6 +360,15 @@ pub(crate) fn write_text(out: &mut BytesMut, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// Appends bytes.
+pub(crate) fn write_bin(out: &mut BytesMut, data: &[u8]) {
+    match data.len() {
+        len @ 0..0x100 => out.extend_from_slice(&[0xc4, len as u8]),
+        len => write_long_head(out, 0xc5, len),
+    }
+    out.extend_from_slice(data);
+}
+
 /// Appends `marker` and a u16, or the marker after it and a u32. A length above 4 GiB can't come
 /// about: no message is larger than 16 MiB.
 fn write_long_head(out: &mut BytesMut, marker: u8, len: usize) {

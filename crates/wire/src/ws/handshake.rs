@@ -42,8 +42,8 @@ pub struct HeadError {
 /// A handshake that succeeded.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The whole `101` response.
-    pub response: Vec<u8>,
+    /// The headers of the `101` response.
+    pub headers: Vec<(&'static str, String)>,
     /// What subprotocol and compression were agreed on.
     pub format: Format,
 }
@@ -76,38 +76,48 @@ pub fn read_head(bytes: &[u8]) -> Result<Option<Head<'_>>, HeadError> {
     Ok(Some(head))
 }
 
-/// Carries out the handshake, [`Head::check_host`] included.
+/// Carries out the handshake, [`Head::check_host`] included. With a `fixed` format nothing is
+/// negotiated: neither a subprotocol nor compression.
 ///
 /// # Errors
 /// The response to refuse it with.
-pub fn accept(head: &Head<'_>, policy: &SitePolicy, deflate: bool) -> Result<Accepted, HeadError> {
+pub fn accept(
+    head: &Head<'_>,
+    policy: &SitePolicy,
+    deflate: bool,
+    fixed: Option<Format>,
+) -> Result<Accepted, HeadError> {
     head.check_host(policy)?;
     head.check_upgrade()?;
     let key = head.key()?;
     head.check_origin(policy)?;
+    let mut headers = vec![
+        ("Upgrade", "websocket".to_owned()),
+        ("Connection", "Upgrade".to_owned()),
+        ("Sec-WebSocket-Accept", accept_key(key)),
+    ];
+    if let Some(format) = fixed {
+        return Ok(Accepted { headers, format });
+    }
     let subprotocol = negotiation::subprotocol(head)?;
     let extension = negotiation::compression(head)?.filter(|_| deflate);
-
-    let mut response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\n\
-         Upgrade: websocket\r\n\
-         Connection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {}\r\n",
-        accept_key(key)
-    );
-    let mut field = |name: &str, value: &str| {
-        response.extend([name, ": ", value, "\r\n"]);
-    };
-    if let Some(subprotocol) = subprotocol {
-        field("Sec-WebSocket-Protocol", subprotocol.name);
-    }
-    if let Some(extension) = extension {
-        field("Sec-WebSocket-Extensions", extension);
-    }
-    response.push_str("\r\n");
+    headers.extend(subprotocol.map(|one| ("Sec-WebSocket-Protocol", one.name.to_owned())));
+    headers.extend(extension.map(|one| ("Sec-WebSocket-Extensions", one.to_owned())));
     let subprotocol = subprotocol.unwrap_or(negotiation::DEFAULT);
     let format = if extension.is_some() { subprotocol.deflate } else { subprotocol.plain };
-    Ok(Accepted { response: response.into_bytes(), format })
+    Ok(Accepted { headers, format })
+}
+
+impl Accepted {
+    /// The whole `101` response.
+    pub fn response(&self) -> Vec<u8> {
+        let mut response = "HTTP/1.1 101 Switching Protocols\r\n".to_owned();
+        for (name, value) in &self.headers {
+            response.extend([name, ": ", value, "\r\n"]);
+        }
+        response.push_str("\r\n");
+        response.into_bytes()
+    }
 }
 
 /// The whole response for a refused head.

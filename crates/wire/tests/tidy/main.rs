@@ -9,7 +9,7 @@ mod leftovers;
 mod lengths;
 mod links;
 mod source;
-mod threats;
+mod tables;
 mod walls;
 mod workspace;
 
@@ -120,11 +120,13 @@ fn links_in_the_documents_lead_somewhere() {
 }
 
 #[test]
-fn the_tests_of_the_threats_exist() {
+fn the_tests_that_documents_name_exist() {
     let files = Files::all();
     let sources = files.paths().filter(|path| path.ends_with(".rs"));
-    let functions = sources.flat_map(|path| threats::functions(&read(path)).collect::<Vec<_>>());
-    none(threats::check(&read("SECURITY.md"), &functions.collect()));
+    let functions = sources.flat_map(|path| tables::functions(&read(path)).collect::<Vec<_>>());
+    let functions = functions.collect();
+    let documents = |path: &str| path.ends_with(".md");
+    none(each(&files, documents, |_, text| tables::check(text, &functions)));
 }
 
 #[test]

@@ -381,8 +381,8 @@ fn no_type(what: &str) -> Refusal {
 fn unknown_type(found: &str) -> Refusal {
     let message = format!(
         "`type` is {}, which is no command; the commands are hello, join, leave, create, publish, \
-         send, broadcast, announce, rooms, members, history, presence, refresh, kick, delete, call, \
-         result, ping and bye",
+         send, broadcast, announce, rooms, members, history, presence, refresh, kick, delete, \
+         call, result, ping and bye",
         excerpt(found)
     );
     Refusal::new(ErrorCode::UnknownType, message)
