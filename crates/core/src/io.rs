@@ -170,6 +170,12 @@ pub enum ServerCall {
         /// What.
         act: Act,
     },
+    /// Take a token's rights back: its sessions end at once, on all shards, and it is refused from
+    /// now on.
+    Revoke {
+        /// Whose.
+        revoked: Revoked,
+    },
     /// End a session.
     Disconnect {
         /// Which.
@@ -251,6 +257,17 @@ pub enum ServerCall {
     },
 }
 
+/// What is revoked. Keys of the configuration are not: they end where they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoked {
+    /// All sessions of a user in all namespaces, and all its tokens issued up to now.
+    User(Name),
+    /// All sessions that came with the token of this name, and the token.
+    Token(String),
+    /// One session. Its token may begin another.
+    Session(SessionId),
+}
+
 impl ServerCall {
     /// The room, session, user or namespace that it is about. Calls about the same one keep their
     /// order if they are given to the same shard.
@@ -267,9 +284,11 @@ impl ServerCall {
             | Self::History { room, .. } => room.as_str(),
             Self::SendToUser { user, .. } => user.as_str(),
             Self::Broadcast { namespace, .. } | Self::Rooms { namespace } => namespace.as_str(),
-            Self::Disconnect { .. } | Self::Send { .. } | Self::Seats { .. } | Self::Ask { .. } => {
-                ""
-            }
+            Self::Revoke { .. }
+            | Self::Disconnect { .. }
+            | Self::Send { .. }
+            | Self::Seats { .. }
+            | Self::Ask { .. } => "",
         };
         let session = match self {
             Self::Disconnect { session }

@@ -27,6 +27,8 @@ mod links;
 pub mod logic;
 pub mod outbox;
 mod rate;
+mod revocations;
+pub mod rights;
 mod room;
 mod session;
 mod shard;
@@ -38,9 +40,10 @@ pub use envelope::Envelope;
 pub use event::HubEvent;
 pub use hook::{CallTicket, HookMask, Question, Ticket, Verdict};
 pub use io::{
-    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, RoomState, ServerCall, ServerReply,
-    ShardId,
+    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, Revoked, RoomState, ServerCall,
+    ServerReply, ShardId,
 };
 pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;
+pub use rights::{Authenticate, Grants, Identity, Right, Rule};
 pub use shard::Shard;

@@ -144,6 +144,8 @@ numbered! {
         Drain = 4802, "drain", Resume;
         /// The server is at fault.
         InternalError = 4803, "internal_error", Resume;
+        /// The token has expired: get a new one, then resume with it.
+        TokenExpired = 4804, "token_expired", Resume;
         /// The session was taken up by a newer connection.
         Replaced = 4820, "replaced", Stop;
         /// Nothing was said within the deadline after connecting.

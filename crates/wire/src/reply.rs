@@ -117,6 +117,8 @@ pub enum Recovery {
     Trimmed,
     /// The position lies after the newest event: `reason: "ahead"`.
     Ahead,
+    /// The session has a seat, but not the right `history`: `reason: "forbidden"`.
+    Forbidden,
 }
 
 impl Recovery {
@@ -127,6 +129,7 @@ impl Recovery {
             Self::Epoch => Some("epoch"),
             Self::Trimmed => Some("trimmed"),
             Self::Ahead => Some("ahead"),
+            Self::Forbidden => Some("forbidden"),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Shard {
             return Err(no_such_call(&call));
         }
         let room = match room {
-            Some(room) => Some(self.resolve_for(asker.slot, &room)?.1.to_string()),
+            Some(room) => Some(self.resolve_for(asker.slot, &room, None)?.1.to_string()),
             None => None,
         };
         let most = self.config.limits.calls_per_session;

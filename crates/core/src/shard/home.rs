@@ -10,7 +10,7 @@ use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, S
 use super::Shard;
 use super::commands::AROUND_BYTES;
 use super::logic::Notice;
-use crate::envelope::{Answer, Caller, Grant, Joined, RoomOp, Word};
+use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
 use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -20,7 +20,10 @@ pub(super) struct JoinWish {
     since: Option<Position>,
     data: Option<Payload>,
     grant: Grant,
+    rights: JoinRights,
     created: bool,
+    /// The room was only just made, by this wish or by a `create` with it.
+    made: bool,
 }
 
 impl Shard {
@@ -51,8 +54,10 @@ impl Shard {
             RoomOp::Publish { publication, echo } => {
                 self.publish_op(slot, &caller, publication, echo, false);
             }
-            RoomOp::Join { since, data, grant } => {
-                self.join_op(slot, room, namespace, caller, (since, data, grant));
+            RoomOp::Join { since, data, grant, rights } => {
+                let made = slot.is_none();
+                let wish = JoinWish { since, data, grant, rights, created: made, made };
+                self.join_op(slot, room, namespace, caller, wish);
             }
             RoomOp::Create { options, join } => {
                 self.create_op(slot, room, namespace, caller, options, join);
@@ -61,6 +66,7 @@ impl Shard {
                 self.found_op(slot, room, namespace, &caller, *options, permanent);
             }
             RoomOp::Leave { reason, data } => self.leave_op(slot, &caller, reason, data),
+            RoomOp::Unseat => self.unseat_op(slot, &caller),
             RoomOp::Drop => self.drop_op(slot, &caller),
             RoomOp::Resume => self.resume_op(slot, &caller),
             RoomOp::Kick { target, message } => self.kick_op(slot, &caller, &target, message),
@@ -108,7 +114,7 @@ impl Shard {
     }
 
     /// A full name without its namespace.
-    fn own_name<'a>(&self, namespace: u16, name: &'a FullName) -> &'a str {
+    pub(super) fn own_name<'a>(&self, namespace: u16, name: &'a FullName) -> &'a str {
         match namespace {
             super::DEFAULT => name,
             _ => name.split_once('/').map_or(name, |(_, own)| own),
@@ -147,18 +153,17 @@ impl Shard {
         name: FullName,
         namespace: u16,
         caller: Caller,
-        (since, data, grant): (Option<Position>, Option<Payload>, Grant),
+        wish: JoinWish,
     ) {
-        let created = slot.is_none();
         let slot = match slot {
             Some(slot) => Ok(slot),
             None => {
                 let options = self.options_of(namespace, &name).clone();
-                let may = match grant {
+                let may = match wish.grant {
                     Grant::None => {
                         let may = self.may_make(namespace, &caller)
                             || self.policy(namespace).is_static(self.own_name(namespace, &name));
-                        options.join == JoinRule::Open && may
+                        options.join == JoinRule::Open && wish.rights.create && may
                     }
                     Grant::Room => {
                         return self.refuse_join(&caller, name, no_such_room());
@@ -168,7 +173,6 @@ impl Shard {
                 self.make_room(namespace, name.clone(), may, options, caller.id())
             }
         };
-        let wish = JoinWish { since, data, grant, created };
         match slot {
             Ok(slot) => self.seat_or_refuse(slot, name, &caller, wish),
             Err(refusal) => self.refuse_join(&caller, name, refusal),
@@ -176,9 +180,14 @@ impl Shard {
     }
 
     fn seat_or_refuse(&mut self, slot: u32, name: FullName, caller: &Caller, wish: JoinWish) {
+        let made = wish.made;
         if let Err(refusal) = self.seat(slot, caller, wish) {
-            // A room that was only just made for this seat ends with the refusal.
-            self.room_emptied(slot, false);
+            let room = self.rooms.get(slot as usize);
+            match made && room.is_some_and(|room| !room.permanent) {
+                // Nobody may keep a room alive by a seat that it does not get.
+                true => self.close_room(slot, ClosedReason::Expired),
+                false => self.room_emptied(slot, false),
+            }
             self.refuse_join(caller, name, refusal);
         }
     }
@@ -209,7 +218,9 @@ impl Shard {
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
         let is_new = room.seat(key, &sender, wish.data)?;
         let mut effects = Vec::new();
-        if room.logic.is_some() && is_new {
+        self.counters.seats += u64::from(is_new);
+        let has_logic = room.logic.is_some();
+        if has_logic && is_new {
             let room = room.key;
             effects = self.ask_to_join(slot, sender.session).inspect_err(|_| {
                 if let Some(room) = self.room_at(room) {
@@ -222,23 +233,19 @@ impl Shard {
             true => 2 * AROUND_BYTES + data_bytes,
             false => 0,
         };
-        if is_new {
-            self.counters.seats += 1;
-            if let Some(member) = room.member(sender.session).map(Member::info)
-                && room.tells_members()
-            {
-                let member = Arc::new(member);
-                room.gathered.push(Delivery::Joined { member, except: key });
-            }
+        if is_new
+            && room.tells_members()
+            && let Some(member) = room.member(sender.session).map(Member::info)
+        {
+            let member = Arc::new(member);
+            room.gathered.push(Delivery::Joined { member, except: key });
         }
         self.presence_changed(slot);
         // What was said before goes out before the newcomer is among the receivers.
         self.flush_room(slot);
         let room = &mut self.rooms[slot as usize];
         let position = room.position();
-        let found = wish.since.map(|since| room.history.since(now, since, position));
-        let (recovery, missed) =
-            found.map_or((None, Vec::new()), |(verdict, events)| (Some(verdict), events));
+        let (recovery, missed) = room.missed(now, wish.since, wish.rights.history);
         let joined = Joined {
             to: caller.reply,
             session: key,
@@ -253,13 +260,13 @@ impl Shard {
             is_new,
             told_bytes,
         };
-        let has_logic = room.logic.is_some();
         let room = room.key;
         self.send(key.shard, Word::Joined(Box::new(joined)));
-        if has_logic && !is_new {
-            self.notices.push_back((room, Notice::Resumed(sender.session)));
+        match is_new {
+            _ if !has_logic => {}
+            true => self.carry_out(slot, effects),
+            false => self.notices.push_back((room, Notice::Resumed(sender.session))),
         }
-        self.carry_out(slot, effects);
         Ok(())
     }
 
@@ -291,7 +298,9 @@ impl Shard {
         if join {
             // Who makes a room is let in, whatever its `join` rule.
             let grant = if created { Grant::Room } else { Grant::None };
-            let wish = JoinWish { since: None, data: None, grant, created: false };
+            let rights = JoinRights::ALL;
+            let made = created;
+            let wish = JoinWish { since: None, data: None, grant, rights, created: false, made };
             return self.seat_or_refuse(slot, name, &caller, wish);
         }
         if created {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `liveness.rs` | links come, go, fall silent; deadlines |
+//! | `identity.rs` | who a session is, what it may do, for how long |
 //! | `sessions.rs` | `hello`, resume, drop, end |
 //! | `commands.rs` | what sessions ask, handed to where it is decided |
 //! | `home.rs` | what rooms homed here decide: seats |
@@ -20,6 +21,7 @@ mod dialogue;
 mod direct;
 mod home;
 mod hooks;
+mod identity;
 mod liveness;
 mod logic;
 mod seats;
@@ -46,6 +48,8 @@ use crate::io::{Counters, Input, LinkId, Now, Output, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::links::Links;
 use crate::outbox::Outbox;
+use crate::revocations::Revocations;
+use crate::rights::Grants;
 use crate::room::Room;
 use crate::session::Session;
 use crate::timers::Timers;
@@ -80,6 +84,9 @@ pub struct Shard {
     /// What rooms' logics are yet to be told.
     notices: VecDeque<(RoomKey, logic::Notice)>,
     timers: Timers,
+    /// What sessions without a token are bound to.
+    anonymous: Option<Arc<Grants>>,
+    revocations: Revocations,
     /// Words to this very shard, in order.
     own: VecDeque<Word>,
     outputs: VecDeque<Output>,
@@ -97,11 +104,14 @@ impl Shard {
         let mut rng = ChaCha12Rng::from_seed(config.seed);
         rng.set_stream(u64::from(id.0) + 1);
         let hasher = FixedState::with_seed(rng.next_u64());
+        let namespaces = namespaces(&config);
         let mut shard = Self {
             id,
             now: Now::default(),
             home_hasher,
-            namespaces: namespaces(&config),
+            anonymous: identity::anonymous_grants(&namespaces),
+            revocations: Revocations::new(&hasher),
+            namespaces,
             links: Links::new(config.limits.outbox_bytes),
             sessions: Slab::new(),
             session_by_id: HashMap::with_hasher(hasher.clone()),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use roomcast_core::Logics;
 use roomcast_wire::limits::{MESSAGE_BYTES_CEILING, TOKEN_BYTES_MAX};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
 use tracing_subscriber::EnvFilter;
@@ -23,7 +24,15 @@ impl Config {
     /// # Errors
     /// Every problem there is.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let mut problems = self.problems();
+        self.check_for(&Logics::default())
+    }
+
+    /// The same for a program with logics of its own.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub fn check_for(&self, logics: &Logics) -> Result<(), ConfigError> {
+        let mut problems = self.problems(logics);
         if self.listen.is_empty() {
             let message = "there is no listener, so nobody could connect";
             problems.push(Problem::new("listen", message));
@@ -33,7 +42,7 @@ impl Config {
 
     /// The problems of a server that may do without listeners: the embedding program brings
     /// clients.
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub(super) fn problems(&self, logics: &Logics) -> Vec<Problem> {
         let mut problems = Vec::new();
         check_bounds(self, &mut problems);
         let listeners = read_listeners(self, &mut problems);
@@ -42,7 +51,8 @@ impl Config {
         check_http(self, &mut problems);
         check_log(&self.log.level, &mut problems);
         problems.extend(self.rooms.check().err().map(|message| Problem::new("rooms", message)));
-        hub::namespaces(self, false, &mut problems);
+        hub::check_logic("rooms", &self.rooms, logics, &mut problems);
+        hub::namespaces(self, logics, false, &mut problems);
         hub::keys(self, &mut problems);
         problems
     }
@@ -59,7 +69,7 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 27] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 29] {
     let limits = &config.limits;
     let count = |n: usize| n as u64;
     [
@@ -90,6 +100,8 @@ fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 27] {
         ("limits.errors_in_a_row", limits.errors_in_a_row.into(), 1, 10_000),
         ("limits.key_ms", limits.key_ms, 0, 86_400_000),
         ("limits.keys_per_room", limits.keys_per_room.into(), 0, 1_000_000),
+        ("limits.token_ms", limits.token_ms, 1_000, 31_622_400_000),
+        ("limits.revocations", limits.revocations.into(), 0, 10_000_000),
         ("limits.list_max", limits.list_max.into(), 1, 100_000),
         ("limits.hook_ms", limits.hook_ms, 10, 60_000),
         ("limits.hooks_waiting", limits.hooks_waiting.into(), 1, 10_000_000),

@@ -160,6 +160,8 @@ pub struct LimitsConfig {
     pub errors_in_a_row: u32,
     pub key_ms: u64,
     pub keys_per_room: u32,
+    pub token_ms: u64,
+    pub revocations: u32,
     pub list_max: u32,
     pub hook_ms: u64,
     pub hooks_waiting: u32,
@@ -190,6 +192,8 @@ impl Default for LimitsConfig {
             errors_in_a_row: hub.errors_in_a_row,
             key_ms: hub.key_ms,
             keys_per_room: hub.keys_per_room,
+            token_ms: hub.token_ms,
+            revocations: hub.revocations,
             list_max: hub.list_max,
             hook_ms: hub.hook_ms,
             hooks_waiting: hub.hooks_waiting,
@@ -210,8 +214,15 @@ pub struct NamespaceSection {
     /// Whether `rooms` lists all rooms. Default: only where every listener is on loopback and no
     /// key is needed.
     pub list_rooms: Option<bool>,
+    /// A room that every session of the namespace is given a seat in when it starts.
+    pub lobby: Option<String>,
+    /// The logics that clients may name in `create`.
+    pub client_logics: Vec<String>,
     /// Room options that differ from `[rooms]`.
     pub rooms: toml::Table,
+    /// Rooms whose name fits `match` have options that differ from the namespace's; the first that
+    /// fits counts.
+    pub patterns: Vec<toml::Table>,
     /// Rooms that are always there, with the options that differ from the namespace's.
     pub r#static: BTreeMap<String, toml::Table>,
 }

@@ -321,6 +321,7 @@ impl Stage {
         let options = options_of(words.value("options"))?;
         let namespace = NamespaceConfig {
             anonymous: words.value("anonymous") != Some("false"),
+            anonymous_grants: None,
             create: words.value("create") != Some("false"),
             list_rooms: words.value("list_rooms") == Some("true"),
             options,
@@ -343,7 +344,7 @@ impl Stage {
         let user = words.value("user").map(Name::new).transpose();
         let user = user.map_err(|error| error.to_string())?;
         let key = words.need("the key")?.to_owned();
-        self.config.keys.push(KeyGrant { key, user, admin: words.flag("admin") });
+        self.config.keys.push(KeyGrant { key, user, admin: words.flag("admin"), grants: None });
         Ok(())
     }
 }

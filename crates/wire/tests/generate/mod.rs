@@ -195,6 +195,7 @@ fn sender() -> impl Strategy<Value = Sender> {
         session,
         user,
         name,
+        metadata: None,
     })
 }
 
@@ -219,8 +220,8 @@ fn member() -> impl Strategy<Value = MemberInfo> {
 }
 
 fn recovery() -> impl Strategy<Value = Option<Recovery>> {
-    use Recovery::{Ahead, Epoch, Recovered, Trimmed};
-    option::of(select(vec![Recovered, Epoch, Trimmed, Ahead]))
+    use Recovery::{Ahead, Epoch, Forbidden, Recovered, Trimmed};
+    option::of(select(vec![Recovered, Epoch, Trimmed, Ahead, Forbidden]))
 }
 
 fn message() -> impl Strategy<Value = String> {

@@ -227,7 +227,8 @@ impl<'a, const N: usize> Fields<'a, N> {
     }
 
     fn recovery(&self) -> Fallible<Option<Recovery>> {
-        let reasons = [Recovery::Epoch, Recovery::Trimmed, Recovery::Ahead];
+        use Recovery::{Ahead, Epoch, Forbidden, Trimmed};
+        let reasons = [Epoch, Trimmed, Ahead, Forbidden];
         Ok(match self.optional("recovered", Value::boolean)? {
             None => None,
             Some(true) => Some(Recovery::Recovered),
@@ -253,6 +254,7 @@ impl<'a, const N: usize> Fields<'a, N> {
             session: self.parsed("session")?,
             user: self.optional("user", name)?,
             name: self.optional("name", name)?,
+            metadata: None,
         })
     }
 
