@@ -128,8 +128,7 @@ impl Builder {
             groups.configure(&mut self.config);
         }
         none_of(std::mem::take(&mut self.problems))?;
-        let mut hub = self.config.hub_config(seed, shards)?;
-        hub.logics = self.logics.clone();
+        let mut hub = self.config.hub_config(seed, shards, self.logics.clone())?;
         if let Some(groups) = &self.groups {
             groups.install(&mut hub)?;
         }

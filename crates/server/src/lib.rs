@@ -21,6 +21,7 @@ mod server;
 mod tasks;
 mod tls;
 mod transport;
+mod watch;
 mod worker;
 
 pub use builder::Builder;
@@ -34,7 +35,7 @@ pub use hooks::{Events, Heard};
 pub use roomcast_core::logic::{
     IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
 };
-pub use roomcast_core::{Counters, HubEvent, RoomState, event, hook};
+pub use roomcast_core::{Counters, HubEvent, Now, RoomState, event, hook, logic};
 pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};
 pub use roomcast_wire::{

@@ -293,6 +293,7 @@ impl Shard {
             discard(effects);
             if let Some(room) = self.rooms.get_mut(slot as usize) {
                 room.unseat(session);
+                self.counters.seats -= 1;
             }
             return Err(refusal);
         }

@@ -129,6 +129,7 @@ impl Prepared {
     ) -> io::Result<JoinHandle<()>> {
         let name = format!("roomcast-{}", id.0);
         std::thread::Builder::new().name(name).spawn(move || {
+            shared.watch.enter(id);
             abort_on_panic("worker", move || Worker::new(self, id, hub, shared, addresses).run());
         })
     }
