@@ -5,11 +5,11 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use roomcast::wire::options::{HistoryOptions, PresenceRule};
 use roomcast::{
     CallError, LeaveReason, LogicEvent, MemberInfo, Refusal, Relay, RoomCtx, RoomLogic,
     RoomOptions, ServerHandle, SessionId,
 };
+use roomcast_wire::options::{HistoryOptions, PresenceRule};
 use serde_json::{Value, json};
 
 use crate::game::{PLAYERS_DEFAULT, text_of};
