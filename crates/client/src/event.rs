@@ -62,6 +62,8 @@ pub enum LostReason {
     Trimmed,
     /// The client's position lies after the newest event.
     Ahead,
+    /// The token does not give the right `history`.
+    Forbidden,
     /// The application did not read the stream, and its oldest things were dropped.
     Unread {
         /// How many.
@@ -77,6 +79,7 @@ impl LostReason {
             Recovery::Epoch => Some(Self::Epoch),
             Recovery::Trimmed => Some(Self::Trimmed),
             Recovery::Ahead => Some(Self::Ahead),
+            Recovery::Forbidden => Some(Self::Forbidden),
         }
     }
 }

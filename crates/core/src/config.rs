@@ -1,6 +1,7 @@
 //! What a hub is told once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use roomcast_wire::limits::{MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_UNKNOWN_PEER};
 use roomcast_wire::{Name, RoomOptions};
@@ -8,6 +9,7 @@ use roomcast_wire::{Name, RoomOptions};
 use crate::glob;
 use crate::hook::HookMask;
 use crate::logic::Logics;
+use crate::rights::{Authenticate, Grants, Rule};
 
 /// The configuration of a hub, the same for all its shards.
 #[derive(Debug, Clone)]
@@ -21,12 +23,16 @@ pub struct HubConfig {
     pub namespaces: BTreeMap<String, NamespaceConfig>,
     /// Keys that may stand in the `token` of `hello`.
     pub keys: Vec<KeyGrant>,
+    /// Who knows other tokens; none: there are none but the keys.
+    pub authenticate: Option<Arc<dyn Authenticate>>,
     /// Bounds.
     pub limits: Limits,
     /// What rooms may do beside relaying.
     pub logics: Logics,
     /// Which commands wait for the application's word. Default none.
     pub hooks: HookMask,
+    /// Whether the application answers calls of clients. Default no: each is refused.
+    pub calls: bool,
     /// Whether [`Output::Event`](crate::Output::Event) tells what happens. Default no.
     pub events: bool,
 }
@@ -38,9 +44,11 @@ impl Default for HubConfig {
             seed: [0; 32],
             namespaces: BTreeMap::from([("default".to_owned(), NamespaceConfig::default())]),
             keys: Vec::new(),
+            authenticate: None,
             limits: Limits::default(),
             logics: Logics::default(),
             hooks: HookMask::NONE,
+            calls: false,
             events: false,
         }
     }
@@ -51,6 +59,9 @@ impl Default for HubConfig {
 pub struct NamespaceConfig {
     /// Whether sessions without a token are let in.
     pub anonymous: bool,
+    /// What such sessions may do in its rooms; none: what the rooms allow. The namespaces that the
+    /// rules name are passed over: they are for this one.
+    pub anonymous_grants: Option<Vec<Rule>>,
     /// Whether clients may make rooms: by joining one that is not there, or by `create`.
     pub create: bool,
     /// Whether `rooms` lists all rooms; otherwise only those the session is in.
@@ -89,6 +100,7 @@ impl Default for NamespaceConfig {
     fn default() -> Self {
         Self {
             anonymous: true,
+            anonymous_grants: None,
             create: true,
             list_rooms: false,
             options: RoomOptions::default(),
@@ -109,6 +121,8 @@ pub struct KeyGrant {
     pub user: Option<Name>,
     /// Whether broadcast, announce, kick and delete are allowed.
     pub admin: bool,
+    /// What it is bound to; none: what namespaces and rooms allow.
+    pub grants: Option<Arc<Grants>>,
 }
 
 impl std::fmt::Debug for KeyGrant {
@@ -154,6 +168,11 @@ pub struct Limits {
     pub key_ms: u64,
     /// Most idempotency keys a room remembers. Default 1,024.
     pub keys_per_room: u32,
+    /// Longest time until a token ends, in milliseconds: what lasts longer is refused, and
+    /// revocations are kept so long. Default 31 days.
+    pub token_ms: u64,
+    /// Most revocations that are kept. Default 100,000.
+    pub revocations: u32,
     /// Most lines of a `rooms` or `members` reply. Default 1,000.
     pub list_max: u32,
     /// How long a command waits for a hook, in milliseconds. Default 5,000.
@@ -185,6 +204,8 @@ impl Default for Limits {
             errors_in_a_row: 16,
             key_ms: 300_000,
             keys_per_room: 1_024,
+            token_ms: 31 * 86_400_000,
+            revocations: 100_000,
             list_max: 1_000,
             hook_ms: 5_000,
             hooks_waiting: 10_000,

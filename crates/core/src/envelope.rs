@@ -8,8 +8,9 @@ use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
 use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId};
 
-use crate::io::{Act, ServerReply, ShardId};
+use crate::io::{Act, Revoked, ServerReply, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
+use crate::rights::Grants;
 use crate::room::{Delivery, Publication};
 
 /// Word from one shard to another. Opaque to the worker that carries it.
@@ -44,6 +45,13 @@ pub(crate) enum Word {
     Survey { query: u32, from: ShardId, survey: Survey },
     /// The part.
     Told { query: u32, part: Part },
+    /// To the shard that a session's id belongs to: its client is asked for something.
+    AskSession {
+        session: SessionId,
+        call: (EventName, Option<Payload>),
+        timeout_ms: u64,
+        to: ReplyTo,
+    },
     /// To the shard that a session's id belongs to: end it.
     Disconnect { session: SessionId, to: ReplyTo },
     /// To the shard that a session's id belongs to: which rooms it is in.
@@ -83,6 +91,19 @@ pub(crate) enum Grant {
     Make,
 }
 
+/// What a session that joins may do beside that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JoinRights {
+    /// The room may be made for it.
+    pub create: bool,
+    /// What it missed may be repeated.
+    pub history: bool,
+}
+
+impl JoinRights {
+    pub const ALL: Self = Self { create: true, history: true };
+}
+
 /// What a room's home is asked for.
 #[derive(Debug)]
 pub(crate) enum RoomOp {
@@ -90,6 +111,7 @@ pub(crate) enum RoomOp {
         since: Option<Position>,
         data: Option<Payload>,
         grant: Grant,
+        rights: JoinRights,
     },
     Leave {
         reason: LeaveReason,
@@ -120,6 +142,8 @@ pub(crate) enum RoomOp {
         message: Option<Box<str>>,
     },
     Delete,
+    /// The member's token does not cover its seat any more.
+    Unseat,
     /// The member's link was lost.
     Drop,
     /// The member is back.
@@ -194,7 +218,9 @@ pub(crate) struct Message {
 #[derive(Debug, Clone)]
 pub(crate) enum Survey {
     /// Which rooms of a namespace it is home to.
-    Rooms { namespace: u16 },
+    Rooms { namespace: u16, grants: Option<Arc<Grants>> },
+    /// To end sessions, and to refuse tokens from now on.
+    Revoke(Revoked),
     /// To tell all sessions of a namespace.
     Broadcast { namespace: u16, message: Arc<Message> },
 }
@@ -204,4 +230,5 @@ pub(crate) enum Survey {
 pub(crate) enum Part {
     Rooms { rooms: Vec<RoomInfo>, truncated: bool },
     Broadcast { delivered: u32 },
+    Revoke { ended: u32, kept: bool },
 }

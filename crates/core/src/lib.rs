@@ -27,19 +27,23 @@ mod links;
 pub mod logic;
 pub mod outbox;
 mod rate;
+mod revocations;
+pub mod rights;
 mod room;
 mod session;
 mod shard;
 mod timers;
+mod waiting;
 
 pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 pub use envelope::Envelope;
 pub use event::HubEvent;
-pub use hook::{HookMask, Question, Ticket, Verdict};
+pub use hook::{CallTicket, HookMask, Question, Ticket, Verdict};
 pub use io::{
-    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, RoomState, ServerCall, ServerReply,
-    ShardId,
+    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, Revoked, RoomState, ServerCall,
+    ServerReply, ShardId,
 };
 pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;
+pub use rights::{Authenticate, Grants, Identity, Right, Rule};
 pub use shard::Shard;

@@ -6,6 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use roomcast_wire::options::{NameRule, PresenceRule, PublishRule};
 use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
+use roomcast_wire::reply::Recovery;
 use roomcast_wire::{
     Epoch, ErrorCode, EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId,
 };
@@ -166,12 +167,12 @@ impl Room {
         match self.options.publish {
             _ if admin => Ok(()),
             PublishRule::Anyone => Ok(()),
+            _ if !(seated || is_member()) => Err(not_a_member()),
+            PublishRule::Members => Ok(()),
             PublishRule::Server => Err(Refusal::new(
                 ErrorCode::PublishNotAllowed,
                 "only the server publishes in this room (`publish = \"server\"`)",
             )),
-            PublishRule::Members if seated || is_member() => Ok(()),
-            PublishRule::Members => Err(not_a_member()),
         }
     }
 
@@ -434,6 +435,23 @@ impl Room {
     /// Whether members hear who comes and goes.
     pub fn tells_members(&self) -> bool {
         self.options.presence == PresenceRule::Members
+    }
+
+    /// What was said since, if it is asked for and may be repeated, and whether that is all.
+    pub fn missed(
+        &mut self,
+        now: Now,
+        since: Option<Position>,
+        allowed: bool,
+    ) -> (Option<Recovery>, Vec<Arc<Event>>) {
+        match since {
+            None => (None, Vec::new()),
+            Some(_) if !allowed => (Some(Recovery::Forbidden), Vec::new()),
+            Some(since) => {
+                let (recovery, missed) = self.history.since(now, since, self.position());
+                (Some(recovery), missed)
+            }
+        }
     }
 
     /// When the room ends if nobody comes.

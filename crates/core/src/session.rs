@@ -6,9 +6,11 @@ use roomcast_wire::Secret;
 use roomcast_wire::push::Sender;
 
 use crate::envelope::Caller;
-use crate::io::{LinkId, ShardId};
+use crate::io::{LinkId, Now, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rate::Rate;
+use crate::rights::{Grants, Identity};
+use crate::shard::CallCounts;
 
 /// One logical client.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Session {
     pub secret: Option<Secret>,
     pub namespace: u16,
     pub admin: bool,
+    /// What it is bound to; none: to what namespaces and rooms allow everybody, for ever.
+    pub rights: Option<Box<Rights>>,
     /// None while it is dropped.
     pub link: Option<LinkId>,
     /// How often its link was lost.
@@ -26,6 +30,30 @@ pub(crate) struct Session {
     pub seats: Vec<Seat>,
     pub fanout: Rate,
     pub creates: Rate,
+    pub calls: CallCounts,
+}
+
+/// What a token gives to a session, and for how long.
+#[derive(Debug)]
+pub(crate) struct Rights {
+    /// None: what namespaces and rooms allow.
+    pub grants: Option<Arc<Grants>>,
+    pub token_id: Option<Box<str>>,
+    pub expires: Option<Now>,
+    /// When the expiry is looked at next; what was set for another time is passed over.
+    pub looked_at: Option<Now>,
+}
+
+impl Rights {
+    pub fn of(identity: &Identity) -> Option<Box<Self>> {
+        let Identity { token_id, expires, .. } = identity;
+        let grants = identity.grants.as_ref().filter(|_| !identity.admin);
+        if grants.is_none() && token_id.is_none() && expires.is_none() {
+            return None;
+        }
+        let (grants, token_id) = (grants.cloned(), token_id.clone());
+        Some(Box::new(Self { grants, token_id, expires: *expires, looked_at: None }))
+    }
 }
 
 /// A session's place in a room, as its own shard sees it.
@@ -40,6 +68,8 @@ pub(crate) struct Seat {
     pub pending: u32,
     /// The audience and the place in it; none while the seat is quiet.
     pub place: Option<(u32, u32)>,
+    /// The server gave it, so that no rule takes it away.
+    pub invited: bool,
 }
 
 impl Session {

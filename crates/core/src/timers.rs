@@ -20,6 +20,8 @@ pub(crate) enum Deadline {
     Pong { link: LinkId, generation: u32 },
     /// When to end a session that was not resumed.
     SessionEnds { session: SessionKey, drop: u32 },
+    /// When to see whether a session's token has ended.
+    TokenEnds { session: SessionKey, at: Now },
     /// When to give up the seat of a member whose link was lost.
     SeatEnds { room: RoomKey, session: SessionId, drop: u32 },
     /// When to close a room that nobody is in.

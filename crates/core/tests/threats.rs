@@ -162,6 +162,7 @@ fn s28_a_resume_secret_is_used_once_and_by_its_user() {
         key: key.to_owned(),
         user: Some(Name::new(user).unwrap()),
         admin: false,
+        grants: None,
     };
     let keys = vec![grant("key-of-mina-0000", "mina"), grant("key-of-mallory-0", "mallory")];
     let mut hub = Hub::new(HubConfig { keys, ..HubConfig::default() });

@@ -78,6 +78,7 @@ fn event(data: &Payload) -> Event {
             session: SessionId(0x0123_4567_89ab_cdef_0011_2233_4455_6677),
             user: Some(Name::new("u17").unwrap()),
             name: Some(Name::new("Mina").unwrap()),
+            metadata: None,
         })),
         position: Some(Position { epoch: Epoch::new(12345), offset: 67890 }),
         reliable: true,

@@ -97,6 +97,8 @@ numbered! {
         Refused = 4034, "refused", Fix;
         /// No such session or user.
         NoSuchTarget = 4041, "no_such_target", Fix;
+        /// Nobody answers calls of this name, or nobody waits for this result.
+        NoSuchCall = 4042, "no_such_call", Fix;
         /// Another member of the room has this display name.
         NameTaken = 4090, "name_taken", Fix;
         /// The room has as many members as it may have.
@@ -115,6 +117,8 @@ numbered! {
         Draining = 5030, "draining", Retry;
         /// The server's own code took too long to decide.
         HookTimeout = 5040, "hook_timeout", Retry;
+        /// Nobody answered the call in time.
+        CallTimeout = 5041, "call_timeout", Retry;
     }
 }
 
@@ -140,6 +144,8 @@ numbered! {
         Drain = 4802, "drain", Resume;
         /// The server is at fault.
         InternalError = 4803, "internal_error", Resume;
+        /// The token has expired: get a new one, then resume with it.
+        TokenExpired = 4804, "token_expired", Resume;
         /// The session was taken up by a newer connection.
         Replaced = 4820, "replaced", Stop;
         /// Nothing was said within the deadline after connecting.

@@ -71,6 +71,15 @@ pub enum Push<'a> {
         /// Who said it; none: the server.
         from: Option<&'a Sender>,
     },
+    /// The application asks this client for something; it answers with `result`.
+    Call {
+        /// What the answer names.
+        id: u64,
+        /// What is asked.
+        call: &'a EventName,
+        /// What belongs to it.
+        data: Option<&'a Payload>,
+    },
     /// The link is about to be closed by the server.
     Goodbye {
         /// Why, and what to do next.
@@ -107,6 +116,9 @@ pub struct Sender {
     pub user: Option<Name>,
     /// The display name.
     pub name: Option<Name>,
+    /// What the token says about its user, for the server's own code: it is never written, so that
+    /// what is read has none.
+    pub metadata: Option<Box<Payload>>,
 }
 
 /// A member as others see it.
@@ -151,6 +163,8 @@ pub enum ClosedReason {
     Expired,
     /// The receiver was put out of it.
     Kicked,
+    /// The receiver's new token does not cover it.
+    Revoked,
     /// Its logic ended it.
     Ended,
     /// Its logic is at fault; the server's log has the reason.
@@ -160,7 +174,7 @@ pub enum ClosedReason {
 impl ClosedReason {
     /// All of them.
     pub const ALL: &'static [Self] =
-        &[Self::Deleted, Self::Expired, Self::Kicked, Self::Ended, Self::Failed];
+        &[Self::Deleted, Self::Expired, Self::Kicked, Self::Revoked, Self::Ended, Self::Failed];
 
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
@@ -168,6 +182,7 @@ impl ClosedReason {
             Self::Deleted => "deleted",
             Self::Expired => "expired",
             Self::Kicked => "kicked",
+            Self::Revoked => "revoked",
             Self::Ended => "ended",
             Self::Failed => "failed",
         }

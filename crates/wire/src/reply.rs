@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::push::{Event, MemberInfo};
-use crate::{ErrorCode, Position, Secret, SessionId};
+use crate::{ErrorCode, Payload, Position, Secret, SessionId};
 
 /// Every answer of the protocol. `docs/protocol.md` has an example of each.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +88,11 @@ pub enum Reply<'a> {
         /// How many users they belong to; an anonymous session counts as a user of its own.
         users: u32,
     },
+    /// To `call`.
+    Result {
+        /// What the application answers.
+        data: Option<&'a Payload>,
+    },
     /// To `ping`.
     Pong,
     /// To anything that could not be done.
@@ -112,6 +117,8 @@ pub enum Recovery {
     Trimmed,
     /// The position lies after the newest event: `reason: "ahead"`.
     Ahead,
+    /// The session has a seat, but not the right `history`: `reason: "forbidden"`.
+    Forbidden,
 }
 
 impl Recovery {
@@ -122,6 +129,7 @@ impl Recovery {
             Self::Epoch => Some("epoch"),
             Self::Trimmed => Some("trimmed"),
             Self::Ahead => Some("ahead"),
+            Self::Forbidden => Some("forbidden"),
         }
     }
 }

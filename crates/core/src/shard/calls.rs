@@ -7,7 +7,7 @@ use roomcast_wire::{ErrorCode, Refusal, RoomPath, SessionId};
 
 use super::direct::no_such_target;
 use super::{DEFAULT, Shard};
-use crate::envelope::{Answer, Caller, Grant, Message, RoomOp, Survey, Word};
+use crate::envelope::{Answer, Caller, Grant, JoinRights, Message, RoomOp, Survey, Word};
 use crate::io::{Act, Output, ServerCall, ServerReply};
 use crate::key::{FullName, ReplyTo};
 use crate::room::Publication;
@@ -62,6 +62,10 @@ impl Shard {
             ServerCall::Disconnect { session } => {
                 (self.home_of_session(session), Word::Disconnect { session, to })
             }
+            ServerCall::Ask { session, call, data, timeout_ms } => {
+                let home = self.home_of_session(session);
+                (home, Word::AskSession { session, call: (call, data), timeout_ms, to })
+            }
             ServerCall::Seats { session } => {
                 (self.home_of_session(session), Word::ListSeats { session, to })
             }
@@ -83,7 +87,11 @@ impl Shard {
             }
             ServerCall::Rooms { namespace } => {
                 let namespace = self.find_namespace(&namespace)?;
-                self.survey_all(to, Survey::Rooms { namespace });
+                self.survey_all(to, Survey::Rooms { namespace, grants: None });
+                return Ok(());
+            }
+            ServerCall::Revoke { revoked } => {
+                self.survey_all(to, Survey::Revoke(revoked));
                 return Ok(());
             }
             // The others name a room and were taken by `start_call`.
@@ -130,7 +138,7 @@ impl Shard {
             }
             Act::Join { data, make } => {
                 let grant = if make { Grant::Make } else { Grant::Room };
-                RoomOp::Join { since: None, data, grant }
+                RoomOp::Join { since: None, data, grant, rights: JoinRights::ALL }
             }
             Act::Leave { data } => RoomOp::Leave { reason: LeaveReason::Left, data },
             Act::Publish { event, data, reliable, echo } => {

@@ -15,9 +15,10 @@ use roomcast_wire::{
 
 use super::Shard;
 use super::sessions::Hello;
-use crate::envelope::{Answer, Grant, Message, RoomOp, Survey, Word};
+use crate::envelope::{Answer, Grant, JoinRights, Message, RoomOp, Survey, Word};
 use crate::io::{LinkId, Now, Output};
 use crate::key::{FullName, ReplyTo, SessionKey};
+use crate::rights::Right;
 use crate::room::Publication;
 use crate::session::Seat;
 
@@ -125,6 +126,10 @@ impl Shard {
             Command::Broadcast { namespace, event, data } => {
                 self.broadcast_command(asker, namespace.as_deref(), event, data)
             }
+            Command::Call { call, room, data } => self.call_command(asker, call, room, data),
+            Command::Result { id, data, error } => {
+                self.result_command(asker, id, data, error.as_deref())
+            }
             Command::Hello { .. } => Ok(()),
             command => self.on_room_command(asker, command),
         }
@@ -134,7 +139,7 @@ impl Shard {
         match command {
             Command::Publish { room, event, data, reliable, key, echo } => {
                 let key = key.map(|key| key.as_ref().into());
-                self.publish_command(asker, &room, echo, |from| Publication {
+                self.publish_command(asker, &room, Some(Right::Publish), echo, |from| Publication {
                     name: event,
                     payload: data,
                     from: Some(from),
@@ -145,7 +150,7 @@ impl Shard {
             }
             Command::Announce { room, event, data } => {
                 self.need_admin(asker.slot)?;
-                self.publish_command(asker, &room, None, |_| Publication {
+                self.publish_command(asker, &room, None, None, |_| Publication {
                     name: event,
                     payload: data,
                     from: None,
@@ -160,28 +165,36 @@ impl Shard {
                 self.create_command(asker, room, options, join)
             }
             Command::Members { room } => self.members_command(asker, &room),
-            Command::Presence { room } => self.ask_home(asker, &room, RoomOp::Presence),
+            Command::Presence { room } => {
+                self.ask_home(asker, &room, Some(Right::Presence), RoomOp::Presence)
+            }
             Command::History { room, since, limit } => {
                 self.refuse_while_recovering(asker.link)?;
-                self.ask_home(asker, &room, RoomOp::History { since, limit })
+                self.ask_home(asker, &room, Some(Right::History), RoomOp::History { since, limit })
             }
             Command::Kick { room, target, message } => {
                 self.need_admin(asker.slot)?;
                 let target = target_text(&target);
                 let message = message.map(|text| text.as_ref().into());
-                self.ask_home(asker, &room, RoomOp::Kick { target, message })
+                self.ask_home(asker, &room, None, RoomOp::Kick { target, message })
             }
             Command::Delete { room } => {
                 self.need_admin(asker.slot)?;
-                self.ask_home(asker, &room, RoomOp::Delete)
+                self.ask_home(asker, &room, None, RoomOp::Delete)
             }
             // Those that name no room were taken by `on_command`.
             _ => Ok(()),
         }
     }
 
-    fn ask_home(&mut self, asker: Asker, room: &RoomPath<'_>, op: RoomOp) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+    fn ask_home(
+        &mut self,
+        asker: Asker,
+        room: &RoomPath<'_>,
+        right: Option<Right>,
+        op: RoomOp,
+    ) -> Result<(), Refusal> {
+        let (namespace, room) = self.resolve_for(asker.slot, room, right)?;
         self.word_to_home(asker, namespace, room, op);
         Ok(())
     }
@@ -203,44 +216,31 @@ impl Shard {
         self.send(home, Word::Room { room, namespace, caller, op });
     }
 
-    /// The full name, if the session may speak in that namespace.
+    /// The full name, if the session may speak in that namespace and has the right there.
     pub(super) fn resolve_for(
         &self,
         slot: u32,
         room: &RoomPath<'_>,
+        right: Option<Right>,
     ) -> Result<(u16, FullName), Refusal> {
         let session = self.sessions.get(slot as usize).ok_or_else(gone)?;
-        let (namespace, room) = self.resolve(session.namespace, room)?;
+        let (namespace, full) = self.resolve(session.namespace, room)?;
         self.check_namespace(slot, namespace)?;
-        Ok((namespace, room))
-    }
-
-    /// A session without a token stays out of namespaces that want one.
-    fn check_namespace(&self, slot: u32, namespace: u16) -> Result<(), Refusal> {
-        let session = self.sessions.get(slot as usize).ok_or_else(gone)?;
-        let known = session.sender.user.is_some() || session.admin;
-        if namespace == session.namespace || known || self.policy(namespace).anonymous {
-            return Ok(());
+        if let Some(right) = right {
+            self.check_right(slot, right, namespace, Some(room.room()))?;
         }
-        Err(Refusal::new(ErrorCode::TokenRequired, "this namespace wants a token in `hello`"))
-    }
-
-    fn need_admin(&self, slot: u32) -> Result<(), Refusal> {
-        if self.sessions.get(slot as usize).is_some_and(|session| session.admin) {
-            return Ok(());
-        }
-        let text = "this needs a key with `admin = true` as the `token` of `hello`";
-        Err(Refusal::new(ErrorCode::Forbidden, text))
+        Ok((namespace, full))
     }
 
     fn publish_command(
         &mut self,
         asker: Asker,
         room: &RoomPath<'_>,
+        right: Option<Right>,
         echo: Option<bool>,
         publication: impl FnOnce(Arc<Sender>) -> Publication,
     ) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        let (namespace, room) = self.resolve_for(asker.slot, room, right)?;
         self.publish_in(asker, namespace, room, echo, publication)
     }
 
@@ -283,7 +283,7 @@ impl Shard {
         room: &RoomPath<'_>,
         data: Option<Payload>,
     ) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        let (namespace, room) = self.resolve_for(asker.slot, room, None)?;
         if let Some(data) = &data {
             self.charge_room(asker, &room, data.bytes().len() as u64);
         }
@@ -293,7 +293,7 @@ impl Shard {
     }
 
     fn members_command(&mut self, asker: Asker, room: &RoomPath<'_>) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
+        let (namespace, room) = self.resolve_for(asker.slot, room, Some(Right::Presence))?;
         self.charge_list(asker.link, self.members_of(asker.slot, &room));
         self.word_to_home(asker, namespace, room, RoomOp::Members);
         Ok(())
@@ -347,9 +347,17 @@ impl Shard {
         if since.is_some() {
             self.refuse_while_recovering(asker.link)?;
         }
-        let (namespace, room) = self.resolve_for(asker.slot, room)?;
-        self.expect_seat(asker.slot, namespace, &room)?;
-        self.word_to_home(asker, namespace, room, RoomOp::Join { since, data, grant: Grant::None });
+        let (namespace, full) = self.resolve_for(asker.slot, room, None)?;
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        // Whom the server gave a seat comes back to it after a lost link.
+        if !session.seat(&full).is_some_and(|seat| seat.invited) {
+            self.check_right(asker.slot, Right::Join, namespace, Some(room.room()))?;
+        }
+        let may = |right| self.has_right(asker.slot, right, namespace, room.room());
+        let rights = JoinRights { create: may(Right::Create), history: may(Right::History) };
+        self.expect_seat(asker.slot, namespace, &full)?;
+        let op = RoomOp::Join { since, data, grant: Grant::None, rights };
+        self.word_to_home(asker, namespace, full, op);
         Ok(())
     }
 
@@ -376,7 +384,15 @@ impl Shard {
             // Most sessions are in one room: a list that grows by itself begins with four places.
             session.seats.reserve_exact(1);
         }
-        session.seats.push(Seat { name, namespace, home, room: None, pending: 1, place: None });
+        session.seats.push(Seat {
+            name,
+            namespace,
+            home,
+            room: None,
+            pending: 1,
+            place: None,
+            invited: false,
+        });
         Ok(())
     }
 
@@ -401,11 +417,12 @@ impl Shard {
             None => RoomPath::parse(self.generated_name())
                 .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?,
         };
-        let (namespace, room) = self.resolve_for(asker.slot, &room)?;
+        let (namespace, full) = self.resolve_for(asker.slot, &room, Some(Right::Create))?;
         if join {
-            self.expect_seat(asker.slot, namespace, &room)?;
+            self.check_right(asker.slot, Right::Join, namespace, Some(room.room()))?;
+            self.expect_seat(asker.slot, namespace, &full)?;
         }
-        self.word_to_home(asker, namespace, room, RoomOp::Create { options, join });
+        self.word_to_home(asker, namespace, full, RoomOp::Create { options, join });
         Ok(())
     }
 
@@ -427,6 +444,7 @@ impl Shard {
         let caller = session.caller(asker.reply_to(session.key));
         let from = Some(Arc::clone(&session.sender));
         let namespace = session.namespace;
+        self.check_right(asker.slot, Right::Send, namespace, None)?;
         let message = Arc::new(Message { event, data, from });
         match to {
             Target::Session(to) => {
@@ -470,7 +488,9 @@ impl Shard {
         self.check_namespace(asker.slot, namespace)?;
         if self.policy(namespace).list_rooms || admin {
             self.charge_list(asker.link, self.counters.rooms * u64::from(self.shard_count()));
-            self.survey_all(to, Survey::Rooms { namespace });
+            let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+            let grants = session.rights.as_ref().and_then(|rights| rights.grants.clone());
+            self.survey_all(to, Survey::Rooms { namespace, grants });
             return Ok(());
         }
         let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
@@ -483,22 +503,6 @@ impl Shard {
             .collect();
         rooms.sort_unstable_by(|a, b| a.room.cmp(&b.room));
         self.on_answer(to, Answer::Rooms { rooms, truncated: false });
-        Ok(())
-    }
-
-    /// A key has no end, so refreshing with the same identity changes nothing; another identity
-    /// needs a session of its own.
-    fn refresh_command(&mut self, asker: Asker, token: &str) -> Result<(), Refusal> {
-        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
-        let same = self.is_identity_of(session, token)?;
-        if !same {
-            let text = "the token is another user's: connect anew with it";
-            return Err(Refusal::new(ErrorCode::InvalidToken, text));
-        }
-        if asker.reference.is_some() {
-            let done = Reply::Ok { position: None, delivered: None };
-            self.links.reply(&mut self.counters, asker.link, asker.reference, &done);
-        }
         Ok(())
     }
 
@@ -546,7 +550,7 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    fn reply_to(self, session: SessionKey) -> ReplyTo {
+    pub(super) fn reply_to(self, session: SessionKey) -> ReplyTo {
         let Self { link, generation, reference, .. } = self;
         ReplyTo::Session { session, link, generation, reference }
     }

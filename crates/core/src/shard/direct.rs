@@ -11,12 +11,14 @@ use super::Shard;
 use crate::envelope::{Answer, Caller, Message, Part, Survey, Word};
 use crate::io::ShardId;
 use crate::key::{ReplyTo, SessionKey};
+use crate::rights::{Grants, Right};
 
 /// A survey whose parts are being gathered.
 pub(super) struct Query {
     to: ReplyTo,
     waiting: u16,
     rooms: Option<Vec<RoomInfo>>,
+    /// Not all of it could be told, or done.
     truncated: bool,
     delivered: u32,
 }
@@ -85,7 +87,11 @@ impl Shard {
 
     pub(super) fn on_survey(&mut self, query: u32, from: ShardId, survey: Survey) {
         let part = match survey {
-            Survey::Rooms { namespace } => self.rooms_part(namespace),
+            Survey::Rooms { namespace, grants } => self.rooms_part(namespace, grants.as_deref()),
+            Survey::Revoke(revoked) => {
+                let (ended, kept) = self.revoke_part(&revoked);
+                Part::Revoke { ended, kept }
+            }
             Survey::Broadcast { namespace, message } => {
                 Part::Broadcast { delivered: self.broadcast_part(namespace, &message) }
             }
@@ -93,8 +99,15 @@ impl Shard {
         self.send(from, Word::Told { query, part });
     }
 
-    fn rooms_part(&self, namespace: u16) -> Part {
-        let rooms = self.rooms.iter().filter(|(_, room)| room.namespace == namespace);
+    fn rooms_part(&self, namespace: u16, grants: Option<&Grants>) -> Part {
+        let rooms = self.rooms.iter().filter(|(_, room)| {
+            let own_name = self.own_name(namespace, &room.name);
+            let may_see = |grants: &Grants| {
+                let of = self.namespace_name(namespace);
+                grants.decide(Right::Presence, of, Some(own_name)).allowed
+            };
+            room.namespace == namespace && grants.is_none_or(may_see)
+        });
         let mut rooms: Vec<_> = rooms
             .map(|(_, room)| RoomInfo { room: room.name.to_string(), members: room.member_count() })
             .collect();
@@ -127,12 +140,17 @@ impl Shard {
                 gathered.truncated |= truncated;
             }
             Part::Broadcast { delivered } => gathered.delivered += delivered,
+            Part::Revoke { ended, kept } => {
+                gathered.delivered += ended;
+                gathered.truncated |= !kept;
+            }
         }
         if gathered.waiting > 0 {
             return;
         }
         let Query { to, rooms, truncated, delivered, .. } = self.queries.remove(query as usize);
         let answer = match rooms {
+            None if truncated => Answer::Refused(too_many_revocations()),
             None => Answer::Ok { position: None, delivered: Some(delivered) },
             Some(mut rooms) => {
                 let cut = cut(&mut rooms, self.config.limits.list_max);
@@ -169,6 +187,12 @@ fn cut(rooms: &mut Vec<RoomInfo>, most: u32) -> bool {
     let truncated = rooms.len() > most as usize;
     rooms.truncate(most as usize);
     truncated
+}
+
+fn too_many_revocations() -> Refusal {
+    let text = "the sessions were ended, but there are as many revocations as may be kept \
+                (`limits.revocations`): the token will be let in again";
+    Refusal::new(ErrorCode::RateLimited, text)
 }
 
 pub(super) fn no_such_target() -> Refusal {

@@ -10,7 +10,7 @@ use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, S
 use super::Shard;
 use super::commands::AROUND_BYTES;
 use super::logic::Notice;
-use crate::envelope::{Answer, Caller, Grant, Joined, RoomOp, Word};
+use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
 use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
 use crate::timers::Deadline;
@@ -20,6 +20,7 @@ pub(super) struct JoinWish {
     since: Option<Position>,
     data: Option<Payload>,
     grant: Grant,
+    rights: JoinRights,
     created: bool,
     /// The room was only just made, by this wish or by a `create` with it.
     made: bool,
@@ -53,8 +54,10 @@ impl Shard {
             RoomOp::Publish { publication, echo } => {
                 self.publish_op(slot, &caller, publication, echo, false);
             }
-            RoomOp::Join { since, data, grant } => {
-                self.join_op(slot, room, namespace, caller, (since, data, grant));
+            RoomOp::Join { since, data, grant, rights } => {
+                let made = slot.is_none();
+                let wish = JoinWish { since, data, grant, rights, created: made, made };
+                self.join_op(slot, room, namespace, caller, wish);
             }
             RoomOp::Create { options, join } => {
                 self.create_op(slot, room, namespace, caller, options, join);
@@ -63,6 +66,7 @@ impl Shard {
                 self.found_op(slot, room, namespace, &caller, *options, permanent);
             }
             RoomOp::Leave { reason, data } => self.leave_op(slot, &caller, reason, data),
+            RoomOp::Unseat => self.unseat_op(slot, &caller),
             RoomOp::Drop => self.drop_op(slot, &caller),
             RoomOp::Resume => self.resume_op(slot, &caller),
             RoomOp::Kick { target, message } => self.kick_op(slot, &caller, &target, message),
@@ -110,7 +114,7 @@ impl Shard {
     }
 
     /// A full name without its namespace.
-    fn own_name<'a>(&self, namespace: u16, name: &'a FullName) -> &'a str {
+    pub(super) fn own_name<'a>(&self, namespace: u16, name: &'a FullName) -> &'a str {
         match namespace {
             super::DEFAULT => name,
             _ => name.split_once('/').map_or(name, |(_, own)| own),
@@ -149,18 +153,17 @@ impl Shard {
         name: FullName,
         namespace: u16,
         caller: Caller,
-        (since, data, grant): (Option<Position>, Option<Payload>, Grant),
+        wish: JoinWish,
     ) {
-        let created = slot.is_none();
         let slot = match slot {
             Some(slot) => Ok(slot),
             None => {
                 let options = self.options_of(namespace, &name).clone();
-                let may = match grant {
+                let may = match wish.grant {
                     Grant::None => {
                         let may = self.may_make(namespace, &caller)
                             || self.policy(namespace).is_static(self.own_name(namespace, &name));
-                        options.join == JoinRule::Open && may
+                        options.join == JoinRule::Open && wish.rights.create && may
                     }
                     Grant::Room => {
                         return self.refuse_join(&caller, name, no_such_room());
@@ -170,7 +173,6 @@ impl Shard {
                 self.make_room(namespace, name.clone(), may, options, caller.id())
             }
         };
-        let wish = JoinWish { since, data, grant, created, made: created };
         match slot {
             Ok(slot) => self.seat_or_refuse(slot, name, &caller, wish),
             Err(refusal) => self.refuse_join(&caller, name, refusal),
@@ -243,9 +245,7 @@ impl Shard {
         self.flush_room(slot);
         let room = &mut self.rooms[slot as usize];
         let position = room.position();
-        let found = wish.since.map(|since| room.history.since(now, since, position));
-        let (recovery, missed) =
-            found.map_or((None, Vec::new()), |(verdict, events)| (Some(verdict), events));
+        let (recovery, missed) = room.missed(now, wish.since, wish.rights.history);
         let joined = Joined {
             to: caller.reply,
             session: key,
@@ -298,7 +298,9 @@ impl Shard {
         if join {
             // Who makes a room is let in, whatever its `join` rule.
             let grant = if created { Grant::Room } else { Grant::None };
-            let wish = JoinWish { since: None, data: None, grant, created: false, made: created };
+            let rights = JoinRights::ALL;
+            let made = created;
+            let wish = JoinWish { since: None, data: None, grant, rights, created: false, made };
             return self.seat_or_refuse(slot, name, &caller, wish);
         }
         if created {

@@ -10,6 +10,7 @@ use super::commands::{Asker, gone};
 use crate::held::{Held, HeldCommand};
 use crate::hook::{HookMask, Publish, Question, Ticket, Verdict};
 use crate::io::{LinkId, Output};
+use crate::rights::Right;
 use crate::room::Publication;
 use crate::timers::Deadline;
 
@@ -28,7 +29,8 @@ impl Shard {
             Command::Publish { room, event, data, reliable, key, echo }
                 if hooks.contains(HookMask::PUBLISH) =>
             {
-                let (namespace, room) = self.resolve_for(asker.slot, &room)?;
+                let (namespace, room) =
+                    self.resolve_for(asker.slot, &room, Some(Right::Publish))?;
                 let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
                 let question = Question::Publish(Box::new(Publish {
                     from: Arc::clone(&session.sender),

@@ -71,7 +71,9 @@ impl Shard {
         let Some(slot) = slot else { return };
         match code.next() {
             Next::Resume => self.drop_session(slot, LinkLoss::Broken),
-            _ if code == CloseCode::Disconnected => self.end_session(slot, LeaveReason::Kicked),
+            _ if matches!(code, CloseCode::Disconnected | CloseCode::Unauthorized) => {
+                self.end_session(slot, LeaveReason::Kicked);
+            }
             _ => self.end_session(slot, LeaveReason::Left),
         }
     }
@@ -114,6 +116,7 @@ impl Shard {
                 Deadline::Ping { link, generation } => self.on_ping_due(link, generation),
                 Deadline::Pong { link, generation } => self.on_pong_due(link, generation),
                 Deadline::SessionEnds { session, drop } => self.on_session_ends(session, drop),
+                Deadline::TokenEnds { session, at } => self.on_token_ends(session, at),
                 Deadline::SeatEnds { room, session, drop } => {
                     self.on_seat_ends(room, session, drop);
                 }
@@ -126,6 +129,7 @@ impl Shard {
             }
             self.settle();
         }
+        self.end_calls();
     }
 
     fn is_open(&self, link: LinkId, generation: u32) -> bool {

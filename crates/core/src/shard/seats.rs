@@ -34,7 +34,11 @@ impl Shard {
                 room: Some(joined.room),
                 pending: 0,
                 place: None,
+                invited: false,
             }),
+        }
+        if let (ReplyTo::Call { .. }, Some(seat)) = (to, session.seat_mut(&joined.name)) {
+            seat.invited = true;
         }
         self.charge_fanout(key.slot, joined.told_bytes * u64::from(joined.members));
         if joined.created {
@@ -220,12 +224,13 @@ impl Shard {
         let at = session.seats.iter().position(|seat| seat.room == Some(room))?;
         if session.seats[at].pending > 0 {
             // Another join is on its way to the home: the seat will be given anew.
-            let place = session.seats[at].place.take();
-            session.seats[at].room = None;
-            let name = session.seats[at].name.clone();
-            let (namespace, home) = (session.seats[at].namespace, session.seats[at].home);
+            let seat = &mut session.seats[at];
+            let (name, namespace, home) = (seat.name.clone(), seat.namespace, seat.home);
+            let (place, invited) = (seat.place.take(), std::mem::take(&mut seat.invited));
+            seat.room = None;
             self.leave_place(place);
-            return Some(Seat { name, namespace, home, room: Some(room), pending: 0, place: None });
+            let room = Some(room);
+            return Some(Seat { name, namespace, home, room, pending: 0, place: None, invited });
         }
         let seat = session.seats.remove(at);
         if session.seats.is_empty() {
@@ -245,7 +250,7 @@ impl Shard {
         }
     }
 
-    fn leave_place(&mut self, place: Option<(u32, u32)>) {
+    pub(super) fn leave_place(&mut self, place: Option<(u32, u32)>) {
         let Some((at, place)) = place else { return };
         let Some(audience) = self.audiences.get_mut(at as usize) else { return };
         if let Some(moved) = audience.remove(place)
@@ -280,6 +285,7 @@ impl Shard {
             Answer::Refused(refusal) => return self.refuse_on(link, reference, refusal),
             // Success without a reference is not told, answers that tell something are.
             Answer::Ok { .. } if reference.is_none() => return,
+            Answer::Call(ServerReply::Answered(data)) => Reply::Result { data: data.as_ref() },
             Answer::Call(_) => return,
             Answer::Ok { position, delivered } => {
                 Reply::Ok { position: *position, delivered: *delivered }

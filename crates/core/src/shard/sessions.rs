@@ -9,13 +9,15 @@ use roomcast_wire::reply::SessionLimits;
 use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, SessionId};
 use subtle::ConstantTimeEq;
 
-use super::Shard;
 use super::commands::Asker;
-use crate::envelope::{Grant, RoomOp, Word};
+use super::identity::is_same_user;
+use super::{CallCounts, Shard};
+use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
-use crate::session::Session;
+use crate::rights::Identity;
+use crate::session::{Rights, Session};
 use crate::timers::Deadline;
 
 /// What a `hello` says.
@@ -23,12 +25,6 @@ pub(super) struct Hello<'a> {
     pub token: Option<Cow<'a, str>>,
     pub name: Option<Cow<'a, str>>,
     pub resume: Option<Resume>,
-}
-
-/// Whom a token stands for.
-struct Identity {
-    user: Option<Name>,
-    admin: bool,
 }
 
 impl Shard {
@@ -60,7 +56,10 @@ impl Shard {
                     self.join_lobby(slot, link);
                 }
             }
-            Err(refusal) => self.refuse_on(link, reference, &refusal),
+            Err(refusal) => {
+                self.charge_failed_token(link, &refusal);
+                self.refuse_on(link, reference, &refusal);
+            }
         }
     }
 
@@ -73,6 +72,7 @@ impl Shard {
         if let Some(resume) = hello.resume {
             let slot = self.resumable(&resume, namespace, &identity)?;
             self.resume_session(slot, link);
+            self.take_up(slot, &identity, false);
             return Ok((slot, true));
         }
         let name = hello.name.as_deref().map(Name::new).transpose();
@@ -101,41 +101,15 @@ impl Shard {
         if self.draining.is_some() || self.expect_seat(slot, namespace, &room).is_err() {
             return;
         }
+        let session = self.sessions.get_mut(slot as usize);
+        if let Some(seat) = session.and_then(|session| session.seat_mut(&room)) {
+            seat.invited = true;
+        }
         let generation = self.links.generation(link).unwrap_or_default();
         let asker = Asker { slot, link, generation, reference: None };
-        let op = RoomOp::Join { since: None, data: None, grant: Grant::Make };
+        let op =
+            RoomOp::Join { since: None, data: None, grant: Grant::Make, rights: JoinRights::ALL };
         self.word_to_home(asker, namespace, room, op);
-    }
-
-    fn identify(&self, namespace: u16, token: Option<&str>) -> Result<Identity, Refusal> {
-        let Some(token) = token else {
-            if self.policy(namespace).anonymous {
-                return Ok(Identity { user: None, admin: false });
-            }
-            let text = "this server wants a key: begin with \
-                        {\"type\":\"hello\",\"ref\":1,\"token\":\"…\"}";
-            return Err(Refusal::new(ErrorCode::TokenRequired, text));
-        };
-        // Every key is compared, in constant time each: how long it takes tells nothing.
-        let mut found = None;
-        for grant in &self.config.keys {
-            if bool::from(grant.key.as_bytes().ct_eq(token.as_bytes())) {
-                found = Some(grant);
-            }
-        }
-        let grant = found.ok_or_else(|| {
-            Refusal::new(ErrorCode::InvalidToken, "the token is not one of this server's keys")
-        })?;
-        Ok(Identity { user: grant.user.clone(), admin: grant.admin })
-    }
-
-    /// Whether a token stands for the one whose session this is.
-    ///
-    /// # Errors
-    /// It stands for nobody.
-    pub(super) fn is_identity_of(&self, session: &Session, token: &str) -> Result<bool, Refusal> {
-        let identity = self.identify(session.namespace, Some(token))?;
-        Ok(identity.user == session.sender.user && identity.admin == session.admin)
     }
 
     fn resumable(
@@ -148,8 +122,7 @@ impl Shard {
         let session = self.sessions.get(slot as usize).ok_or_else(cannot_resume)?;
         let secret = session.secret.ok_or_else(cannot_resume)?;
         let same_secret: bool = secret.0.to_be_bytes().ct_eq(&resume.secret.0.to_be_bytes()).into();
-        let same_user = session.sender.user == identity.user && session.admin == identity.admin;
-        if same_secret && same_user && session.namespace == namespace {
+        if same_secret && is_same_user(session, identity) && session.namespace == namespace {
             return Ok(slot);
         }
         Err(cannot_resume())
@@ -162,17 +135,24 @@ impl Shard {
         let entry = self.sessions.vacant_entry();
         let slot = entry.key() as u32;
         let key = SessionKey { shard: self.id, slot, generation };
+        let rights = Rights::of(&identity);
+        let Identity { user, name: known_as, admin, metadata, .. } = identity;
+        // What the token says counts more than what its holder says.
+        let name = known_as.or(name);
+        let metadata = metadata.map(Box::new);
         entry.insert(Session {
             key,
-            sender: Arc::new(Sender { session: id, user: identity.user.clone(), name }),
+            sender: Arc::new(Sender { session: id, user, name, metadata }),
             secret: None,
             namespace,
-            admin: identity.admin,
+            admin,
+            rights,
             link: Some(link),
             drops: 0,
             seats: Vec::new(),
             fanout: Rate::default(),
             creates: Rate::default(),
+            calls: CallCounts::default(),
         });
         self.session_by_id.insert(id, slot);
         self.counters.sessions += 1;
@@ -181,6 +161,7 @@ impl Shard {
             link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.tell_user_session(slot, true);
+        self.watch_expiry(slot);
         slot
     }
 
@@ -209,6 +190,7 @@ impl Shard {
             if let Some(entry) = self.links.get_mut(old) {
                 entry.session = None;
             }
+            self.give_up_calls_to(slot);
             self.quiet_all_seats(slot);
             let message = "a newer connection took up this session";
             self.close_link(old, CloseCode::Replaced, message, None);
@@ -258,6 +240,8 @@ impl Shard {
             return self.end_session(slot, reason);
         }
         session.link = None;
+        self.give_up_calls_to(slot);
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         session.drops = session.drops.wrapping_add(1);
         let deadline = Deadline::SessionEnds { session: session.key, drop: session.drops };
         self.timers.set(self.now.plus(resume_ms), deadline);
@@ -279,6 +263,7 @@ impl Shard {
         if !self.sessions.contains(slot as usize) {
             return;
         }
+        self.give_up_calls_to(slot);
         self.quiet_all_seats(slot);
         self.tell_all_homes(slot, || RoomOp::Leave { reason, data: None });
         if self.sessions[slot as usize].link.is_some() {

@@ -272,6 +272,7 @@ fn lost_word(reason: LostReason) -> &'static str {
         LostReason::Epoch => "epoch",
         LostReason::Trimmed => "trimmed",
         LostReason::Ahead => "ahead",
+        LostReason::Forbidden => "forbidden",
         _ => "unread",
     }
 }

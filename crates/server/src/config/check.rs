@@ -69,7 +69,7 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 27] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 29] {
     let limits = &config.limits;
     let count = |n: usize| n as u64;
     [
@@ -100,6 +100,8 @@ fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 27] {
         ("limits.errors_in_a_row", limits.errors_in_a_row.into(), 1, 10_000),
         ("limits.key_ms", limits.key_ms, 0, 86_400_000),
         ("limits.keys_per_room", limits.keys_per_room.into(), 0, 1_000_000),
+        ("limits.token_ms", limits.token_ms, 1_000, 31_622_400_000),
+        ("limits.revocations", limits.revocations.into(), 0, 10_000_000),
         ("limits.list_max", limits.list_max.into(), 1, 100_000),
         ("limits.hook_ms", limits.hook_ms, 10, 60_000),
         ("limits.hooks_waiting", limits.hooks_waiting.into(), 1, 10_000_000),

@@ -93,6 +93,7 @@ pub(super) fn namespaces(
         }
         NamespaceConfig {
             anonymous,
+            anonymous_grants: None,
             create: section.create.unwrap_or(true),
             list_rooms: section.list_rooms.unwrap_or(all_loopback && anonymous),
             static_rooms,
@@ -114,6 +115,7 @@ pub(super) fn keys(config: &Config, problems: &mut Vec<Problem>) -> Vec<KeyGrant
         key: key.key.clone(),
         user: key.user.as_deref().and_then(|text| user(at, text, problems)),
         admin: key.admin,
+        grants: None,
     });
     grants.collect()
 }
@@ -233,6 +235,8 @@ fn limits(config: &LimitsConfig) -> Limits {
         errors_in_a_row: config.errors_in_a_row,
         key_ms: config.key_ms,
         keys_per_room: config.keys_per_room,
+        token_ms: config.token_ms,
+        revocations: config.revocations,
         list_max: config.list_max,
         hook_ms: config.hook_ms,
         hooks_waiting: config.hooks_waiting,

@@ -249,6 +249,8 @@ impl Oracle {
             Recovery::Recovered => same_epoch && since.offset <= head.offset,
             Recovery::Epoch => !same_epoch,
             Recovery::Ahead => same_epoch && since.offset > head.offset,
+            // No schedule has rules that leave history out.
+            Recovery::Forbidden => false,
             Recovery::Trimmed => {
                 same_epoch
                     && since.offset < head.offset

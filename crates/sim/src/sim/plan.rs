@@ -129,9 +129,10 @@ impl Plan {
 fn config(chance: &mut Chance) -> HubConfig {
     let user = |n: u64| Name::new(&format!("user{n}")).ok();
     let mut keys: Vec<_> = (0..USERS)
-        .map(|n| KeyGrant { key: format!("key{n}"), user: user(n), admin: false })
+        .map(|n| KeyGrant { key: format!("key{n}"), user: user(n), admin: false, grants: None })
         .collect();
-    keys.push(KeyGrant { key: ADMIN_KEY.to_owned(), user: Name::new("root").ok(), admin: true });
+    let root = Name::new("root").ok();
+    keys.push(KeyGrant { key: ADMIN_KEY.to_owned(), user: root, admin: true, grants: None });
     let limits = Limits {
         outbox_bytes: chance.pick(&[3_000, 8_192, 1 << 20]).unwrap_or(8_192),
         ping_ms: chance.pick(&[5_000, 25_000]).unwrap_or(25_000),

@@ -137,7 +137,8 @@ impl Sim {
     /// A `welcome` is about to be read.
     pub(super) fn meet(&mut self, at: usize, session: SessionId, user: Option<Name>) {
         let player = &self.players[at];
-        let sender = Sender { session, user, name: Name::new(&player.name).ok() };
+        let name = Name::new(&player.name).ok();
+        let sender = Sender { session, user, name, metadata: None };
         self.oracle.expect_session(session, sender, player.namespace);
     }
 

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn who_has_no_name_is_called_by_the_session() {
-        let from = Sender { session: SessionId(2), user: None, name: None };
+        let from = Sender { session: SessionId(2), user: None, name: None, metadata: None };
         let left = RoomEvent::MemberLeft { from, reason: LeaveReason::Left };
         assert_eq!(happening(&left), Some(format!("{} left", SessionId(2))));
     }
