@@ -94,9 +94,7 @@ fn every_crate_takes_the_lints_of_the_workspace() {
 #[test]
 fn unsafe_code_is_where_it_is_known_to_be() {
     let files = Files::all();
-    let sources = |path: &str| {
-        path.ends_with(".rs") && !path.contains("/tidy/")
-    };
+    let sources = |path: &str| path.ends_with(".rs") && !path.contains("/tidy/");
     let complaints = each(&files, sources, |path, text| {
         let has_some = text.contains("allow(unsafe_code)");
         let complaint = format!("unsafe code belongs in one of {UNSAFE:?}");
