@@ -336,6 +336,11 @@ impl World {
                 let decided = async move { Input::Verdict { ticket, verdict: deciding.await } };
                 self.tasks.add(at, decided, None);
             }
+            Output::Called { ticket, call } => {
+                let answering = self.hooks.answer(*call);
+                let answered = async move { Input::Answered { ticket, answer: answering.await } };
+                self.tasks.add(at, answered, None);
+            }
             Output::Release { link } => self.set_asking(at, link, false),
             Output::Event(event) => self.voice.tell(*event),
             Output::Note(Note::LogicFailed { room, logic, fault }) => {
