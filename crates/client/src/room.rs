@@ -182,8 +182,8 @@ impl Room {
     }
 
     /// Says something to everybody in the room and waits until the room has given it its place;
-    /// none if the room's logic took it and nobody else heard it. If the link is lost meanwhile, it is repeated under the same key on the next one, so that
-    /// the room hears it once.
+    /// none if the room's logic took it and nobody else heard it. If the link is lost meanwhile, it
+    /// is repeated under the same key on the next one, so that the room hears it once.
     ///
     /// ```no_run
     /// # async fn run(lobby: roomcast_client::Room) -> Result<(), roomcast_client::Error> {

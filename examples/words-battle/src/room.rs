@@ -55,7 +55,7 @@ impl Battle {
         let room = setup.room.rsplit('/').next().unwrap_or_default().to_owned();
         let game = Game::new(&room, mode, limit.unwrap_or(PLAYERS_DEFAULT), words, second_ms);
         let name = Name::new(KEEPER).ok();
-        let keeper = Arc::new(Sender { session: SessionId(0), user: None, name });
+        let keeper = Arc::new(Sender { session: SessionId(0), user: None, name, metadata: None });
         Self { game, room, mode, pairing, watchers: Vec::new(), shown: 0, keeper }
     }
 
