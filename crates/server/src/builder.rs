@@ -132,6 +132,7 @@ impl Builder {
         if let Some(groups) = &self.groups {
             groups.install(&mut hub)?;
         }
-        Ok(HubConfig { hooks: self.hooks.mask(), events: self.hooks.wants_events(), ..hub })
+        let (hooks, calls) = (self.hooks.mask(), self.hooks.wants_calls());
+        Ok(HubConfig { hooks, calls, events: self.hooks.wants_events(), ..hub })
     }
 }

@@ -19,6 +19,8 @@ mod http;
 mod metrics;
 mod server;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 mod transport;
 mod watch;
@@ -31,7 +33,7 @@ pub use handle::{
     Asked, CallError, History, Members, NamespaceHandle, Presence, RoomHandle, Rooms, ServerHandle,
     SessionHandle, UserHandle,
 };
-pub use hooks::{Events, Heard};
+pub use hooks::{Answer, Events, Heard};
 pub use roomcast_core::logic::{
     IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
 };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
-use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig};
+use roomcast_core::{CallTicket, HubConfig, KeyGrant, Limits, NamespaceConfig, ShardId};
 use roomcast_wire::dialect::native;
 use roomcast_wire::incoming::{Body, Incoming};
 use roomcast_wire::{
@@ -37,6 +37,8 @@ pub(super) struct Stage {
     pub strangers: Vec<SessionId>,
     /// What hooks are asked and have not answered, oldest first.
     pub asked: VecDeque<Asked>,
+    /// Which calls of clients have no answer, oldest first.
+    pub called: VecDeque<(ShardId, CallTicket)>,
     /// What was read since the last settling: whose, and the line.
     lines: Vec<(usize, String)>,
     variant: Variant,
@@ -51,6 +53,8 @@ pub(super) struct Client {
     pub secret: Option<Secret>,
     pub secret_before: Option<Secret>,
     pub reference: u64,
+    /// The last call of the server's own code.
+    pub asked: Option<u64>,
 }
 
 /// Stands before the clients in the order of lines.
@@ -68,6 +72,7 @@ impl Stage {
             made_up: Vec::new(),
             strangers: Vec::new(),
             asked: VecDeque::new(),
+            called: VecDeque::new(),
             lines: Vec::new(),
             variant,
         }
@@ -88,10 +93,7 @@ impl Stage {
         let mut words = Words::new(step);
         match words.need("a step")? {
             "limits" => words.try_for_each(|word| set_limit(&mut self.config.limits, word)),
-            "hooks" => {
-                self.config.hooks = hooks::mask(words)?;
-                Ok(())
-            }
+            "hooks" => hooks::configure(&mut self.config, words),
             "namespace" => self.namespace(words),
             "static" => self.static_room(words),
             "key" => self.key(words),
@@ -205,6 +207,7 @@ impl Stage {
             secret: None,
             secret_before: None,
             reference: 0,
+            asked: None,
         });
         self.clients.len() - 1
     }
@@ -275,6 +278,11 @@ impl Stage {
                     self.asked.push_back(Asked { shard, ticket, question });
                     (HOOK, line)
                 }
+                Happened::CalledBy { shard, ticket, call } => {
+                    let line = self.show_called(&call);
+                    self.called.push_back((shard, ticket));
+                    (HOOK, line)
+                }
                 Happened::Stuck => (SERVER, "stuck".to_owned()),
             };
             self.lines.push((client, line));
@@ -286,6 +294,9 @@ impl Stage {
             let entry = &mut self.clients[client];
             entry.session = Some(*session);
             entry.secret_before = entry.secret.replace(*resume);
+        }
+        if let Body::Call { id, .. } = incoming.body {
+            self.clients[client].asked = Some(id);
         }
         let last = self.clients[client].reference;
         let line = self.show(&incoming.body);
@@ -383,7 +394,7 @@ pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
-fn duration_ms(text: &str) -> Result<u64, String> {
+pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
     match text.strip_suffix("ms") {
         Some(ms) => number(ms),
         None => Ok(1_000 * number::<u64>(text.strip_suffix('s').unwrap_or(text))?),
@@ -418,6 +429,8 @@ fn set_limit(limits: &mut Limits, word: &str) -> Result<(), String> {
         "key_ms" => limits.key_ms = number(value)?,
         "keys_per_room" => limits.keys_per_room = number(value)?,
         "list_max" => limits.list_max = number(value)?,
+        "call_ms" => limits.call_ms = number(value)?,
+        "calls_per_session" => limits.calls_per_session = number(value)?,
         "hook_ms" => limits.hook_ms = number(value)?,
         "hooks_waiting" => limits.hooks_waiting = number(value)?,
         _ => return Err(format!("`{name}` is no limit")),

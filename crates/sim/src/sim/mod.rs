@@ -164,6 +164,9 @@ impl Sim {
                 Happened::Asked { shard, ticket, question } => {
                     self.world.decide(shard, ticket, roomcast_core::Verdict::Go(question));
                 }
+                Happened::CalledBy { shard, ticket, call } => {
+                    self.world.answer(shard, ticket, Ok(call.data));
+                }
                 Happened::Paused { .. } | Happened::Called { .. } => {}
             }
         }
