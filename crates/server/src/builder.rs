@@ -1,7 +1,9 @@
 //! What a server is to be, said before it starts.
 
-use roomcast_core::HubConfig;
+use std::sync::Arc;
+
 use roomcast_core::logic::{Logics, RoomLogic, RoomSetup};
+use roomcast_core::{Authenticate, HubConfig};
 
 use crate::config::{Config, ConfigError, Problem, none_of};
 use crate::groups::GroupSetup;
@@ -26,6 +28,8 @@ pub struct Builder {
     groups: Option<GroupSetup>,
     pub(crate) hooks: Hooks,
     pub(crate) logics: Logics,
+    /// Who knows tokens, in place of the configuration's.
+    pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     /// What is wrong with what was said, for the start to tell.
     pub(crate) problems: Vec<Problem>,
 }
@@ -130,6 +134,7 @@ impl Builder {
         none_of(std::mem::take(&mut self.problems))?;
         let mut hub = self.config.hub_config(seed, shards)?;
         hub.logics = self.logics.clone();
+        hub.authenticate = self.authenticate.clone();
         if let Some(groups) = &self.groups {
             groups.install(&mut hub)?;
         }

@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::acceptor::admission::Admissions;
 use crate::acceptor::{self, Acceptor, AcceptorCounters};
+use crate::auth::Tokens;
 use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
 use crate::config::{ConfigError, HttpConfig, LimitsConfig};
@@ -33,6 +34,7 @@ pub struct Server {
     handle: ServerHandle,
     shared: Arc<Shared>,
     tls: Option<Arc<Tls>>,
+    tokens: Option<Arc<Tokens>>,
     acceptor: Acceptor,
     addresses: Arc<[Address]>,
     workers: Vec<JoinHandle<()>>,
@@ -123,6 +125,10 @@ impl Server {
     pub(crate) fn start(mut builder: Builder) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let count = worker_count(builder.config.workers);
+        let tokens = Tokens::load(&builder.config)?.map(Arc::new);
+        if let (Some(tokens), None) = (&tokens, &builder.authenticate) {
+            builder.authenticate = Some(Arc::<Tokens>::clone(tokens));
+        }
         let hub = Arc::new(builder.hub_config(random_seed()?, count)?);
         let config = builder.config;
         let urls = config.listeners()?;
@@ -155,6 +161,9 @@ impl Server {
             let started = prepared.start(ShardId(id), hub, shared, Arc::clone(&addresses));
             workers.push(started.map_err(no("thread"))?);
         }
+        if let Some(tokens) = &tokens {
+            tokens.keep_fetching(runtime.handle());
+        }
         let http = Http::start(runtime, Arc::clone(&shared), http_queue);
         let http = http.map_err(no("HTTP thread"))?;
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
@@ -165,7 +174,18 @@ impl Server {
         let longest = Duration::from_millis(config.drain_ms);
         let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
         let listeners = bound.public;
-        Ok(Self { listeners, handle, shared, tls, acceptor, addresses, workers, http, drain })
+        Ok(Self {
+            listeners,
+            handle,
+            shared,
+            tls,
+            tokens,
+            acceptor,
+            addresses,
+            workers,
+            http,
+            drain,
+        })
     }
 
     /// Where the server listens, in the order of the configuration.
@@ -208,6 +228,21 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Reads the key files of `[[auth.tokens]]` again, and has key sets fetched at once. What
+    /// cannot be used leaves the old keys in place. Sessions go on until their token ends.
+    ///
+    /// # Errors
+    /// Every file that cannot be used.
+    pub fn reload_token_keys(&self) -> Result<(), ConfigError> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let reloaded = tokens.reload();
+        match &reloaded {
+            Ok(()) => tracing::info!("token keys read again"),
+            Err(error) => tracing::error!(%error, "not all token keys are new"),
+        }
+        reloaded
     }
 
     /// Takes leave: readiness fails at once, every client is told to go and when to come back,

@@ -1,15 +1,18 @@
 //! From a [`Config`] to what the hub is told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig};
+use roomcast_core::rights::RulesOf;
+use roomcast_core::{Grants, HubConfig, KeyGrant, Limits, NamespaceConfig, Rule};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
 use roomcast_wire::{Name, RoomOptions};
 use serde_json::Value;
 
 use super::problem::{ConfigError, Problem, none_of};
 use super::suggest::hint;
-use super::{Config, LimitsConfig, NamespaceSection};
+use super::{Config, LimitsConfig, NamespaceSection, RuleConfig};
+use crate::auth;
 
 impl Config {
     /// What the hub is told, after the same look at everything as in [`Config::check`]; but there
@@ -52,6 +55,14 @@ pub(super) fn namespaces(
         check_half(&path, name, problems);
         let rooms = format!("{path}.rooms");
         let options = overlay(&rooms, &config.rooms, &section.rooms, problems);
+        let anonymous_grants = section.anonymous_rooms.as_deref().map(|rooms| {
+            let wrong = |message| Problem::new(format!("{path}.anonymous_rooms"), message);
+            let rules = anonymous_rules(name, rooms).map_err(wrong);
+            rules.unwrap_or_else(|problem| {
+                problems.push(problem);
+                Vec::new()
+            })
+        });
         let static_rooms = section.r#static.iter().map(|(room, patch)| {
             let path = format!("{path}.static.{room}");
             check_half(&path, room, problems);
@@ -59,7 +70,7 @@ pub(super) fn namespaces(
         });
         NamespaceConfig {
             anonymous,
-            anonymous_grants: None,
+            anonymous_grants,
             create: section.create.unwrap_or(true),
             list_rooms: section.list_rooms.unwrap_or(all_loopback && anonymous),
             static_rooms: static_rooms.collect(),
@@ -79,9 +90,26 @@ pub(super) fn keys(config: &Config, problems: &mut Vec<Problem>) -> Vec<KeyGrant
         key: key.key.clone(),
         user: key.user.as_deref().and_then(|text| user(at, text, problems)),
         admin: key.admin,
-        grants: None,
+        grants: key.rooms.as_deref().map(|rooms| {
+            let rules = auth::rules(rooms).unwrap_or_else(|message| {
+                problems.push(Problem::new(format!("auth.keys[{at}].rooms"), message));
+                Vec::new()
+            });
+            Arc::new(Grants::new(RulesOf::Key, rules))
+        }),
     });
     grants.collect()
+}
+
+/// Rules for sessions without a token: those of a namespace are for its rooms only.
+fn anonymous_rules(namespace: &str, rooms: &[RuleConfig]) -> Result<Vec<Rule>, String> {
+    if namespace.contains('*') || namespace.contains('?') {
+        return Err("the namespace's name is a pattern itself: name it without * and ?".into());
+    }
+    match rooms.iter().find(|rule| rule.room.contains('/')) {
+        Some(rule) => Err(format!("`{}`: the rules are for this namespace only", rule.room)),
+        None => auth::rules(rooms),
+    }
 }
 
 /// A namespace or a room stands on one side of the `/` in `namespace/room`.
