@@ -188,7 +188,7 @@ fn a_user_is_in_as_many_groups_as_the_limit_says() {
     config.limits.rooms = 4;
     let builder = Server::builder().config(config).workers(1).groups(GroupSetup::default());
     let server = builder.start().unwrap();
-    let groups = roomcast::groups::Groups::new(&server.handle());
+    let groups = Groups::new(&server.handle());
     let (_mina, mina_id) = client(&server);
     for _ in 0..3 {
         team(&groups, mina_id);
