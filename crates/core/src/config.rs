@@ -31,6 +31,8 @@ pub struct HubConfig {
     pub logics: Logics,
     /// Which commands wait for the application's word. Default none.
     pub hooks: HookMask,
+    /// Whether the application answers calls of clients. Default no: each is refused.
+    pub calls: bool,
     /// Whether [`Output::Event`](crate::Output::Event) tells what happens. Default no.
     pub events: bool,
 }
@@ -46,6 +48,7 @@ impl Default for HubConfig {
             limits: Limits::default(),
             logics: Logics::default(),
             hooks: HookMask::NONE,
+            calls: false,
             events: false,
         }
     }

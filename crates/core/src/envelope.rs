@@ -45,6 +45,13 @@ pub(crate) enum Word {
     Survey { query: u32, from: ShardId, survey: Survey },
     /// The part.
     Told { query: u32, part: Part },
+    /// To the shard that a session's id belongs to: its client is asked for something.
+    AskSession {
+        session: SessionId,
+        call: (EventName, Option<Payload>),
+        timeout_ms: u64,
+        to: ReplyTo,
+    },
     /// To the shard that a session's id belongs to: end it.
     Disconnect { session: SessionId, to: ReplyTo },
     /// To the shard that a session's id belongs to: which rooms it is in.

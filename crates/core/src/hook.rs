@@ -78,6 +78,26 @@ pub struct Ticket {
     pub(crate) number: u64,
 }
 
+/// Which call an answer belongs to. Of one shard; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallTicket(pub(crate) u64);
+
+/// What a client asks of the application: a `call`. No link is held for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Who asks.
+    pub from: Arc<Sender>,
+    /// Whether it may do everything.
+    pub admin: bool,
+    /// What is asked.
+    pub call: EventName,
+    /// The full name of the room it is about, if the client named one. The session need not be in
+    /// it, and the room need not be there.
+    pub room: Option<String>,
+    /// What belongs to it.
+    pub data: Option<Payload>,
+}
+
 /// What the application is asked before a command is carried out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Question {

@@ -12,7 +12,7 @@ use roomcast_wire::{
 
 use crate::envelope::Envelope;
 use crate::event::HubEvent;
-use crate::hook::{Question, Ticket, Verdict};
+use crate::hook::{Call, CallTicket, Question, Ticket, Verdict};
 use crate::logic::{RoomRef, Task};
 
 /// Milliseconds since the server started.
@@ -104,6 +104,14 @@ pub enum Input {
         ticket: Ticket,
         /// What becomes of the command.
         verdict: Verdict,
+    },
+    /// The application has answered a client's call. An answer that comes too late, or twice, is
+    /// passed over.
+    Answered {
+        /// Which call.
+        ticket: CallTicket,
+        /// What the client is told.
+        answer: Result<Option<Payload>, Refusal>,
     },
 }
 
@@ -236,6 +244,17 @@ pub enum ServerCall {
         /// Which.
         session: SessionId,
     },
+    /// Ask a session's client for something, and wait for its `result`.
+    Ask {
+        /// Which.
+        session: SessionId,
+        /// What is asked.
+        call: EventName,
+        /// What belongs to it.
+        data: Option<Payload>,
+        /// How long to wait, in milliseconds: 1 to 3,600,000.
+        timeout_ms: u64,
+    },
 }
 
 /// What is revoked. Keys of the configuration are not: they end where they are written.
@@ -268,12 +287,14 @@ impl ServerCall {
             Self::Revoke { .. }
             | Self::Disconnect { .. }
             | Self::Send { .. }
-            | Self::Seats { .. } => "",
+            | Self::Seats { .. }
+            | Self::Ask { .. } => "",
         };
         let session = match self {
-            Self::Disconnect { session } | Self::Send { session, .. } | Self::Seats { session } => {
-                Some(*session)
-            }
+            Self::Disconnect { session }
+            | Self::Send { session, .. }
+            | Self::Seats { session }
+            | Self::Ask { session, .. } => Some(*session),
             _ => None,
         };
         (text, session)
@@ -320,6 +341,8 @@ pub enum Act {
 pub enum ServerReply {
     /// It was done.
     Done,
+    /// What the client answered.
+    Answered(Option<Payload>),
     /// The session has a seat.
     Seated {
         /// `false`: it had one before.
@@ -450,6 +473,13 @@ pub enum Output {
     Release {
         /// Which.
         link: LinkId,
+    },
+    /// A client asks the application for something; [`Input::Answered`] answers.
+    Called {
+        /// What the answer names.
+        ticket: CallTicket,
+        /// What is asked.
+        call: Box<Call>,
     },
     /// Something happened that the program around the hub may want to know.
     Event(Box<HubEvent>),

@@ -33,11 +33,12 @@ mod room;
 mod session;
 mod shard;
 mod timers;
+mod waiting;
 
 pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig};
 pub use envelope::Envelope;
 pub use event::HubEvent;
-pub use hook::{HookMask, Question, Ticket, Verdict};
+pub use hook::{CallTicket, HookMask, Question, Ticket, Verdict};
 pub use io::{
     Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, Revoked, RoomState, ServerCall,
     ServerReply, ShardId,

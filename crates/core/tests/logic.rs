@@ -194,6 +194,10 @@ fn a_refused_join_leaves_no_trace() {
     assert_eq!(refused["reason"], "refused");
     assert_eq!(hub.shard.counters().rooms, 1, "a room made for that seat ends");
     assert_eq!(closed.load(Ordering::Relaxed), 1);
+    let kept = json!({"type": "create", "ref": 1, "room": "diary-3", "join": true,
+        "options": {"keep_when_empty": true, "names": "unique"}});
+    assert_eq!(hub.ask(1, kept.to_string())["reason"], "name_taken");
+    assert_eq!(hub.shard.counters().rooms, 1, "even one that is kept when empty");
 }
 
 #[test]
@@ -249,4 +253,225 @@ fn a_room_that_closes_itself_has_the_last_word() {
     assert_eq!(names(&heard), ["close", "closing", "<room_closed>"]);
     assert_eq!(heard[2]["reason"], "ended");
     assert_eq!((hub.shard.counters().rooms, hub.shard.counters().seats), (0, 0));
+}
+
+#[test]
+fn a_fault_closes_its_room_and_nothing_else() {
+    for event in ["panic", "flood", "bad name"] {
+        let (mut hub, closed) = room_of(3);
+        hub.open(9);
+        hub.say(9, r#"{"type":"join","ref":1,"room":"diary-2"}"#);
+        let heard = hub.say(0, publish(event, json!(null)));
+        assert_eq!(names(&heard), ["<error>", "<room_closed>"], "{event}");
+        assert_eq!(
+            (&heard[0]["reason"], &heard[1]["reason"]),
+            (&json!("internal"), &json!("failed"))
+        );
+        assert_eq!(
+            names(&hub.heard(1)),
+            ["<room_closed>"],
+            "{event}: what it asked for is dropped"
+        );
+        let counters = *hub.shard.counters();
+        assert_eq!((counters.logics_failed_total, counters.rooms, counters.seats), (1, 1, 1));
+        let [room, logic, fault] = &hub.faults[0];
+        assert_eq!((&**room, &**logic), ("diary-1", "diary"));
+        assert!(!fault.is_empty());
+        assert_eq!(closed.load(Ordering::Relaxed), 0, "a logic at fault is not called again");
+        let other = hub.say(9, publish("chat", json!(1)).replace("diary-1", "diary-2"));
+        assert_eq!(names(&other), ["<ok>", "chat"]);
+        // The room is made anew by who comes next, with a logic of its own.
+        let again = hub.say(0, r#"{"type":"join","ref":3,"room":"diary-1"}"#);
+        assert_eq!(names(&again), ["<joined>", "hello"]);
+    }
+}
+
+#[test]
+fn a_panic_in_a_join_refuses_it_and_ends_the_room() {
+    let (mut hub, _) = room_of(1);
+    hub.open(1);
+    let heard = hub.say(1, r#"{"type":"join","ref":1,"room":"diary-1","data":"panic"}"#);
+    assert_eq!(
+        (names(&heard), &heard[0]["reason"]),
+        (vec!["<error>".to_owned()], &json!("internal"))
+    );
+    assert_eq!(names(&hub.heard(0)), ["<room_closed>"]);
+    assert_eq!((hub.shard.counters().rooms, hub.shard.counters().seats), (0, 0));
+}
+
+#[test]
+fn timers_run_out_once_can_be_moved_and_end_with_the_room() {
+    let (mut hub, _) = room_of(1);
+    hub.say(0, publish("timer", json!(500)));
+    hub.say(0, publish("timer", json!(100)));
+    hub.heard(0);
+    hub.advance(99);
+    assert!(hub.heard(0).is_empty());
+    hub.advance(1);
+    assert_eq!(names(&hub.heard(0)), ["timer"]);
+    hub.advance(10_000);
+    assert!(hub.heard(0).is_empty());
+    hub.say(0, publish("timer", json!(100)));
+    hub.say(0, publish("close", json!(null)));
+    assert_eq!(names(&hub.say(0, r#"{"type":"join","ref":1,"room":"diary-1"}"#)).len(), 2);
+    hub.advance(1_000);
+    assert!(hub.heard(0).is_empty(), "a timer of a room that is gone");
+}
+
+#[test]
+fn ticks_do_not_drift_and_those_missed_are_skipped() {
+    let (mut hub, _) = room_of(1);
+    hub.say(0, publish("tick", json!(50)));
+    let mut at = Vec::new();
+    for _ in 0..500 {
+        hub.advance(1);
+        at.extend(hub.heard(0).iter().map(|tick| (hub.now.0, tick["data"].as_u64().unwrap())));
+    }
+    let (first, _) = at[0];
+    let expected: Vec<_> = (0..10).map(|n| (first + n * 50, n + 1)).collect();
+    assert_eq!(at, expected);
+    // A worker that is busy for 230 ms: one tick at once, the others on the grid.
+    hub.now = hub.now.plus(230);
+    hub.input(roomcast_core::Input::Tick);
+    hub.end_turn();
+    let late = hub.heard(0);
+    let number = (hub.now.0 - first) / 50 + 1;
+    assert_eq!((late.len(), &late[0]["data"]), (1, &json!(number)));
+    let next = hub.shard.next_deadline().unwrap();
+    assert_eq!((next.0 - first) % 50, 0);
+    hub.say(0, publish("tick", json!(0)));
+    hub.heard(0);
+    hub.advance(1_000);
+    assert!(hub.heard(0).is_empty());
+}
+
+#[test]
+fn rooms_of_one_period_tick_spread_over_it() {
+    let (mut config, _) = config();
+    config.limits.commands_per_s = 0;
+    let pattern = RoomOptions { tick_ms: 50, ..diary() };
+    config.namespaces.get_mut("default").unwrap().patterns = vec![("*".to_owned(), pattern)];
+    let mut hub = Hub::new(config);
+    hub.open(0);
+    for room in 0..100 {
+        hub.say(0, format!(r#"{{"type":"join","ref":1,"room":"room-{room}"}}"#));
+    }
+    hub.heard(0);
+    let mut most = 0;
+    for _ in 0..50 {
+        hub.advance(1);
+        most = most.max(hub.heard(0).len());
+    }
+    assert!(most <= 10, "{most} of 100 rooms ticked in one of 50 ms");
+}
+
+#[test]
+fn who_is_dropped_and_comes_back_is_told_of() {
+    let (mut hub, _) = room_of(2);
+    hub.open(2);
+    let welcome = hub.ask(2, r#"{"type":"hello","ref":1}"#);
+    hub.say(2, r#"{"type":"join","ref":1,"room":"diary-1"}"#);
+    hub.heard(0);
+    hub.cut(2);
+    hub.end_turn();
+    assert_eq!(names(&hub.heard(0)), ["<member_dropped>", "dropped"]);
+    hub.open(3);
+    let resume = json!({"type": "hello", "ref": 1, "resume":
+        {"session": welcome["session"], "secret": welcome["resume"]}});
+    assert_eq!(hub.ask(3, resume.to_string())["resumed"], true);
+    let heard = hub.say(3, r#"{"type":"join","ref":2,"room":"diary-1"}"#);
+    assert_eq!(names(&heard), ["<joined>", "welcome_back"]);
+    hub.heard(0);
+    hub.cut(3);
+    hub.advance(61_000);
+    let names = names(&hub.heard(0));
+    assert!(names.contains(&"<member_left>".to_owned()) && names.contains(&"left".to_owned()));
+}
+
+#[test]
+fn what_a_call_comes_to_is_brought_to_the_room_unless_it_is_gone() {
+    let (mut hub, _) = room_of(1);
+    hub.say(0, publish("call", json!(21)));
+    let (room, call) = hub.tasks.remove(0);
+    let done = |answer| roomcast_core::Input::TaskDone { room, call, answer };
+    hub.input(done(Some(Box::new(42_u64))));
+    hub.end_turn();
+    assert_eq!(hub.heard(0).last().unwrap()["data"], json!([21, 42]));
+    hub.input(done(Some(Box::new(42_u64))));
+    hub.end_turn();
+    assert!(hub.heard(0).is_empty(), "an answer counts once");
+    for _ in 0..64 {
+        assert_eq!(hub.say(0, publish("call", json!(1))).last().unwrap()["data"], json!(true));
+    }
+    assert_eq!(hub.say(0, publish("call", json!(1))).last().unwrap()["data"], json!(false));
+    assert_eq!(hub.tasks.len(), 64);
+    hub.say(0, publish("close", json!(null)));
+    hub.say(0, r#"{"type":"join","ref":1,"room":"diary-1"}"#);
+    for (room, call) in std::mem::take(&mut hub.tasks) {
+        let answer: Option<Box<dyn Any + Send>> = Some(Box::new(1_u64));
+        hub.input(roomcast_core::Input::TaskDone { room, call, answer });
+    }
+    hub.end_turn();
+    assert!(hub.heard(0).is_empty(), "answers after the room is gone");
+    assert_eq!(hub.shard.counters().logics_failed_total, 0);
+}
+
+#[test]
+fn a_future_that_panicked_is_the_logics_fault() {
+    let (mut hub, _) = room_of(1);
+    hub.say(0, publish("call", json!(21)));
+    let (room, call) = hub.tasks.remove(0);
+    hub.input(roomcast_core::Input::TaskDone { room, call, answer: None });
+    hub.end_turn();
+    assert_eq!(hub.heard(0).last().unwrap()["reason"], "failed");
+}
+
+#[test]
+fn every_session_is_given_a_seat_in_the_lobby() {
+    let (mut config, _) = config();
+    let namespace = config.namespaces.get_mut("default").unwrap();
+    namespace.lobby = Some("diary-lobby".to_owned());
+    namespace.create = false;
+    let mut hub = Hub::new(config);
+    assert_eq!(hub.shard.counters().rooms, 1, "it is always there");
+    hub.open(0);
+    let heard = hub.say(0, r#"{"type":"hello","ref":1}"#);
+    assert_eq!(names(&heard), ["<welcome>", "<joined>", "hello"]);
+    assert_eq!((&heard[1]["room"], heard[1].get("ref")), (&json!("diary-lobby"), None));
+    // A session without `hello` begins with its first command.
+    hub.open(1);
+    let heard = hub.say(1, r#"{"type":"ping","ref":1}"#);
+    assert_eq!(names(&heard), ["<pong>", "<joined>", "hello"]);
+    // Even a lobby whose logic failed is there again for who comes next.
+    let panic = publish("panic", json!(null)).replace("diary-1", "diary-lobby");
+    assert_eq!(names(&hub.say(0, panic)).last().unwrap(), "<room_closed>");
+    hub.open(2);
+    let heard = hub.say(2, r#"{"type":"hello","ref":1}"#);
+    assert_eq!(names(&heard), ["<welcome>", "<joined>", "hello"]);
+}
+
+#[test]
+fn the_first_pattern_that_fits_counts_and_clients_choose_what_they_may() {
+    let (mut config, _) = config();
+    let namespace = config.namespaces.get_mut("default").unwrap();
+    namespace.patterns.insert(0, ("diary-quiet-*".to_owned(), RoomOptions::default()));
+    let mut hub = Hub::new(config.clone());
+    hub.open(0);
+    let join = |room: &str| format!(r#"{{"type":"join","ref":1,"room":"{room}"}}"#);
+    assert_eq!(names(&hub.say(0, join("diary-quiet-1"))), ["<joined>"]);
+    assert_eq!(names(&hub.say(0, join("diary-loud"))), ["<joined>", "hello"]);
+    let create = |options: Value| {
+        json!({"type": "create", "ref": 1, "join": true, "options": options}).to_string()
+    };
+    let refused = hub.ask(0, create(json!({"logic": "diary"})));
+    assert_eq!(refused["reason"], "invalid_option");
+    assert!(refused["message"].as_str().unwrap().contains("client_logics"));
+    assert_eq!(hub.ask(0, create(json!({"logic_config": {"a": 1}})))["reason"], "invalid_option");
+    assert_eq!(hub.ask(0, create(json!({"logic": "relay"})))["reason"], "invalid_option");
+    config.namespaces.get_mut("default").unwrap().client_logics = vec!["diary".into(), "no".into()];
+    let mut hub = Hub::new(config);
+    hub.open(0);
+    assert_eq!(names(&hub.say(0, create(json!({"logic": "diary"})))), ["<joined>", "hello"]);
+    let refused = hub.ask(0, create(json!({"logic": "no"})));
+    assert!(refused["message"].as_str().unwrap().contains("diary"), "{refused}: names those known");
 }

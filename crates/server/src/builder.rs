@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roomcast_core::logic::{Logics, RoomLogic, RoomSetup};
 use roomcast_core::{Authenticate, HubConfig};
 
+use crate::auth::Tokens;
 use crate::config::{Config, ConfigError, Problem, none_of};
 use crate::groups::GroupSetup;
 use crate::hooks::Hooks;
@@ -30,6 +31,8 @@ pub struct Builder {
     pub(crate) logics: Logics,
     /// Who knows tokens, in place of the configuration's.
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    /// The configuration's, once they are read.
+    pub(crate) tokens: Option<Arc<Tokens>>,
     /// What is wrong with what was said, for the start to tell.
     pub(crate) problems: Vec<Problem>,
 }
@@ -132,12 +135,16 @@ impl Builder {
             groups.configure(&mut self.config);
         }
         none_of(std::mem::take(&mut self.problems))?;
-        let mut hub = self.config.hub_config(seed, shards)?;
-        hub.logics = self.logics.clone();
-        hub.authenticate = self.authenticate.clone();
+        self.tokens = Tokens::load(&self.config)?.map(Arc::new);
+        let mut hub = self.config.hub_config(seed, shards, self.logics.clone())?;
+        hub.authenticate = match (&self.authenticate, &self.tokens) {
+            (None, Some(tokens)) => Some(Arc::<Tokens>::clone(tokens)),
+            (known, _) => known.clone(),
+        };
         if let Some(groups) = &self.groups {
             groups.install(&mut hub)?;
         }
-        Ok(HubConfig { hooks: self.hooks.mask(), events: self.hooks.wants_events(), ..hub })
+        let (hooks, calls) = (self.hooks.mask(), self.hooks.wants_calls());
+        Ok(HubConfig { hooks, calls, events: self.hooks.wants_events(), ..hub })
     }
 }

@@ -20,8 +20,11 @@ mod http;
 mod metrics;
 mod server;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 mod transport;
+mod watch;
 mod worker;
 
 pub use builder::Builder;
@@ -31,12 +34,12 @@ pub use handle::{
     Asked, CallError, History, Members, NamespaceHandle, Presence, RoomHandle, Rooms, ServerHandle,
     SessionHandle, UserHandle,
 };
-pub use hooks::{Events, Heard};
+pub use hooks::{Answer, Events, Heard};
 pub use roomcast_core::logic::{
     IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
 };
 pub use roomcast_core::{Authenticate, Grants, Identity, Revoked, Right, Rule};
-pub use roomcast_core::{Counters, HubEvent, RoomState, event, hook};
+pub use roomcast_core::{Counters, HubEvent, Now, RoomState, event, hook, logic};
 pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};
 pub use roomcast_wire::{

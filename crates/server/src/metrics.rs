@@ -184,11 +184,17 @@ impl Scrape {
         }
         let gauges = [
             ("connections", "Connections that count towards the limit", self.0.connections()),
+            ("logics_stuck", "Workers in a callback of a logic for 1 s", self.0.watch.stuck()),
             ("draining", "1 while the server is about to stop", u64::from(self.0.is_draining())),
         ];
         for (name, help, value) in gauges {
             let line = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value as i64).encode(line)?;
+        }
+        let help = "Callbacks of a logic that took longer than 20 ms";
+        let mut lines = encoder.encode_descriptor("logic_slow", help, None, MetricType::Counter)?;
+        for (logic, slow) in self.0.watch.slow() {
+            ConstCounter::new(slow).encode(lines.encode_family(&[("logic", &*logic)])?)?;
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ use crate::http::{self, Handed, Http};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
 use crate::transport::{self, Site, Transport};
+use crate::watch::Watch;
 use crate::worker::{Address, Mail, Prepared};
 
 /// A running server. Dropping it ends it at once; [`Server::drain_and_stop`] takes leave first.
@@ -103,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) http: tokio::sync::mpsc::Sender<Handed>,
     /// Where work that waits is done: the HTTP thread's own.
     pub(crate) tasks: tokio::runtime::Handle,
+    pub(crate) watch: Arc<Watch>,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) admissions: Arc<Admissions>,
     draining: AtomicBool,
@@ -125,11 +127,11 @@ impl Server {
     pub(crate) fn start(mut builder: Builder) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let count = worker_count(builder.config.workers);
-        let tokens = Tokens::load(&builder.config)?.map(Arc::new);
-        if let (Some(tokens), None) = (&tokens, &builder.authenticate) {
-            builder.authenticate = Some(Arc::<Tokens>::clone(tokens));
-        }
-        let hub = Arc::new(builder.hub_config(random_seed()?, count)?);
+        let mut hub = builder.hub_config(random_seed()?, count)?;
+        let watch = Arc::new(Watch::new(count));
+        hub.logics = watch.around(hub.logics);
+        let hub = Arc::new(hub);
+        let tokens = builder.tokens;
         let config = builder.config;
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
@@ -150,6 +152,7 @@ impl Server {
             acceptor: AcceptorCounters::default(),
             http: http_sender,
             tasks: runtime.handle().clone(),
+            watch,
             hooks: Arc::new(builder.hooks),
             admissions: Arc::clone(&admissions),
             draining: AtomicBool::new(false),

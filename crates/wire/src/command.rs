@@ -137,6 +137,24 @@ pub enum Command<'a> {
         /// Which room.
         room: RoomPath<'a>,
     },
+    /// Ask the application for something of its own.
+    Call {
+        /// What is asked.
+        call: EventName,
+        /// About which room; the server passes it on and checks nothing.
+        room: Option<RoomPath<'a>>,
+        /// What belongs to it.
+        data: Option<Payload>,
+    },
+    /// Answer what the application asked of this client.
+    Result {
+        /// The `id` of the call.
+        id: u64,
+        /// What came of it.
+        data: Option<Payload>,
+        /// Why nothing came of it; then `data` says nothing.
+        error: Option<Cow<'a, str>>,
+    },
     /// Show that somebody is there; answered with `pong`.
     Ping,
     /// End the session: seats are given up at once.
@@ -162,6 +180,8 @@ impl Command<'_> {
             Self::Refresh { .. } => "refresh",
             Self::Kick { .. } => "kick",
             Self::Delete { .. } => "delete",
+            Self::Call { .. } => "call",
+            Self::Result { .. } => "result",
             Self::Ping => "ping",
             Self::Bye => "bye",
         }

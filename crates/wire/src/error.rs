@@ -97,6 +97,8 @@ numbered! {
         Refused = 4034, "refused", Fix;
         /// No such session or user.
         NoSuchTarget = 4041, "no_such_target", Fix;
+        /// Nobody answers calls of this name, or nobody waits for this result.
+        NoSuchCall = 4042, "no_such_call", Fix;
         /// Another member of the room has this display name.
         NameTaken = 4090, "name_taken", Fix;
         /// The room has as many members as it may have.
@@ -115,6 +117,8 @@ numbered! {
         Draining = 5030, "draining", Retry;
         /// The server's own code took too long to decide.
         HookTimeout = 5040, "hook_timeout", Retry;
+        /// Nobody answered the call in time.
+        CallTimeout = 5041, "call_timeout", Retry;
     }
 }
 

@@ -102,6 +102,14 @@ pub enum Body {
         data: Option<Payload>,
         from: Option<Sender>,
     },
+    Result {
+        data: Option<Payload>,
+    },
+    Call {
+        id: u64,
+        call: EventName,
+        data: Option<Payload>,
+    },
     Goodbye {
         code: u16,
         reason: String,

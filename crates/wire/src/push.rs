@@ -71,6 +71,15 @@ pub enum Push<'a> {
         /// Who said it; none: the server.
         from: Option<&'a Sender>,
     },
+    /// The application asks this client for something; it answers with `result`.
+    Call {
+        /// What the answer names.
+        id: u64,
+        /// What is asked.
+        call: &'a EventName,
+        /// What belongs to it.
+        data: Option<&'a Payload>,
+    },
     /// The link is about to be closed by the server.
     Goodbye {
         /// Why, and what to do next.

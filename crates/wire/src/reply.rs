@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::push::{Event, MemberInfo};
-use crate::{ErrorCode, Position, Secret, SessionId};
+use crate::{ErrorCode, Payload, Position, Secret, SessionId};
 
 /// Every answer of the protocol. `docs/protocol.md` has an example of each.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +87,11 @@ pub enum Reply<'a> {
         members: u32,
         /// How many users they belong to; an anonymous session counts as a user of its own.
         users: u32,
+    },
+    /// To `call`.
+    Result {
+        /// What the application answers.
+        data: Option<&'a Payload>,
     },
     /// To `ping`.
     Pong,

@@ -43,7 +43,7 @@ fn pushed(to: Option<SessionId>, push: &Push<'_>) -> String {
 
 fn sender(session: SessionId, name: Option<&str>) -> Arc<Sender> {
     let name = name.map(|name| Name::new(name).unwrap());
-    Arc::new(Sender { session, user: None, name })
+    Arc::new(Sender { session, user: None, name, metadata: None })
 }
 
 fn event(name: &str, payload: Option<Payload>, from: Option<Arc<Sender>>) -> Event {

@@ -22,6 +22,8 @@ fn request_in_json(mut request: Request<'_>) -> Request<'_> {
         | Command::Send { data, .. }
         | Command::Broadcast { data, .. }
         | Command::Announce { data, .. }
+        | Command::Call { data, .. }
+        | Command::Result { data, .. }
         | Command::Create { options: data, .. } => {
             *data = data.take().map(|data| data.to_codec(Codec::Json));
         }

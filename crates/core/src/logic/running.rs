@@ -94,9 +94,7 @@ impl RoomTimers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tick {
     ms: u64,
-    /// A point of the grid, and the number of the tick there.
-    origin: Now,
-    base: u64,
+    next: Now,
     /// The number of the last tick that was told.
     last: u64,
 }
@@ -106,22 +104,21 @@ impl Tick {
     /// the same instant. `last`: the number of the last tick of the clock it replaces.
     pub fn new(now: Now, ms: u32, phase: u64, last: u64) -> Self {
         let ms = u64::from(ms.max(1));
-        let since = (now.0 + ms - phase % ms) % ms;
-        Self { ms, origin: Now(now.0.saturating_sub(since)), base: last, last }
+        let passed = (now.0 + ms - phase % ms) % ms;
+        Self { ms, next: now.plus(ms - passed), last }
     }
 
     pub fn next(self) -> Now {
-        self.origin.plus((self.last + 1 - self.base) * self.ms)
+        self.next
     }
 
     /// The number of the newest tick that is due.
     pub fn due(&mut self, now: Now) -> Option<u64> {
-        let number = self.base + now.0.saturating_sub(self.origin.0) / self.ms;
-        if number <= self.last {
-            return None;
-        }
-        self.last = number;
-        Some(number)
+        let late = now.0.checked_sub(self.next.0)?;
+        let due = late / self.ms + 1;
+        self.last += due;
+        self.next = self.next.plus(due * self.ms);
+        Some(self.last)
     }
 
     pub fn last(self) -> u64 {

@@ -62,6 +62,10 @@ impl Shard {
             ServerCall::Disconnect { session } => {
                 (self.home_of_session(session), Word::Disconnect { session, to })
             }
+            ServerCall::Ask { session, call, data, timeout_ms } => {
+                let home = self.home_of_session(session);
+                (home, Word::AskSession { session, call: (call, data), timeout_ms, to })
+            }
             ServerCall::Seats { session } => {
                 (self.home_of_session(session), Word::ListSeats { session, to })
             }

@@ -126,6 +126,10 @@ impl Shard {
             Command::Broadcast { namespace, event, data } => {
                 self.broadcast_command(asker, namespace.as_deref(), event, data)
             }
+            Command::Call { call, room, data } => self.call_command(asker, call, room, data),
+            Command::Result { id, data, error } => {
+                self.result_command(asker, id, data, error.as_deref())
+            }
             Command::Hello { .. } => Ok(()),
             command => self.on_room_command(asker, command),
         }
@@ -546,7 +550,7 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    fn reply_to(self, session: SessionKey) -> ReplyTo {
+    pub(super) fn reply_to(self, session: SessionKey) -> ReplyTo {
         let Self { link, generation, reference, .. } = self;
         ReplyTo::Session { session, link, generation, reference }
     }

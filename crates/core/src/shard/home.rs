@@ -22,6 +22,8 @@ pub(super) struct JoinWish {
     grant: Grant,
     rights: JoinRights,
     created: bool,
+    /// The room was only just made, by this wish or by a `create` with it.
+    made: bool,
 }
 
 impl Shard {
@@ -53,7 +55,8 @@ impl Shard {
                 self.publish_op(slot, &caller, publication, echo, false);
             }
             RoomOp::Join { since, data, grant, rights } => {
-                let wish = JoinWish { since, data, grant, rights, created: slot.is_none() };
+                let made = slot.is_none();
+                let wish = JoinWish { since, data, grant, rights, created: made, made };
                 self.join_op(slot, room, namespace, caller, wish);
             }
             RoomOp::Create { options, join } => {
@@ -177,9 +180,14 @@ impl Shard {
     }
 
     fn seat_or_refuse(&mut self, slot: u32, name: FullName, caller: &Caller, wish: JoinWish) {
+        let made = wish.made;
         if let Err(refusal) = self.seat(slot, caller, wish) {
-            // A room that was only just made for this seat ends with the refusal.
-            self.room_emptied(slot, false);
+            let room = self.rooms.get(slot as usize);
+            match made && room.is_some_and(|room| !room.permanent) {
+                // Nobody may keep a room alive by a seat that it does not get.
+                true => self.close_room(slot, ClosedReason::Expired),
+                false => self.room_emptied(slot, false),
+            }
             self.refuse_join(caller, name, refusal);
         }
     }
@@ -210,7 +218,9 @@ impl Shard {
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
         let is_new = room.seat(key, &sender, wish.data)?;
         let mut effects = Vec::new();
-        if room.logic.is_some() && is_new {
+        self.counters.seats += u64::from(is_new);
+        let has_logic = room.logic.is_some();
+        if has_logic && is_new {
             let room = room.key;
             effects = self.ask_to_join(slot, sender.session).inspect_err(|_| {
                 if let Some(room) = self.room_at(room) {
@@ -223,14 +233,12 @@ impl Shard {
             true => 2 * AROUND_BYTES + data_bytes,
             false => 0,
         };
-        if is_new {
-            self.counters.seats += 1;
-            if let Some(member) = room.member(sender.session).map(Member::info)
-                && room.tells_members()
-            {
-                let member = Arc::new(member);
-                room.gathered.push(Delivery::Joined { member, except: key });
-            }
+        if is_new
+            && room.tells_members()
+            && let Some(member) = room.member(sender.session).map(Member::info)
+        {
+            let member = Arc::new(member);
+            room.gathered.push(Delivery::Joined { member, except: key });
         }
         self.presence_changed(slot);
         // What was said before goes out before the newcomer is among the receivers.
@@ -252,13 +260,13 @@ impl Shard {
             is_new,
             told_bytes,
         };
-        let has_logic = room.logic.is_some();
         let room = room.key;
         self.send(key.shard, Word::Joined(Box::new(joined)));
-        if has_logic && !is_new {
-            self.notices.push_back((room, Notice::Resumed(sender.session)));
+        match is_new {
+            _ if !has_logic => {}
+            true => self.carry_out(slot, effects),
+            false => self.notices.push_back((room, Notice::Resumed(sender.session))),
         }
-        self.carry_out(slot, effects);
         Ok(())
     }
 
@@ -291,7 +299,8 @@ impl Shard {
             // Who makes a room is let in, whatever its `join` rule.
             let grant = if created { Grant::Room } else { Grant::None };
             let rights = JoinRights::ALL;
-            let wish = JoinWish { since: None, data: None, grant, rights, created: false };
+            let made = created;
+            let wish = JoinWish { since: None, data: None, grant, rights, created: false, made };
             return self.seat_or_refuse(slot, name, &caller, wish);
         }
         if created {

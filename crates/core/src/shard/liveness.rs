@@ -129,6 +129,7 @@ impl Shard {
             }
             self.settle();
         }
+        self.end_calls();
     }
 
     fn is_open(&self, link: LinkId, generation: u32) -> bool {

@@ -130,12 +130,12 @@ impl Shard {
                 room.place(self.now, publication, 0);
                 self.counters.events_total += 1;
             }
-            Effect::Tell { to, name, data } => {
-                let event = room.aside(name, data);
+            Effect::Tell { to, said } => {
+                let event = room.aside(said);
                 room.gathered.push(Delivery::Told { event, to });
             }
-            Effect::TellExcept { except, name, data } => {
-                let event = room.aside(name, data);
+            Effect::TellExcept { except, said } => {
+                let event = room.aside(said);
                 room.gathered.push(Delivery::Event { event, except: Some(except) });
             }
             _ => return,
@@ -293,6 +293,7 @@ impl Shard {
             discard(effects);
             if let Some(room) = self.rooms.get_mut(slot as usize) {
                 room.unseat(session);
+                self.counters.seats -= 1;
             }
             return Err(refusal);
         }

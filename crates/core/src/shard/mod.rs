@@ -12,10 +12,12 @@
 //! | `seats.rs` | what homes tell the sessions held here |
 //! | `direct.rs` | messages to sessions, users, namespaces; questions to all shards |
 //! | `calls.rs` | what the server's own code asks |
+//! | `dialogue.rs` | what clients ask of the application, and it of them |
 //! | `hooks.rs` | commands that wait for the application |
 
 mod calls;
 mod commands;
+mod dialogue;
 mod direct;
 mod home;
 mod hooks;
@@ -37,6 +39,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, RoomPath, SessionId};
 use slab::Slab;
 
+pub(crate) use self::dialogue::CallCounts;
+use self::dialogue::Dialogue;
 use crate::audience::Audience;
 use crate::config::{HubConfig, NamespaceConfig};
 use crate::envelope::{Envelope, Word};
@@ -76,6 +80,7 @@ pub struct Shard {
     made: u32,
     dirty_rooms: Vec<u32>,
     queries: Slab<direct::Query>,
+    dialogue: Dialogue,
     /// What rooms' logics are yet to be told.
     notices: VecDeque<(RoomKey, logic::Notice)>,
     timers: Timers,
@@ -119,6 +124,7 @@ impl Shard {
             made: 0,
             dirty_rooms: Vec::new(),
             queries: Slab::new(),
+            dialogue: Dialogue::default(),
             notices: VecDeque::new(),
             timers: Timers::default(),
             own: VecDeque::new(),
@@ -147,6 +153,7 @@ impl Shard {
             Input::Call { id, call } => self.on_call(id, call),
             Input::TaskDone { room, call, answer } => self.on_task_done(room, call, answer),
             Input::Verdict { ticket, verdict } => self.on_verdict(ticket, verdict),
+            Input::Answered { ticket, answer } => self.on_answered(ticket, answer),
         }
         self.settle();
     }
@@ -205,7 +212,10 @@ impl Shard {
 
     /// When [`Input::Tick`] is due, if ever.
     pub fn next_deadline(&self) -> Option<Now> {
-        self.timers.next()
+        match (self.timers.next(), self.dialogue.next_deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 
     /// The counters as they stand.
@@ -261,6 +271,9 @@ impl Shard {
             Word::Survey { query, from, survey } => self.on_survey(query, from, survey),
             Word::Told { query, part } => self.on_told(query, part),
             Word::ListSeats { session, to } => self.on_list_seats(session, to),
+            Word::AskSession { session, call, timeout_ms, to } => {
+                self.on_ask_session(session, call, timeout_ms, to);
+            }
             Word::Disconnect { session, to } => self.on_disconnect(session, to),
             Word::Act { session, room, namespace, act, to } => {
                 self.on_act(session, (namespace, room), act, to);

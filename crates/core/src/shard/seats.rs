@@ -285,6 +285,7 @@ impl Shard {
             Answer::Refused(refusal) => return self.refuse_on(link, reference, refusal),
             // Success without a reference is not told, answers that tell something are.
             Answer::Ok { .. } if reference.is_none() => return,
+            Answer::Call(ServerReply::Answered(data)) => Reply::Result { data: data.as_ref() },
             Answer::Call(_) => return,
             Answer::Ok { position, delivered } => {
                 Reply::Ok { position: *position, delivered: *delivered }

@@ -9,9 +9,9 @@ use roomcast_wire::reply::SessionLimits;
 use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, SessionId};
 use subtle::ConstantTimeEq;
 
-use super::Shard;
 use super::commands::Asker;
 use super::identity::is_same_user;
+use super::{CallCounts, Shard};
 use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
@@ -152,6 +152,7 @@ impl Shard {
             seats: Vec::new(),
             fanout: Rate::default(),
             creates: Rate::default(),
+            calls: CallCounts::default(),
         });
         self.session_by_id.insert(id, slot);
         self.counters.sessions += 1;
@@ -189,6 +190,7 @@ impl Shard {
             if let Some(entry) = self.links.get_mut(old) {
                 entry.session = None;
             }
+            self.give_up_calls_to(slot);
             self.quiet_all_seats(slot);
             let message = "a newer connection took up this session";
             self.close_link(old, CloseCode::Replaced, message, None);
@@ -238,6 +240,8 @@ impl Shard {
             return self.end_session(slot, reason);
         }
         session.link = None;
+        self.give_up_calls_to(slot);
+        let Some(session) = self.sessions.get_mut(slot as usize) else { return };
         session.drops = session.drops.wrapping_add(1);
         let deadline = Deadline::SessionEnds { session: session.key, drop: session.drops };
         self.timers.set(self.now.plus(resume_ms), deadline);
@@ -259,6 +263,7 @@ impl Shard {
         if !self.sessions.contains(slot as usize) {
             return;
         }
+        self.give_up_calls_to(slot);
         self.quiet_all_seats(slot);
         self.tell_all_homes(slot, || RoomOp::Leave { reason, data: None });
         if self.sessions[slot as usize].link.is_some() {

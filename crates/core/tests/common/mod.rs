@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roomcast_core::io::Note;
+use roomcast_core::logic::RoomRef;
 use roomcast_core::{
     HubConfig, HubEvent, Input, LinkId, LinkLoss, Now, Output, Question, Shard, ShardId, Ticket,
     Verdict,
@@ -17,6 +19,10 @@ pub struct Hub {
     pub now: Now,
     pub closed: BTreeMap<u32, CloseCode>,
     pub paused: BTreeMap<u32, Now>,
+    /// Room, logic and fault of each that failed.
+    pub faults: Vec<[Box<str>; 3]>,
+    /// The futures that logics asked for; here nobody carries them out.
+    pub tasks: Vec<(RoomRef, u64)>,
     /// What hooks are asked, oldest first.
     pub asked: VecDeque<(u32, Ticket, Question)>,
     /// Links that were released, oldest first.
@@ -32,6 +38,8 @@ impl Hub {
             now: Now(0),
             closed: BTreeMap::new(),
             paused: BTreeMap::new(),
+            faults: Vec::new(),
+            tasks: Vec::new(),
             asked: VecDeque::new(),
             released: Vec::new(),
             events: Vec::new(),
@@ -126,6 +134,10 @@ impl Hub {
                 }
                 Output::Release { link } => self.released.push(link.0),
                 Output::Event(event) => self.events.push(*event),
+                Output::Note(Note::LogicFailed { room, logic, fault }) => {
+                    self.faults.push([room, logic, fault]);
+                }
+                Output::Task { room, call, .. } => self.tasks.push((room, call)),
                 _ => {}
             }
         }

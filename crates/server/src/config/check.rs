@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use roomcast_core::Logics;
 use roomcast_wire::limits::{MESSAGE_BYTES_CEILING, TOKEN_BYTES_MAX};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
 use tracing_subscriber::EnvFilter;
@@ -24,7 +25,15 @@ impl Config {
     /// # Errors
     /// Every problem there is.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let mut problems = self.problems();
+        self.check_for(&Logics::default())
+    }
+
+    /// The same for a program with logics of its own.
+    ///
+    /// # Errors
+    /// Every problem there is.
+    pub fn check_for(&self, logics: &Logics) -> Result<(), ConfigError> {
+        let mut problems = self.problems(logics);
         if self.listen.is_empty() {
             let message = "there is no listener, so nobody could connect";
             problems.push(Problem::new("listen", message));
@@ -34,7 +43,7 @@ impl Config {
 
     /// The problems of a server that may do without listeners: the embedding program brings
     /// clients.
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub(super) fn problems(&self, logics: &Logics) -> Vec<Problem> {
         let mut problems = Vec::new();
         check_bounds(self, &mut problems);
         let listeners = read_listeners(self, &mut problems);
@@ -44,7 +53,8 @@ impl Config {
         check_http(self, &mut problems);
         check_log(&self.log.level, &mut problems);
         problems.extend(self.rooms.check().err().map(|message| Problem::new("rooms", message)));
-        hub::namespaces(self, false, &mut problems);
+        hub::check_logic("rooms", &self.rooms, logics, &mut problems);
+        hub::namespaces(self, logics, false, &mut problems);
         hub::keys(self, &mut problems);
         problems
     }

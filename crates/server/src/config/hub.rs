@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roomcast_core::rights::RulesOf;
-use roomcast_core::{Grants, HubConfig, KeyGrant, Limits, NamespaceConfig, Rule};
+use roomcast_core::{Grants, HubConfig, KeyGrant, Limits, Logics, NamespaceConfig, Rule};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
 use roomcast_wire::{Name, RoomOptions};
 use serde_json::Value;
 
 use super::problem::{ConfigError, Problem, none_of};
 use super::suggest::hint;
-use super::{Config, LimitsConfig, NamespaceSection, RuleConfig};
+use super::{Config, LimitsConfig, NamespaceSection};
 use crate::auth;
 
 impl Config {
@@ -20,17 +20,22 @@ impl Config {
     ///
     /// # Errors
     /// Every problem that [`Config::check`] finds.
-    pub fn hub_config(&self, seed: [u8; 32], shards: u16) -> Result<HubConfig, ConfigError> {
-        none_of(self.problems())?;
+    pub fn hub_config(
+        &self,
+        seed: [u8; 32],
+        shards: u16,
+        logics: Logics,
+    ) -> Result<HubConfig, ConfigError> {
+        none_of(self.problems(&logics))?;
         let listeners = self.listeners()?;
         let all_loopback =
             !listeners.is_empty() && listeners.iter().all(super::ListenerUrl::is_loopback);
         let mut problems = Vec::new();
-        let namespaces = namespaces(self, all_loopback, &mut problems);
+        let namespaces = namespaces(self, &logics, all_loopback, &mut problems);
         let keys = keys(self, &mut problems);
         none_of(problems)?;
         let limits = limits(&self.limits);
-        Ok(HubConfig { shards, seed, namespaces, keys, limits, ..HubConfig::default() })
+        Ok(HubConfig { shards, seed, namespaces, keys, limits, logics, ..HubConfig::default() })
     }
 
     /// Whether sessions without a key are let into a namespace.
@@ -42,6 +47,7 @@ impl Config {
 
 pub(super) fn namespaces(
     config: &Config,
+    logics: &Logics,
     all_loopback: bool,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, NamespaceConfig> {
@@ -54,28 +60,51 @@ pub(super) fn namespaces(
         let path = format!("namespaces.{name}");
         check_half(&path, name, problems);
         let rooms = format!("{path}.rooms");
-        let options = overlay(&rooms, &config.rooms, &section.rooms, problems);
-        let anonymous_grants = section.anonymous_rooms.as_deref().map(|rooms| {
-            let wrong = |message| Problem::new(format!("{path}.anonymous_rooms"), message);
-            let rules = anonymous_rules(name, rooms).map_err(wrong);
-            rules.unwrap_or_else(|problem| {
-                problems.push(problem);
-                Vec::new()
-            })
-        });
+        let lay = |path: &str, base: &RoomOptions, patch: &toml::Table, problems: &mut _| {
+            let options = overlay(path, base, patch, problems);
+            if (&options.logic, &options.logic_config) != (&base.logic, &base.logic_config) {
+                check_logic(path, &options, logics, problems);
+            }
+            options
+        };
+        let options = lay(&rooms, &config.rooms, &section.rooms, problems);
+        let anonymous_grants = anonymous_rules(name, section, problems);
         let static_rooms = section.r#static.iter().map(|(room, patch)| {
             let path = format!("{path}.static.{room}");
             check_half(&path, room, problems);
-            (room.clone(), overlay(&path, &options, patch, problems))
+            (room.clone(), lay(&path, &options, patch, problems))
         });
+        let static_rooms = static_rooms.collect();
+        let patterns = section.patterns.iter().enumerate().map(|(at, patch)| {
+            let path = format!("{path}.patterns[{at}]");
+            let mut patch = patch.clone();
+            let pattern = match patch.remove("match") {
+                Some(toml::Value::String(pattern)) if !pattern.is_empty() => pattern,
+                _ => {
+                    let text = "`match` must say which rooms: \"battle-*\", for example";
+                    problems.push(Problem::new(&path, text));
+                    String::new()
+                }
+            };
+            (pattern, lay(&path, &options, &patch, problems))
+        });
+        let patterns = patterns.collect();
+        if let Some(lobby) = &section.lobby {
+            check_half(&format!("{path}.lobby"), lobby, problems);
+        }
+        for name in &section.client_logics {
+            check_logic_name(&format!("{path}.client_logics"), name, logics, problems);
+        }
         NamespaceConfig {
             anonymous,
             anonymous_grants,
             create: section.create.unwrap_or(true),
             list_rooms: section.list_rooms.unwrap_or(all_loopback && anonymous),
-            static_rooms: static_rooms.collect(),
+            static_rooms,
+            patterns,
+            client_logics: section.client_logics.clone(),
+            lobby: section.lobby.clone(),
             options,
-            ..NamespaceConfig::default()
         }
     };
     sections.into_iter().map(|(name, section)| (name.to_owned(), read(name, section))).collect()
@@ -101,15 +130,51 @@ pub(super) fn keys(config: &Config, problems: &mut Vec<Problem>) -> Vec<KeyGrant
     grants.collect()
 }
 
-/// Rules for sessions without a token: those of a namespace are for its rooms only.
-fn anonymous_rules(namespace: &str, rooms: &[RuleConfig]) -> Result<Vec<Rule>, String> {
-    if namespace.contains('*') || namespace.contains('?') {
-        return Err("the namespace's name is a pattern itself: name it without * and ?".into());
-    }
-    match rooms.iter().find(|rule| rule.room.contains('/')) {
+/// What sessions without a token may do in the rooms of a namespace.
+fn anonymous_rules(
+    name: &str,
+    section: &NamespaceSection,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Rule>> {
+    let rooms = section.anonymous_rooms.as_deref()?;
+    let foreign = rooms.iter().find(|rule| rule.room.contains('/'));
+    let rules = match foreign {
+        _ if name.contains(['*', '?']) => {
+            Err("the namespace's name is a pattern itself: name it without * and ?".into())
+        }
         Some(rule) => Err(format!("`{}`: the rules are for this namespace only", rule.room)),
         None => auth::rules(rooms),
+    };
+    let place = format!("namespaces.{name}.anonymous_rooms");
+    let wrong = |message| problems.push(Problem::new(place, message));
+    Some(rules.map_err(wrong).unwrap_or_default())
+}
+
+/// Whether there is the logic that the options name, and whether it can be told what they tell it.
+pub(super) fn check_logic(
+    path: &str,
+    options: &RoomOptions,
+    logics: &Logics,
+    problems: &mut Vec<Problem>,
+) {
+    let known = options
+        .logic
+        .as_deref()
+        .is_none_or(|name| check_logic_name(&format!("{path}.logic"), name, logics, problems));
+    if known && let Err(text) = logics.check(options) {
+        problems.push(Problem::new(path, text));
     }
+}
+
+fn check_logic_name(path: &str, name: &str, logics: &Logics, problems: &mut Vec<Problem>) -> bool {
+    let names = logics.names();
+    if names.contains(&name) {
+        return true;
+    }
+    let hint = hint(name, names.iter().copied());
+    let text = format!("unknown logic `{name}`{hint} (known: {})", names.join(", "));
+    problems.push(Problem::new(path, text));
+    false
 }
 
 /// A namespace or a room stands on one side of the `/` in `namespace/room`.
@@ -130,6 +195,10 @@ fn overlay(
 ) -> RoomOptions {
     let before = problems.len();
     let mut options = base.clone();
+    if patch.contains_key("logic") {
+        // What another logic is told means nothing to this one.
+        options.logic_config = None;
+    }
     // Plain structs, enums and a table read from a file: nothing that JSON cannot hold.
     let patch = serde_json::to_value(patch).unwrap_or_default();
     put(path, &patch, &mut Vec::new(), &mut options, problems);
@@ -153,7 +222,7 @@ fn put(
         let mut whole = serde_json::to_value(&*options).unwrap_or_default();
         let place = format!("{path}.{}", keys.join("."));
         match slot(&mut whole, keys) {
-            Ok(slot) if slot.is_object() && value.is_object() => {
+            Ok(slot) if key != "logic_config" && slot.is_object() && value.is_object() => {
                 put(path, value, keys, options, problems);
             }
             Ok(slot) => {
@@ -213,7 +282,7 @@ mod tests {
 
     fn hub(text: &str) -> Result<HubConfig, String> {
         let config = Config::from_toml(text, "f.toml").unwrap();
-        config.hub_config([7; 32], 2).map_err(|error| error.to_string())
+        config.hub_config([7; 32], 2, Logics::default()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -241,6 +310,49 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_has_a_lobby_and_patterns_of_rooms() {
+        let hub = hub("[namespaces.game]\nlobby = \"hall\"\nclient_logics = [\"relay\"]\n\
+             [namespaces.game.rooms]\nmembers_max = 8\n\
+             [[namespaces.game.patterns]]\nmatch = \"duel-*\"\nmembers_max = 2\n\
+             [[namespaces.game.patterns]]\nmatch = \"*\"\necho = false\n")
+        .unwrap();
+        let game = &hub.namespaces["game"];
+        assert_eq!(
+            (game.lobby.as_deref(), &game.client_logics),
+            (Some("hall"), &vec!["relay".into()])
+        );
+        assert_eq!(
+            (game.options_of("duel-1").members_max, game.options_of("duel-1").echo),
+            (2, true)
+        );
+        assert_eq!((game.options_of("x").members_max, game.options_of("x").echo), (8, false));
+    }
+
+    #[test]
+    fn an_unknown_logic_is_named_with_those_there_are() {
+        let said = hub("[namespaces.a.rooms]\nlogic = \"relai\"\n").unwrap_err();
+        let wanted =
+            "namespaces.a.rooms.logic: unknown logic `relai`; did you mean `relay`? (known: ";
+        assert!(said.starts_with(wanted), "{said}");
+        let said = hub("[rooms]\nlogic = \"nothing\"\n[namespaces.a.rooms]\necho = false\n");
+        let said = said.unwrap_err();
+        assert!(said.starts_with("rooms.logic: ") && said.lines().count() == 1, "{said}");
+        let said = hub("[namespaces.a]\nclient_logics = [\"x\"]\nlobby = \"a/b\"\n\
+             [[namespaces.a.patterns]]\nmembers_max = 3\n")
+        .unwrap_err();
+        for part in ["namespaces.a.client_logics: ", "namespaces.a.lobby: ", "patterns[0]: `match`"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let said = hub("[rooms]\nlogic_config = { a = 1 }\n").unwrap_err();
+        assert!(said.starts_with("rooms: `logic_config`"), "{said}");
+        let mut logics = Logics::default();
+        logics.insert("mine", |_| unreachable!("only looked at")).unwrap();
+        let config = Config::from_toml("[rooms]\nlogic = \"mine\"\n", "f.toml").unwrap();
+        assert!(config.hub_config([7; 32], 2, logics).is_ok());
+    }
+
+    #[test]
     fn a_wrong_option_is_named_by_its_path() {
         let said = hub("[namespaces.game.rooms]\nttl_s = 9\n").unwrap_err();
         assert!(said.starts_with("namespaces.game.rooms: `ttl_s` is 9"), "{said}");
@@ -250,7 +362,7 @@ mod tests {
         let mut section = NamespaceSection::default();
         section.rooms.insert("members_mx".into(), toml::Value::Integer(1));
         config.namespaces.insert("game".into(), section);
-        let said = config.hub_config([0; 32], 1).unwrap_err().to_string();
+        let said = config.hub_config([0; 32], 1, Logics::default()).unwrap_err().to_string();
         assert!(said.contains("rooms.members_mx: unknown option; did you mean `members_max`?"));
         let said = hub("[namespaces.\"a/b\"]\n[namespaces.c.static.\"d\\te\"]\n").unwrap_err();
         assert_eq!(said.lines().count(), 2, "{said}");

@@ -223,8 +223,15 @@ pub struct NamespaceSection {
     /// Whether `rooms` lists all rooms. Default: only where every listener is on loopback and no
     /// key is needed.
     pub list_rooms: Option<bool>,
+    /// A room that every session of the namespace is given a seat in when it starts.
+    pub lobby: Option<String>,
+    /// The logics that clients may name in `create`.
+    pub client_logics: Vec<String>,
     /// Room options that differ from `[rooms]`.
     pub rooms: toml::Table,
+    /// Rooms whose name fits `match` have options that differ from the namespace's; the first that
+    /// fits counts.
+    pub patterns: Vec<toml::Table>,
     /// Rooms that are always there, with the options that differ from the namespace's.
     pub r#static: BTreeMap<String, toml::Table>,
 }

@@ -40,6 +40,8 @@ impl Schema {
             anonymous_rooms: Some(vec![rule]),
             create: Some(true),
             list_rooms: Some(true),
+            lobby: Some("lobby".into()),
+            client_logics: vec!["turns".into()],
             ..NamespaceSection::default()
         };
         let full = Config {
@@ -56,6 +58,9 @@ impl Schema {
         let mut tree = serde_json::to_value(full).unwrap_or_default();
         let rooms = serde_json::to_value(RoomOptions::default()).unwrap_or_default();
         tree["namespaces"][ANY]["static"] = json!({ ANY: &rooms });
+        let mut pattern = rooms.clone();
+        pattern["match"] = json!("battle-*");
+        tree["namespaces"][ANY]["patterns"] = json!([pattern]);
         tree["namespaces"][ANY]["rooms"] = rooms;
         Self(tree)
     }

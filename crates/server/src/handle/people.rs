@@ -1,8 +1,10 @@
 //! Sessions, users and namespaces in the hands of the embedding program.
 
+use std::time::Duration;
+
 use roomcast_core::logic::{IntoData, IntoEvent};
 use roomcast_core::{ServerCall, ServerReply};
-use roomcast_wire::{ErrorCode, Name, Refusal, SessionId};
+use roomcast_wire::{ErrorCode, Name, Payload, Refusal, SessionId};
 
 use super::{Asked, RoomHandle, Rooms, ServerHandle, done, reached, said};
 
@@ -50,6 +52,29 @@ impl SessionHandle {
         let session = self.id;
         let call = said(event, data).map(|(event, data)| ServerCall::Send { session, event, data });
         self.server.ask(call, done)
+    }
+
+    /// Asks its client for something, and waits at most `timeout` (1 ms to 1 hour) for what it
+    /// answers. Refused with `no_such_target` if the session has no link, or loses it meanwhile;
+    /// with `call_timeout` if its client does not answer; with `refused` and the client's words if
+    /// it says that nothing came of it.
+    pub fn call(
+        &self,
+        call: impl IntoEvent,
+        data: impl IntoData,
+        timeout: Duration,
+    ) -> Asked<Option<Payload>> {
+        let (session, timeout_ms) = (self.id, timeout.as_millis() as u64);
+        let asked = said(call, data).map(|(call, data)| ServerCall::Ask {
+            session,
+            call,
+            data,
+            timeout_ms,
+        });
+        self.server.ask(asked, |reply| match reply {
+            ServerReply::Answered(data) => Some(data),
+            _ => None,
+        })
     }
 
     /// Ends it: its link is closed with `disconnected`, and it cannot be resumed.

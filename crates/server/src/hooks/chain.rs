@@ -22,29 +22,37 @@ pub(super) enum Hook<Q> {
     Async(Box<InTime<Q>>),
 }
 
-/// A question on its way through its chain.
-pub(crate) struct Deciding(Pin<Box<dyn Future<Output = Verdict> + Send>>);
+/// The application's code on its way to an outcome.
+pub(crate) struct Running<T> {
+    code: Pin<Box<dyn Future<Output = T> + Send>>,
+    refuse: fn(Refusal) -> T,
+}
 
-impl Deciding {
-    pub(super) fn new(hooks: Arc<Hooks>, question: Question) -> Self {
-        Self(Box::pin(decide(hooks, question)))
+impl<T> Running<T> {
+    pub(super) fn new(
+        code: impl Future<Output = T> + Send + 'static,
+        refuse: fn(Refusal) -> T,
+    ) -> Self {
+        Self { code: Box::pin(code), refuse }
     }
 }
 
-impl Future for Deciding {
-    type Output = Verdict;
+impl<T> Future for Running<T> {
+    type Output = T;
 
-    /// A hook that panics refuses the command, and nothing else: it is the application's code.
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Verdict> {
-        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))).unwrap_or_else(|_| {
-            tracing::error!("a hook panicked (see above); its command is refused");
+    /// A panic in it refuses its command, and nothing else: it is the application's code.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let polled = catch_unwind(AssertUnwindSafe(|| self.code.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| {
+            tracing::error!("a hook or handler panicked (see above); its command is refused");
             let text = "the server's own code failed; its log has the reason";
-            Poll::Ready(Verdict::Refuse(Refusal::new(ErrorCode::Internal, text)))
+            Poll::Ready((self.refuse)(Refusal::new(ErrorCode::Internal, text)))
         })
     }
 }
 
-async fn decide(hooks: Arc<Hooks>, question: Question) -> Verdict {
+/// Asks the hooks of a question's chain.
+pub(super) async fn decide(hooks: Arc<Hooks>, question: Question) -> Verdict {
     let decided = match question {
         Question::Connect(asked) => run(&hooks.connect, asked).await.map(Question::Connect),
         Question::Create(asked) => run(&hooks.create, asked).await.map(Question::Create),

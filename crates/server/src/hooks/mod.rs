@@ -3,9 +3,11 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `calls.rs` | handlers of the application's own commands |
 //! | `chain.rs` | the hooks before a command, one after the other |
 //! | `events.rs` | after-hooks and streams |
 
+mod calls;
 mod chain;
 mod events;
 
@@ -18,12 +20,14 @@ use roomcast_core::event::{
     SlowMember,
 };
 use roomcast_core::hook::{Connect, Create, Join, Leave, Publish};
-use roomcast_core::{HookMask, HubEvent, Question};
+use roomcast_core::{HookMask, HubEvent, Question, Verdict};
 use roomcast_wire::Refusal;
 use tokio::sync::broadcast;
 
-pub(crate) use self::chain::Deciding;
+pub use self::calls::Answer;
+use self::calls::Handlers;
 use self::chain::Hook;
+pub(crate) use self::chain::Running;
 use self::events::Ears;
 pub use self::events::{Events, Heard};
 use crate::builder::Builder;
@@ -36,6 +40,7 @@ pub(crate) struct Hooks {
     join: Vec<Hook<Join>>,
     leave: Vec<Hook<Leave>>,
     publish: Vec<Hook<Publish>>,
+    handlers: Handlers,
     ears: Ears,
 }
 
@@ -59,8 +64,8 @@ impl Hooks {
     }
 
     /// Asks the hooks of a question's chain. Nothing happens before the first poll.
-    pub(crate) fn ask(self: &Arc<Self>, question: Question) -> Deciding {
-        Deciding::new(Arc::clone(self), question)
+    pub(crate) fn ask(self: &Arc<Self>, question: Question) -> Running<Verdict> {
+        Running::new(chain::decide(Arc::clone(self), question), Verdict::Refuse)
     }
 
     /// What one worker tells what happens.

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use bytes::Bytes;
 use mio::Waker;
 use roomcast_core::logic::RoomRef;
-use roomcast_core::{Envelope, ServerCall, ServerReply, ShardId, Ticket, Verdict};
+use roomcast_core::{Envelope, Input, ServerCall, ServerReply, ShardId};
 use roomcast_wire::Format;
 use tokio::sync::oneshot;
 
@@ -33,8 +33,8 @@ pub(crate) enum Mail {
     Call { call: ServerCall, reply: oneshot::Sender<ServerReply> },
     /// What a task of a room's logic came to.
     TaskDone { room: RoomRef, call: u64, answer: Option<Box<dyn Any + Send>> },
-    /// A hook has decided.
-    Verdict { ticket: Ticket, verdict: Verdict },
+    /// What a hook or handler has decided.
+    Decided(Input),
     /// Send everybody away. Dropped when nobody is left.
     Drain { retry_ms_max: u64, left: Sender<()> },
     /// End at once.

@@ -24,9 +24,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roomcast_core::{
-    HubConfig, Input, LinkId, LinkLoss, Now, ServerReply, Shard, ShardId, Ticket, Verdict,
-};
+use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, ServerReply, Shard, ShardId};
 use slab::Slab;
 use tokio::sync::oneshot;
 
@@ -86,8 +84,8 @@ pub(crate) struct Worker {
     calls_made: u64,
     /// Tells what happens in the shard.
     voice: Voice,
-    /// What hooks decided at once, for the shard.
-    verdicts: VecDeque<(Ticket, Verdict)>,
+    /// What hooks and handlers decided at once, for the shard.
+    decided: VecDeque<Input>,
     /// Kept until nobody is left.
     draining: Option<mpsc::Sender<()>>,
     stopped: bool,
@@ -129,6 +127,7 @@ impl Prepared {
     ) -> io::Result<JoinHandle<()>> {
         let name = format!("roomcast-{}", id.0);
         std::thread::Builder::new().name(name).spawn(move || {
+            shared.watch.enter(id);
             abort_on_panic("worker", move || Worker::new(self, id, hub, shared, addresses).run());
         })
     }
@@ -173,7 +172,7 @@ impl Worker {
             calls: HashMap::new(),
             calls_made: 0,
             voice,
-            verdicts: VecDeque::new(),
+            decided: VecDeque::new(),
             draining: None,
             stopped: false,
             again: true,
@@ -281,7 +280,7 @@ impl Worker {
             Mail::TaskDone { room, call, answer } => {
                 self.tell(Input::TaskDone { room, call, answer });
             }
-            Mail::Verdict { ticket, verdict } => self.tell(Input::Verdict { ticket, verdict }),
+            Mail::Decided(input) => self.tell(input),
             Mail::Drain { retry_ms_max, left } => {
                 self.draining = Some(left);
                 self.tell(Input::Drain { retry_ms_max });
@@ -437,8 +436,8 @@ impl Worker {
     fn tell(&mut self, input: Input) {
         self.shard.handle(self.now, input);
         self.drain_outputs();
-        while let Some((ticket, verdict)) = self.verdicts.pop_front() {
-            self.shard.handle(self.now, Input::Verdict { ticket, verdict });
+        while let Some(input) = self.decided.pop_front() {
+            self.shard.handle(self.now, input);
             self.drain_outputs();
         }
     }

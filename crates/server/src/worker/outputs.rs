@@ -6,10 +6,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use roomcast_core::io::Note;
-use roomcast_core::{LinkId, Output, Question, ShardId, Ticket};
+use roomcast_core::{Input, LinkId, Output, ShardId};
 
 use super::link::Flags;
 use super::{Mail, Timer, Worker, queue};
+use crate::hooks::Running;
 use crate::tasks;
 
 impl Worker {
@@ -59,7 +60,12 @@ impl Worker {
                 if let Some(found) = self.links.get_mut(link.0 as usize) {
                     found.flags.asking = true;
                 }
-                self.ask(ticket, question);
+                let deciding = self.shared.hooks.ask(question);
+                let longest_ms = self.shared.limits.hook_ms;
+                self.run_code(deciding, longest_ms, move |verdict| Input::Verdict {
+                    ticket,
+                    verdict,
+                });
             }
             Output::Release { link } => {
                 if let Some(found) = self.links.get_mut(link.0 as usize) {
@@ -67,27 +73,39 @@ impl Worker {
                     queue(found, link.0, &mut self.ready);
                 }
             }
+            Output::Called { ticket, call } => {
+                let answering = self.shared.hooks.answer(*call);
+                let longest_ms = self.shared.limits.call_ms;
+                self.run_code(answering, longest_ms, move |answer| Input::Answered {
+                    ticket,
+                    answer,
+                });
+            }
             Output::Event(event) => self.voice.tell(*event),
             Output::Note(note) => log(self.id, &note),
         }
     }
 
-    /// Asks the hooks. One that does not know at once goes on beside the workers.
-    fn ask(&mut self, ticket: Ticket, question: Question) {
-        let mut deciding = self.shared.hooks.ask(question);
+    /// Runs the application's code. What does not know at once goes on beside the workers.
+    fn run_code<T: Send + 'static>(
+        &mut self,
+        mut running: Running<T>,
+        longest_ms: u64,
+        decided: impl FnOnce(T) -> Input + Send + 'static,
+    ) {
         // A future may want to know at its first poll where it will be run.
         let inside = self.shared.tasks.enter();
-        let decided = Pin::new(&mut deciding).poll(&mut Context::from_waker(Waker::noop()));
+        let polled = Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop()));
         drop(inside);
-        if let Poll::Ready(verdict) = decided {
-            return self.verdicts.push_back((ticket, verdict));
+        if let Poll::Ready(outcome) = polled {
+            return self.decided.push_back(decided(outcome));
         }
         let Some(address) = self.addresses.get(usize::from(self.id.0)).cloned() else { return };
-        let longest = Duration::from_millis(self.shared.limits.hook_ms);
+        let longest = Duration::from_millis(longest_ms);
         self.shared.tasks.spawn(async move {
-            // The shard has given up by then; so does the hook.
-            if let Ok(verdict) = tokio::time::timeout(longest, deciding).await {
-                address.send(Mail::Verdict { ticket, verdict });
+            // The shard has given up by then, and nobody waits for the outcome.
+            if let Ok(outcome) = tokio::time::timeout(longest, running).await {
+                address.send(Mail::Decided(decided(outcome)));
             }
         });
     }

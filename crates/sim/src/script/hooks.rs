@@ -7,9 +7,12 @@
 //! hook: go data="ho" event=x   as the hook changed it: room=R options=JSON user=U name=N
 //!                              admin, grant
 //! hook: refuse TEXT
+//! hooks calls                  before the first step: the application answers calls of clients
+//! hook: answer [JSON]          the oldest call, or: error=TEXT
 //! ```
 
-use roomcast_core::{HookMask, Question, ShardId, Ticket, Verdict};
+use roomcast_core::hook::Call;
+use roomcast_core::{HookMask, HubConfig, Question, ShardId, Ticket, Verdict};
 use roomcast_wire::{ErrorCode, Name, Payload, Refusal, RoomOptions};
 
 use super::show::data_text;
@@ -25,25 +28,31 @@ pub(super) struct Asked {
 }
 
 /// Which commands wait.
-pub(super) fn mask(words: Words<'_>) -> Result<HookMask, String> {
-    let mut mask = HookMask::NONE;
+pub(super) fn configure(config: &mut HubConfig, words: Words<'_>) -> Result<(), String> {
     for word in words {
-        mask = mask
-            | match word {
-                "connect" => HookMask::CONNECT,
-                "create" => HookMask::CREATE,
-                "join" => HookMask::JOIN,
-                "leave" => HookMask::LEAVE,
-                "publish" => HookMask::PUBLISH,
-                _ => return Err(format!("`{word}` is no hook")),
-            };
+        let bit = match word {
+            "calls" => {
+                config.calls = true;
+                HookMask::NONE
+            }
+            "connect" => HookMask::CONNECT,
+            "create" => HookMask::CREATE,
+            "join" => HookMask::JOIN,
+            "leave" => HookMask::LEAVE,
+            "publish" => HookMask::PUBLISH,
+            _ => return Err(format!("`{word}` is no hook")),
+        };
+        config.hooks = config.hooks | bit;
     }
-    Ok(mask)
+    Ok(())
 }
 
 /// The oldest question gets its verdict.
 pub(super) fn decide(stage: &mut Stage, mut words: Words<'_>) -> Result<(), String> {
     let verb = words.need("a verdict")?;
+    if verb == "answer" {
+        return answer(stage, words);
+    }
     let Asked { shard, ticket, mut question } =
         stage.asked.pop_front().ok_or("nothing is asked")?;
     let verdict = match verb {
@@ -58,6 +67,16 @@ pub(super) fn decide(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
         _ => return Err(format!("`{verb}` is no verdict")),
     };
     stage.world().decide(shard, ticket, verdict);
+    Ok(())
+}
+
+fn answer(stage: &mut Stage, mut words: Words<'_>) -> Result<(), String> {
+    let (shard, ticket) = stage.called.pop_front().ok_or("nobody calls")?;
+    let answer = match words.value("error") {
+        Some(text) => Err(Refusal::refused(text.to_owned())),
+        None => Ok(words.next().map(payload).transpose()?),
+    };
+    stage.world().answer(shard, ticket, answer);
     Ok(())
 }
 
@@ -113,6 +132,12 @@ fn change_data(data: &mut Option<Payload>, words: &mut Words<'_>) -> Result<(), 
 }
 
 impl Stage {
+    pub(super) fn show_called(&mut self, call: &Call) -> String {
+        let room = call.room.as_ref().map_or(String::new(), |room| format!(" in {room}"));
+        let (data, from) = (data_text(call.data.as_ref()), self.sender(&call.from));
+        format!("call {}{data}{room} from {from}", call.call)
+    }
+
     pub(super) fn show_question(&mut self, question: &Question) -> String {
         match question {
             Question::Connect(connect) => {

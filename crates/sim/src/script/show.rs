@@ -42,6 +42,7 @@ impl Stage {
                 format!("rooms{}{more}", rooms.collect::<String>())
             }
             ServerReply::Seats(rooms) => format!("seats {}", rooms.join(",")),
+            ServerReply::Answered(data) => format!("answered{}", data_text(data.as_ref())),
             ServerReply::Refused(refusal) => format!("error {}", refusal.code.reason()),
         }
     }
@@ -95,6 +96,7 @@ impl Stage {
             Body::Presence { room, members, users } => {
                 format!("presence {room} members={members} users={users}")
             }
+            Body::Result { data } => format!("result{}", data_text(data.as_ref())),
             Body::Pong => "pong".to_owned(),
             Body::Error { reason, retry_ms, .. } => {
                 let retry = retry_ms.map_or(String::new(), |ms| format!(" retry_ms={ms}"));
@@ -130,6 +132,7 @@ impl Stage {
                 let from = from.as_deref().unwrap_or(" from the server");
                 format!("message {event}{}{from}", data_text(data.as_ref()))
             }
+            Body::Call { call, data, .. } => format!("call {call}{}", data_text(data.as_ref())),
             Body::Goodbye { reason, retry_ms, .. } => {
                 format!("goodbye {reason}{}", if retry_ms.is_some() { " retry" } else { "" })
             }

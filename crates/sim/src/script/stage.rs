@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
-use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig};
+use roomcast_core::{CallTicket, HubConfig, KeyGrant, Limits, NamespaceConfig, ShardId};
 use roomcast_wire::dialect::native;
 use roomcast_wire::incoming::{Body, Incoming};
 use roomcast_wire::{
@@ -37,6 +37,8 @@ pub(super) struct Stage {
     pub strangers: Vec<SessionId>,
     /// What hooks are asked and have not answered, oldest first.
     pub asked: VecDeque<Asked>,
+    /// Which calls of clients have no answer, oldest first.
+    pub called: VecDeque<(ShardId, CallTicket)>,
     /// What was read since the last settling: whose, and the line.
     lines: Vec<(usize, String)>,
     variant: Variant,
@@ -51,6 +53,8 @@ pub(super) struct Client {
     pub secret: Option<Secret>,
     pub secret_before: Option<Secret>,
     pub reference: u64,
+    /// The last call of the server's own code.
+    pub asked: Option<u64>,
 }
 
 /// Stands before the clients in the order of lines.
@@ -68,6 +72,7 @@ impl Stage {
             made_up: Vec::new(),
             strangers: Vec::new(),
             asked: VecDeque::new(),
+            called: VecDeque::new(),
             lines: Vec::new(),
             variant,
         }
@@ -88,12 +93,12 @@ impl Stage {
         let mut words = Words::new(step);
         match words.need("a step")? {
             "limits" => words.try_for_each(|word| set_limit(&mut self.config.limits, word)),
-            "hooks" => {
-                self.config.hooks = hooks::mask(words)?;
-                Ok(())
-            }
+            "hooks" => hooks::configure(&mut self.config, words),
             "namespace" => self.namespace(words),
             "static" => self.static_room(words),
+            "pattern" => self.pattern(words),
+            "lobby" => self.lobby(words),
+            "client_logics" => self.client_logics(words),
             "key" => self.key(words),
             "shards" => {
                 self.config.shards = number(words.need("a count")?)?;
@@ -205,6 +210,7 @@ impl Stage {
             secret: None,
             secret_before: None,
             reference: 0,
+            asked: None,
         });
         self.clients.len() - 1
     }
@@ -275,6 +281,11 @@ impl Stage {
                     self.asked.push_back(Asked { shard, ticket, question });
                     (HOOK, line)
                 }
+                Happened::CalledBy { shard, ticket, call } => {
+                    let line = self.show_called(&call);
+                    self.called.push_back((shard, ticket));
+                    (HOOK, line)
+                }
                 Happened::Stuck => (SERVER, "stuck".to_owned()),
             };
             self.lines.push((client, line));
@@ -286,6 +297,9 @@ impl Stage {
             let entry = &mut self.clients[client];
             entry.session = Some(*session);
             entry.secret_before = entry.secret.replace(*resume);
+        }
+        if let Body::Call { id, .. } = incoming.body {
+            self.clients[client].asked = Some(id);
         }
         let last = self.clients[client].reference;
         let line = self.show(&incoming.body);
@@ -327,6 +341,30 @@ impl Stage {
         let namespace = self.config.namespaces.entry(namespace.to_owned()).or_default();
         namespace.static_rooms.insert(room.to_owned(), options);
         Ok(())
+    }
+
+    /// `pattern duel-* {"members_max":2}`
+    fn pattern(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        let pattern = words.need("a pattern")?.to_owned();
+        let options = options_of(words.next())?;
+        self.default_namespace().patterns.push((pattern, options));
+        Ok(())
+    }
+
+    fn lobby(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        self.default_namespace().lobby = Some(words.need("a room")?.to_owned());
+        Ok(())
+    }
+
+    fn client_logics(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        words.try_for_each(|name| {
+            self.default_namespace().client_logics.push(name.to_owned());
+            Ok(())
+        })
+    }
+
+    fn default_namespace(&mut self) -> &mut NamespaceConfig {
+        self.config.namespaces.entry("default".to_owned()).or_default()
     }
 
     fn key(&mut self, mut words: Words<'_>) -> Result<(), String> {
@@ -383,7 +421,7 @@ pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
-fn duration_ms(text: &str) -> Result<u64, String> {
+pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
     match text.strip_suffix("ms") {
         Some(ms) => number(ms),
         None => Ok(1_000 * number::<u64>(text.strip_suffix('s').unwrap_or(text))?),
@@ -418,6 +456,8 @@ fn set_limit(limits: &mut Limits, word: &str) -> Result<(), String> {
         "key_ms" => limits.key_ms = number(value)?,
         "keys_per_room" => limits.keys_per_room = number(value)?,
         "list_max" => limits.list_max = number(value)?,
+        "call_ms" => limits.call_ms = number(value)?,
+        "calls_per_session" => limits.calls_per_session = number(value)?,
         "hook_ms" => limits.hook_ms = number(value)?,
         "hooks_waiting" => limits.hooks_waiting = number(value)?,
         _ => return Err(format!("`{name}` is no limit")),

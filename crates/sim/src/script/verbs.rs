@@ -9,12 +9,14 @@
 //! rooms [namespace=NS]                      members ROOM           presence ROOM
 //! history ROOM [since=@N] [limit=N]         refresh KEY            ping         bye
 //! kick ROOM CLIENT|user=U [MESSAGE]         delete ROOM            raw BYTES
+//! call NAME [JSON] [room=ROOM]              result [JSON] [error=TEXT] [id=N], to the last call
 //! ```
 //! `noref` anywhere leaves the `ref` out. The server: `create ROOM [JSON] [permanent]`,
 //! `delete ROOM`, `announce ROOM EVENT [JSON]`, `kick ROOM CLIENT|user=U`,
 //! `join ROOM CLIENT [there] [data=JSON]` (`there`: only if the room is), `leave ROOM CLIENT
 //! [data=JSON]`, `say ROOM CLIENT EVENT [JSON] [echo=false] [reliable=false]`,
-//! `make ROOM CLIENT [join] [JSON]` (the client makes it), `state ROOM`, `disconnect CLIENT`.
+//! `make ROOM CLIENT [join] [JSON]` (the client makes it), `state ROOM`, `disconnect CLIENT`,
+//! `ask CLIENT NAME [JSON] [within=5s]`.
 
 use std::borrow::Cow;
 
@@ -24,7 +26,7 @@ use roomcast_wire::{
     SessionId, Target,
 };
 
-use super::stage::{Stage, number, options_of, payload};
+use super::stage::{Stage, duration_ms, number, options_of, payload};
 use super::words::Words;
 
 pub(super) fn client(stage: &mut Stage, name: &str, text: &str) -> Result<(), String> {
@@ -45,6 +47,19 @@ pub(super) fn client(stage: &mut Stage, name: &str, text: &str) -> Result<(), St
         "refresh" => Command::Refresh { token: owned(words.need("a key")?) },
         "ping" => Command::Ping,
         "bye" => Command::Bye,
+        "call" => Command::Call {
+            room: words.value("room").map(room).transpose()?,
+            call: event(words.need("a name")?)?,
+            data: words.next().map(payload).transpose()?,
+        },
+        "result" => Command::Result {
+            id: match words.value("id") {
+                Some(id) => number(id)?,
+                None => stage.clients[client].asked.ok_or("was asked for nothing")?,
+            },
+            error: words.value("error").map(owned),
+            data: words.next().map(payload).transpose()?,
+        },
         verb => in_room(stage, verb, words)?,
     };
     stage.ask(client, Request { reference, command });
@@ -137,6 +152,15 @@ fn to_others(stage: &Stage, verb: &str, mut words: Words<'_>) -> Result<Command<
     Ok(Command::Send { to: target, event, data: words.next().map(payload).transpose()? })
 }
 
+/// `ask CLIENT NAME [JSON] [within=5s]`.
+fn ask(stage: &Stage, mut words: Words<'_>) -> Result<ServerCall, String> {
+    let timeout_ms = duration_ms(words.value("within").unwrap_or("5s"))?;
+    let session = session(stage, words.need("a name")?)?;
+    let call = event(words.need("an event")?)?;
+    let data = words.next().map(payload).transpose()?;
+    Ok(ServerCall::Ask { session, call, data, timeout_ms })
+}
+
 pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), String> {
     let verb = words.need("a verb")?;
     let permanent = words.flag("permanent");
@@ -175,6 +199,7 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
         "history" => ServerCall::History { room: room()?, since: None, limit: None },
         "rooms" => ServerCall::Rooms { namespace },
         "seats" => ServerCall::Seats { session: session(stage, words.need("a name")?)? },
+        "ask" => ask(stage, words)?,
         "send" | "broadcast" => server_says(stage, verb, (namespace, user), words)?,
         _ => return Err(format!("`{verb}` is no verb of the server")),
     };

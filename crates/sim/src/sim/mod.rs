@@ -5,6 +5,7 @@ mod finish;
 mod plan;
 mod player;
 mod sabotage;
+pub(crate) mod wild;
 
 use std::collections::VecDeque;
 
@@ -163,6 +164,9 @@ impl Sim {
                 Happened::Stuck => return broken(Guarantee::Progress, "shards go in circles"),
                 Happened::Asked { shard, ticket, question } => {
                     self.world.decide(shard, ticket, roomcast_core::Verdict::Go(question));
+                }
+                Happened::CalledBy { shard, ticket, call } => {
+                    self.world.answer(shard, ticket, Ok(call.data));
                 }
                 Happened::Paused { .. } | Happened::Called { .. } => {}
             }

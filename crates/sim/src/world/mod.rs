@@ -10,11 +10,12 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roomcast_core::hook::Call;
 use roomcast_core::{
-    Counters, Envelope, HubConfig, LinkLoss, Question, ServerCall, ServerReply, ShardId, Ticket,
-    Verdict,
+    CallTicket, Counters, Envelope, HubConfig, Input, LinkLoss, Question, ServerCall, ServerReply,
+    ShardId, Ticket, Verdict,
 };
-use roomcast_wire::{CloseCode, Format};
+use roomcast_wire::{CloseCode, Format, Payload, Refusal};
 
 use crate::chance::Chance;
 use reader::{Piece, Reader};
@@ -107,6 +108,15 @@ pub enum Happened {
         ticket: Ticket,
         /// The command.
         question: Question,
+    },
+    /// A client asks the application for something; [`World::answer`] answers.
+    CalledBy {
+        /// On which shard.
+        shard: ShardId,
+        /// What the answer names.
+        ticket: CallTicket,
+        /// What is asked.
+        call: Box<Call>,
     },
     /// The shards go round in circles at one moment.
     Stuck,
@@ -299,7 +309,19 @@ impl World {
     pub fn decide(&mut self, shard: ShardId, ticket: Ticket, verdict: Verdict) {
         // A server that was restarted knows nothing of what the one before asked.
         let Some(worker) = self.workers.get_mut(usize::from(shard.0)) else { return };
-        worker.verdicts.push_back((ticket, verdict));
+        worker.decided.push_back(Input::Verdict { ticket, verdict });
+        self.set_turn(shard.0, self.now);
+    }
+
+    /// The application has answered a client's call.
+    pub fn answer(
+        &mut self,
+        shard: ShardId,
+        ticket: CallTicket,
+        answer: Result<Option<Payload>, Refusal>,
+    ) {
+        let Some(worker) = self.workers.get_mut(usize::from(shard.0)) else { return };
+        worker.decided.push_back(Input::Answered { ticket, answer });
         self.set_turn(shard.0, self.now);
     }
 

@@ -9,9 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use roomcast_core::logic::{RoomRef, Task};
-use roomcast_core::{
-    HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId, Ticket, Verdict,
-};
+use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId};
 
 use super::wire::{Down, Place, Up};
 use super::{CLOSE_MS, Due, Happened, InFlight, TOO_LARGE, TURNS_AT_ONCE_MAX, WireId, World};
@@ -28,7 +26,8 @@ pub(super) struct Worker {
     pub readable: Vec<WireId>,
     pub calls: VecDeque<(u64, ServerCall)>,
     tasks: Vec<Waiting>,
-    pub verdicts: VecDeque<(Ticket, Verdict)>,
+    /// What the application has decided or answered.
+    pub decided: VecDeque<Input>,
     pub drain: Option<u64>,
 }
 
@@ -53,7 +52,7 @@ enum Work {
     Read(WireId),
     Call(u64, ServerCall),
     Task(Waiting),
-    Verdict(Ticket, Verdict),
+    Decided(Input),
     Drain(u64),
 }
 
@@ -68,7 +67,7 @@ impl Worker {
             readable: Vec::new(),
             calls: VecDeque::new(),
             tasks: Vec::new(),
-            verdicts: VecDeque::new(),
+            decided: VecDeque::new(),
             drain: None,
         }
     }
@@ -130,8 +129,7 @@ impl World {
         work.extend(worker.calls.drain(..).map(|(id, call)| Work::Call(id, call)));
         let due = worker.tasks.extract_if(.., |task| task.at <= now);
         work.extend(due.map(Work::Task));
-        let verdicts = worker.verdicts.drain(..);
-        work.extend(verdicts.map(|(ticket, verdict)| Work::Verdict(ticket, verdict)));
+        work.extend(worker.decided.drain(..).map(Work::Decided));
         work.extend(worker.drain.take().map(Work::Drain));
         work
     }
@@ -153,9 +151,7 @@ impl World {
             Work::Read(wire) => self.read(shard, wire),
             Work::Call(id, call) => self.handle(shard, Input::Call { id, call }),
             Work::Task(task) => self.poll(shard, task),
-            Work::Verdict(ticket, verdict) => {
-                self.handle(shard, Input::Verdict { ticket, verdict });
-            }
+            Work::Decided(input) => self.handle(shard, input),
             Work::Drain(retry_ms_max) => self.handle(shard, Input::Drain { retry_ms_max }),
         }
     }
@@ -267,6 +263,10 @@ impl World {
                         self.wires[wire.0].asking = false;
                         self.set(self.now, Due::Up(wire));
                     }
+                }
+                Output::Called { ticket, call } => {
+                    let shard = ShardId(shard);
+                    self.happened.push_back(Happened::CalledBy { shard, ticket, call });
                 }
                 Output::Event(_) | Output::Note(_) => {}
             }

@@ -41,6 +41,7 @@ pub fn reply_kind(reply: &Reply<'_>) -> &'static str {
         Reply::Members { .. } => "members",
         Reply::History { .. } => "history",
         Reply::Presence { .. } => "presence",
+        Reply::Result { .. } => "result",
         Reply::Pong => "pong",
         Reply::Error { .. } => "error",
     }
@@ -57,12 +58,13 @@ pub fn push_kind(push: &Push<'_>) -> &'static str {
         Push::Presence { .. } => "presence",
         Push::RoomClosed { .. } => "room_closed",
         Push::Message { .. } => "message",
+        Push::Call { .. } => "call",
         Push::Goodbye { .. } => "goodbye",
     }
 }
 
 /// All words of commands, replies and pushes.
-pub const COMMANDS: [&str; 17] = [
+pub const COMMANDS: [&str; 19] = [
     "hello",
     "join",
     "leave",
@@ -78,14 +80,16 @@ pub const COMMANDS: [&str; 17] = [
     "refresh",
     "kick",
     "delete",
+    "call",
+    "result",
     "ping",
     "bye",
 ];
-pub const REPLIES: [&str; 10] = [
-    "welcome", "joined", "created", "ok", "rooms", "members", "history", "presence", "pong",
-    "error",
+pub const REPLIES: [&str; 11] = [
+    "welcome", "joined", "created", "ok", "rooms", "members", "history", "presence", "result",
+    "pong", "error",
 ];
-pub const PUSHES: [&str; 9] = [
+pub const PUSHES: [&str; 10] = [
     "event",
     "member_joined",
     "member_left",
@@ -94,6 +98,7 @@ pub const PUSHES: [&str; 9] = [
     "presence",
     "room_closed",
     "message",
+    "call",
     "goodbye",
 ];
 
@@ -128,6 +133,7 @@ pub fn reply(incoming: &Incoming) -> Option<Reply<'_>> {
         Body::Presence { room, members, users } if incoming.reference.is_some() => {
             Reply::Presence { room, members: *members, users: *users }
         }
+        Body::Result { data } => Reply::Result { data: data.as_ref() },
         Body::Pong => Reply::Pong,
         Body::Error { code, message, retry_ms, .. } => Reply::Error {
             code: ErrorCode::from_number(*code).expect("a code of ours"),
@@ -155,6 +161,7 @@ pub fn push(body: &Body) -> Option<Push<'_>> {
         Body::Message { event, data, from } => {
             Push::Message { event, data: data.as_ref(), from: from.as_ref() }
         }
+        Body::Call { id, call, data } => Push::Call { id: *id, call, data: data.as_ref() },
         Body::Goodbye { code, message, retry_ms, .. } => Push::Goodbye {
             code: CloseCode::from_number(*code).expect("a code of ours"),
             message,
@@ -174,7 +181,10 @@ pub fn payloads_in_json(mut incoming: Incoming) -> Incoming {
         Body::MemberJoined { member, .. } => {
             member.data = member.data.take().map(|data| data.to_codec(Codec::Json));
         }
-        Body::MemberLeft { data, .. } | Body::Message { data, .. } => {
+        Body::MemberLeft { data, .. }
+        | Body::Message { data, .. }
+        | Body::Result { data }
+        | Body::Call { data, .. } => {
             *data = data.take().map(|data| data.to_codec(Codec::Json));
         }
         Body::Members { members, .. } => {

@@ -163,6 +163,13 @@ pub fn request() -> impl Strategy<Value = Request<'static>> {
             (room(), target(), option::of(text()))
                 .prop_map(|(room, target, message)| Command::Kick { room, target, message }),
             room().prop_map(|room| Command::Delete { room }),
+            (event_name(), option::of(room()), data())
+                .prop_map(|(call, room, data)| Command::Call { call, room, data }),
+            (EXACT, data(), option::of(text())).prop_map(|(id, data, error)| Command::Result {
+                id,
+                data,
+                error
+            }),
             Just(Command::Ping),
             Just(Command::Bye),
         ];
@@ -226,12 +233,13 @@ pub fn incoming() -> impl Strategy<Value = Incoming> {
     let reply =
         (option::of(EXACT), reply()).prop_map(|(reference, body)| Incoming { reference, body });
     let push = push().prop_map(|body| Incoming { reference: None, body });
-    prop_oneof![reply, push]
+    // Boxed: a tree of values by value overflows the stack of a test's thread.
+    prop_oneof![reply.boxed(), push.boxed()]
 }
 
 fn reply() -> impl Strategy<Value = Body> {
     prop_oneof![
-        welcome(),
+        welcome().boxed(),
         (room_text(), position(), any::<u32>(), recovery()).prop_map(
             |(room, position, members, recovery)| Body::Joined {
                 room,
@@ -248,10 +256,17 @@ fn reply() -> impl Strategy<Value = Body> {
             Body::Rooms { rooms: rooms.into_iter().map(line).collect(), truncated }
         }),
         (room_text(), vec(member(), 0..20), any::<bool>())
-            .prop_map(|(room, members, truncated)| Body::Members { room, members, truncated }),
-        (room_text(), position(), recovery(), vec(event().prop_map(Arc::new), 0..20)).prop_map(
-            |(room, position, recovery, events)| Body::History { room, position, recovery, events }
-        ),
+            .prop_map(|(room, members, truncated)| Body::Members { room, members, truncated })
+            .boxed(),
+        (room_text(), position(), recovery(), vec(event().prop_map(Arc::new), 0..20))
+            .prop_map(|(room, position, recovery, events)| Body::History {
+                room,
+                position,
+                recovery,
+                events
+            })
+            .boxed(),
+        data().prop_map(|data| Body::Result { data }),
         Just(Body::Pong),
         (select(ErrorCode::ALL), message(), option::of(EXACT)).prop_map(
             |(code, message, retry_ms)| Body::Error {
@@ -298,6 +313,7 @@ fn push() -> impl Strategy<Value = Body> {
             .prop_map(|(room, reason)| Body::RoomClosed { room, reason }),
         (event_name(), data(), option::of(sender()))
             .prop_map(|(event, data, from)| Body::Message { event, data, from }),
+        (EXACT, event_name(), data()).prop_map(|(id, call, data)| Body::Call { id, call, data }),
         (select(CloseCode::ALL), message(), option::of(EXACT)).prop_map(
             |(code, message, retry_ms)| Body::Goodbye {
                 code: code.number(),

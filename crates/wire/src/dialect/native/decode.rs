@@ -45,6 +45,9 @@ fields! {
     Namespace = "namespace", "the name of a namespace, for example \"game\"";
     Limit = "limit", "a whole number from 0 to 4294967295, for example 50";
     Message = "message", "a text of 1 to 255 bytes without control characters";
+    Call = "call", "a string or a number from 0 to 9007199254740991, for example \"version\"";
+    Id = "id", "the number of a call, as the server gave it";
+    Error = "error", "a text of 1 to 255 bytes without control characters";
 }
 
 /// Reads a command.
@@ -129,6 +132,12 @@ impl<'a> Fields<'a> {
                 message: self.name(Field::Message)?,
             },
             "delete" => Command::Delete { room: self.room()? },
+            "call" => self.call()?,
+            "result" => Command::Result {
+                id: self.uint(Field::Id)?.ok_or_else(|| missing(Field::Id))?,
+                data: self.payload(Field::Data),
+                error: self.name(Field::Error)?,
+            },
             "ping" => Command::Ping,
             "bye" => Command::Bye,
             other => return Err(unknown_type(other)),
@@ -155,15 +164,17 @@ impl<'a> Fields<'a> {
     }
 
     fn create(&self) -> Fallible<Command<'a>> {
-        let room = match self.get(Field::Room) {
-            None => None,
-            Some(_) => Some(self.room()?),
-        };
+        let room = self.optional_room()?;
         let options = match self.get(Field::Options) {
             Some(value) if value.kind() != Kind::Map => return Err(wrong(Field::Options, value)),
             _ => self.payload(Field::Options),
         };
         Ok(Command::Create { room, options, join: self.boolean(Field::Join)?.unwrap_or(false) })
+    }
+
+    fn call(&self) -> Fallible<Command<'a>> {
+        let call = self.event_name(Field::Call)?;
+        Ok(Command::Call { call, room: self.optional_room()?, data: self.payload(Field::Data) })
     }
 
     fn kind(&self) -> Fallible<Cow<'a, str>> {
@@ -176,12 +187,20 @@ impl<'a> Fields<'a> {
         RoomPath::parse(text).map_err(|error| bad_name(Field::Room, error))
     }
 
+    fn optional_room(&self) -> Fallible<Option<RoomPath<'a>>> {
+        self.get(Field::Room).map(|_| self.room()).transpose()
+    }
+
     fn event(&self) -> Fallible<EventName> {
-        let value = self.get(Field::Event).ok_or_else(|| missing(Field::Event))?;
+        self.event_name(Field::Event)
+    }
+
+    fn event_name(&self, field: Field) -> Fallible<EventName> {
+        let value = self.get(field).ok_or_else(|| missing(field))?;
         if let Some(text) = value.text() {
-            return EventName::text(&text).map_err(|error| bad_name(Field::Event, error));
+            return EventName::text(&text).map_err(|error| bad_name(field, error));
         }
-        let number = value.uint().ok_or_else(|| wrong(Field::Event, value))?;
+        let number = value.uint().ok_or_else(|| wrong(field, value))?;
         Ok(EventName::Number(number))
     }
 
@@ -362,8 +381,8 @@ fn no_type(what: &str) -> Refusal {
 fn unknown_type(found: &str) -> Refusal {
     let message = format!(
         "`type` is {}, which is no command; the commands are hello, join, leave, create, publish, \
-         send, broadcast, announce, rooms, members, history, presence, refresh, kick, delete, ping \
-         and bye",
+         send, broadcast, announce, rooms, members, history, presence, refresh, kick, delete, \
+         call, result, ping and bye",
         excerpt(found)
     );
     Refusal::new(ErrorCode::UnknownType, message)

@@ -12,6 +12,8 @@ const TYPE: Key = key!("type");
 const REF: Key = key!("ref");
 const ROOM: Key = key!("room");
 const EVENT: Key = key!("event");
+const CALL: Key = key!("call");
+const ID: Key = key!("id");
 const DATA: Key = key!("data");
 const FROM: Key = key!("from");
 const SESSION: Key = key!("session");
@@ -56,11 +58,17 @@ pub(super) fn push<W: Writer>(push: &Push<'_>, out: &mut BytesMut) {
         }
         Push::Message { event, data, from } => {
             map.plain(TYPE, "message");
-            event_name(map, event);
+            event_name(map, EVENT, event);
             map.payload(DATA, data);
             if let Some(from) = from {
                 map.map(FROM, |map| sender_fields(map, from));
             }
+        }
+        Push::Call { id, call, data } => {
+            map.plain(TYPE, "call");
+            map.uint(ID, id);
+            event_name(map, CALL, call);
+            map.payload(DATA, data);
         }
         Push::Goodbye { code, message, retry_ms } => {
             map.plain(TYPE, "goodbye");
@@ -119,6 +127,10 @@ pub(super) fn reply<W: Writer>(reference: Option<u64>, reply: &Reply<'_>, out: &
         }
         Reply::Presence { room, members, users } => {
             presence(map, reference, room, *members, *users);
+        }
+        Reply::Result { data } => {
+            head(map, "result", reference);
+            map.payload(DATA, *data);
         }
         Reply::Pong => head(map, "pong", reference),
         Reply::Error { code, message, retry_ms } => {
@@ -180,6 +192,16 @@ pub(super) fn request<W: Writer>(request: &Request<'_>, out: &mut BytesMut) {
                 target_field(map, target);
                 optional_text(map, MESSAGE, message.as_deref());
             }
+            Command::Call { call, room, data } => {
+                event_name(map, CALL, call);
+                optional_text(map, ROOM, room.as_ref().map(crate::RoomPath::as_str));
+                map.payload(DATA, data.as_ref());
+            }
+            Command::Result { id, data, error } => {
+                map.uint(ID, *id);
+                map.payload(DATA, data.as_ref());
+                optional_text(map, key!("error"), error.as_deref());
+            }
             Command::Ping | Command::Bye => {}
             Command::Publish { .. }
             | Command::Send { .. }
@@ -194,7 +216,7 @@ fn saying<W: Writer>(map: &mut Map<'_, W>, command: &Command<'_>) {
     match command {
         Command::Publish { room, event, data, reliable, key, echo } => {
             map.text(ROOM, room.as_str());
-            event_name(map, event);
+            event_name(map, EVENT, event);
             map.payload(DATA, data.as_ref());
             if !reliable {
                 map.boolean(key!("reliable"), false);
@@ -206,17 +228,17 @@ fn saying<W: Writer>(map: &mut Map<'_, W>, command: &Command<'_>) {
         }
         Command::Announce { room, event, data } => {
             map.text(ROOM, room.as_str());
-            event_name(map, event);
+            event_name(map, EVENT, event);
             map.payload(DATA, data.as_ref());
         }
         Command::Send { to, event, data } => {
             target_field(map, to);
-            event_name(map, event);
+            event_name(map, EVENT, event);
             map.payload(DATA, data.as_ref());
         }
         Command::Broadcast { namespace, event, data } => {
             optional_text(map, key!("namespace"), namespace.as_deref());
-            event_name(map, event);
+            event_name(map, EVENT, event);
             map.payload(DATA, data.as_ref());
         }
         _ => {}
@@ -267,7 +289,7 @@ fn presence<W: Writer>(
 
 #[inline]
 fn event_fields<W: Writer>(map: &mut Map<'_, W>, event: &Event) {
-    event_name(map, &event.name);
+    event_name(map, EVENT, &event.name);
     map.payload(DATA, event.payload.as_ref());
     if let Some(from) = &event.from {
         map.map(FROM, |map| sender_fields(map, from));
@@ -281,10 +303,10 @@ fn event_fields<W: Writer>(map: &mut Map<'_, W>, event: &Event) {
 }
 
 #[inline]
-fn event_name<W: Writer>(map: &mut Map<'_, W>, name: &EventName) {
+fn event_name<W: Writer>(map: &mut Map<'_, W>, key: Key, name: &EventName) {
     match name {
-        EventName::Text(name) => map.text(EVENT, name),
-        EventName::Number(number) => map.uint(EVENT, *number),
+        EventName::Text(name) => map.text(key, name),
+        EventName::Number(number) => map.uint(key, *number),
     }
 }
 

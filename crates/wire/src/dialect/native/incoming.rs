@@ -15,7 +15,7 @@ type Fallible<T> = Result<T, CodecError>;
 
 /// The keys a frame of the server may have, the most frequent first. A field is asked for by its
 /// key: here clarity counts for more than the few nanoseconds of looking it up.
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 31] = [
     "type",
     "room",
     "event",
@@ -45,6 +45,8 @@ const KEYS: [&str; 29] = [
     "created",
     "truncated",
     "events",
+    "call",
+    "id",
 ];
 
 /// Reads a reply or push.
@@ -96,8 +98,14 @@ pub(super) fn incoming(codec: Codec, message: &Bytes) -> Fallible<Incoming> {
         "pong" => Body::Pong,
         "error" => frame.error()?,
         "goodbye" => frame.goodbye()?,
+        "result" => Body::Result { data: frame.payload("data") },
+        "call" => Body::Call {
+            id: frame.required("id", Value::uint)?,
+            call: frame.event_name("call")?,
+            data: frame.payload("data"),
+        },
         "message" => Body::Message {
-            event: frame.event_name()?,
+            event: frame.event_name("event")?,
             data: frame.payload("data"),
             from: frame.optional_sender()?.map(Arc::unwrap_or_clone),
         },
@@ -130,7 +138,7 @@ impl<'a, const N: usize> Fields<'a, N> {
 
     fn event(&self) -> Fallible<Event> {
         Ok(Event {
-            name: self.event_name()?,
+            name: self.event_name("event")?,
             payload: self.payload("data"),
             from: self.optional_sender()?,
             position: self.optional_position("at")?,
@@ -138,8 +146,8 @@ impl<'a, const N: usize> Fields<'a, N> {
         })
     }
 
-    fn event_name(&self) -> Fallible<EventName> {
-        self.required("event", |value| match value.text() {
+    fn event_name(&self, key: &str) -> Fallible<EventName> {
+        self.required(key, |value| match value.text() {
             Some(text) => EventName::text(&text).ok(),
             None => value.uint().map(EventName::Number),
         })
