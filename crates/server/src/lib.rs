@@ -19,6 +19,8 @@ mod http;
 mod metrics;
 mod server;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 mod transport;
 mod watch;

@@ -131,12 +131,12 @@ impl Shard {
                 self.counters.events_total += 1;
                 self.tell_published(slot);
             }
-            Effect::Tell { to, name, data } => {
-                let event = room.aside(name, data);
+            Effect::Tell { to, said } => {
+                let event = room.aside(said);
                 room.gathered.push(Delivery::Told { event, to });
             }
-            Effect::TellExcept { except, name, data } => {
-                let event = room.aside(name, data);
+            Effect::TellExcept { except, said } => {
+                let event = room.aside(said);
                 room.gathered.push(Delivery::Event { event, except: Some(except) });
             }
             _ => return,
