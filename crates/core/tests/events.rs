@@ -96,7 +96,7 @@ fn who_does_not_come_back_and_who_does_not_read_is_told() {
         ["slow", "disconnected by slow_reader, kept true", "dropped lobby"]
     );
     hub.advance(60_000);
-    assert_eq!(told(&mut hub), ["left lobby lost", "closed lobby expired", "session ended lost"]);
+    assert_eq!(told(&mut hub), ["session ended lost", "left lobby lost", "closed lobby expired"]);
 }
 
 #[test]
