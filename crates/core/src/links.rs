@@ -66,6 +66,28 @@ impl Link {
     fn bytes_max(&self, most: usize) -> usize {
         if self.blocked { most } else { most.saturating_mul(TURN_FACTOR) }
     }
+
+    /// Behind a link that takes nothing, the newest replaces what it may replace.
+    #[inline(never)]
+    fn make_way(&mut self, counters: &mut Counters, how: Delivering) {
+        let replaces = !how.reliable || how.slow == SlowRule::Latest;
+        while replaces && self.outbox.drop_oldest(how.tag) {
+            counters.deliveries_dropped_total += 1;
+        }
+    }
+
+    /// Drops what may be dropped until the outbox is within its bound; `false` if it is not.
+    #[inline(never)]
+    fn keep_bound(&mut self, counters: &mut Counters, how: Delivering, most: usize) -> bool {
+        let drops = !how.reliable || how.slow != SlowRule::Close;
+        while self.outbox.counted_bytes() > self.bytes_max(most) {
+            if !drops || !self.outbox.drop_oldest(how.tag) {
+                return false;
+            }
+            counters.deliveries_dropped_total += 1;
+        }
+        true
+    }
 }
 
 /// How a room's frame is put into an outbox.
@@ -204,6 +226,7 @@ impl Links {
 
     /// Puts a room's frame into an outbox, by the room's rule for slow members. `events`: how many
     /// events the frame holds.
+    #[inline]
     pub fn deliver(
         &mut self,
         counters: &mut Counters,
@@ -213,25 +236,18 @@ impl Links {
         how: Delivering,
     ) {
         let most = self.outbox_bytes_max;
-        let entry = self.table.get_mut(link.0 as usize).and_then(Option::as_mut);
-        let Some(entry) = entry.filter(|entry| !entry.closing) else { return };
-        let replaces = !how.reliable || how.slow == SlowRule::Latest;
-        if entry.blocked && replaces {
-            while entry.outbox.drop_oldest(how.tag) {
-                counters.deliveries_dropped_total += 1;
-            }
+        let Some(Some(entry)) = self.table.get_mut(link.0 as usize) else { return };
+        if entry.closing {
+            return;
+        }
+        if entry.blocked {
+            entry.make_way(counters, how);
         }
         counters.deliveries_total += events;
         counters.outbox_bytes_total += frame.len() as u64;
         entry.outbox.push(frame.clone(), how.tag);
-        while entry.outbox.counted_bytes() > entry.bytes_max(most) {
-            let drops = !how.reliable || how.slow != SlowRule::Close;
-            if drops && entry.outbox.drop_oldest(how.tag) {
-                counters.deliveries_dropped_total += 1;
-                continue;
-            }
+        if entry.outbox.counted_bytes() > most && !entry.keep_bound(counters, how, most) {
             self.overflowed.push(link);
-            break;
         }
         if !entry.dirty {
             entry.dirty = true;

@@ -44,6 +44,7 @@ struct Rest {
 
 impl Outbox {
     /// How many bytes wait.
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.first().len() + self.rest.as_ref().map_or(0, |rest| rest.bytes)
     }
@@ -54,6 +55,7 @@ impl Outbox {
     }
 
     /// The oldest waiting bytes that stand in one piece; empty if nothing waits.
+    #[inline]
     pub fn first(&self) -> &[u8] {
         self.first.as_ref().map_or(&[], |chunk| &chunk.bytes)
     }
@@ -75,7 +77,17 @@ impl Outbox {
     }
 
     /// Takes away the oldest `count` bytes: they were written.
+    #[inline]
     pub fn consume(&mut self, count: usize) {
+        if self.rest.is_none() && count >= self.first().len() {
+            self.first = None;
+            self.begun = false;
+        } else {
+            self.consume_part(count);
+        }
+    }
+
+    fn consume_part(&mut self, count: usize) {
         let mut left = count;
         while let Some(chunk) = &mut self.first {
             let len = chunk.bytes.len();
@@ -90,6 +102,7 @@ impl Outbox {
         self.rest = None;
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, bytes: Bytes, tag: Tag) {
         if bytes.is_empty() {
             return;
@@ -98,10 +111,16 @@ impl Outbox {
         if self.first.is_none() {
             self.first = Some(chunk);
         } else {
-            let rest = self.rest.get_or_insert_default();
-            rest.bytes += chunk.bytes.len();
-            rest.chunks.push_back(chunk);
+            self.push_behind(chunk);
         }
+    }
+
+    /// Apart, so that the path of a link that keeps up stays short.
+    #[inline(never)]
+    fn push_behind(&mut self, chunk: Chunk) {
+        let rest = self.rest.get_or_insert_default();
+        rest.bytes += chunk.bytes.len();
+        rest.chunks.push_back(chunk);
     }
 
     /// Takes part of what is pushed next out of the bound until the outbox has drained.
@@ -115,6 +134,7 @@ impl Outbox {
     }
 
     /// Bytes that count against the bound.
+    #[inline]
     pub(crate) fn counted_bytes(&self) -> usize {
         self.bytes().saturating_sub(self.granted_bytes())
     }

@@ -14,6 +14,7 @@ use roomcast_wire::{
 use crate::history::History;
 use crate::io::{Now, RoomState, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
+use crate::logic::Said;
 use crate::logic::running::Running;
 use crate::rate::Rate;
 
@@ -258,12 +259,13 @@ impl Room {
     }
 
     /// An event that only some hear: outside the order of what all hear.
-    pub fn aside(&self, name: EventName, payload: Option<Payload>) -> Arc<Event> {
-        let payload = match payload {
+    pub fn aside(&self, said: Said) -> Arc<Event> {
+        let Said { name, data, from } = said;
+        let payload = match data {
             Some(payload) if self.waits() => Some(payload.detached()),
             payload => payload,
         };
-        Arc::new(Event { name, payload, from: None, position: None, reliable: true })
+        Arc::new(Event { name, payload, from, position: None, reliable: true })
     }
 
     /// Whether deliveries wait for more than the end of the turn.

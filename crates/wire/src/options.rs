@@ -15,6 +15,9 @@ pub const CLIENT_HISTORY_SIZE_MAX: u64 = 1_024;
 /// Largest `history.bytes` that a client may give a room by itself.
 pub const CLIENT_HISTORY_BYTES_MAX: u64 = 1 << 20;
 
+/// Largest `logic_config` that a client may give a room by itself, in bytes of JSON.
+pub const CLIENT_LOGIC_CONFIG_BYTES_MAX: u64 = 4_096;
+
 /// The options of one room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -205,7 +208,18 @@ impl RoomOptions {
         most("ttl_s", self.ttl_s, defaults.ttl_s, CLIENT_TTL_S_MAX)?;
         most("history.size", history.size.into(), own.size.into(), CLIENT_HISTORY_SIZE_MAX)?;
         let bytes = (history.bytes as u64, own.bytes as u64);
-        most("history.bytes", bytes.0, bytes.1, CLIENT_HISTORY_BYTES_MAX)
+        most("history.bytes", bytes.0, bytes.1, CLIENT_HISTORY_BYTES_MAX)?;
+        if self.logic_config == defaults.logic_config {
+            return Ok(());
+        }
+        let bytes = self.logic_config.as_ref().map_or(0, |config| config.to_string().len());
+        match bytes as u64 {
+            ..=CLIENT_LOGIC_CONFIG_BYTES_MAX => Ok(()),
+            bytes => Err(format!(
+                "`logic_config` has {bytes} bytes, but a client may give \
+                 {CLIENT_LOGIC_CONFIG_BYTES_MAX} at most"
+            )),
+        }
     }
 
     /// Whether every number is within its bounds.
@@ -272,6 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn another_logic_is_not_told_what_this_one_was() {
+        let base = patch(r#"{"logic":"a","logic_config":{"x":1,"y":2}}"#).unwrap();
+        let again = |text: &'static str| {
+            let payload = Payload::new(Codec::Json, text.into()).unwrap();
+            base.patched(&payload).unwrap().logic_config.map(|config| config.to_string())
+        };
+        assert_eq!(again(r#"{"logic":"b"}"#), None);
+        assert_eq!(again(r#"{"echo":false}"#).as_deref(), Some(r#"{"x":1,"y":2}"#));
+        assert_eq!(again(r#"{"logic_config":{"z":3}}"#).as_deref(), Some(r#"{"z":3}"#));
+    }
+
+    #[test]
     fn a_client_may_set_less_than_the_configuration() {
         let defaults = RoomOptions::default();
         let check = |text, defaults: &RoomOptions| patch(text)?.check_client(defaults);
@@ -279,6 +305,9 @@ mod tests {
         assert!(check(r#"{"ttl_s":3601}"#, &defaults).unwrap_err().contains("3600 at most"));
         assert!(check(r#"{"history":{"size":1025}}"#, &defaults).is_err());
         assert!(check(r#"{"history":{"bytes":1048577}}"#, &defaults).is_err());
+        let long = format!(r#"{{"logic":"a","logic_config":"{}"}}"#, "x".repeat(4_095));
+        let long = patch(long.leak()).unwrap().check_client(&defaults).unwrap_err();
+        assert!(long.contains("`logic_config` has 4097 bytes"), "{long}");
         let generous = RoomOptions { ttl_s: 7_200, ..defaults };
         assert_eq!(check(r#"{"ttl_s":7200}"#, &generous), Ok(()));
     }

@@ -45,8 +45,8 @@ pub struct RoomCtx<'a> {
 #[derive(Debug)]
 pub(crate) enum Effect {
     Publish { name: EventName, data: Option<Payload>, from: Option<Arc<Sender>>, reliable: bool },
-    Tell { to: Box<[SessionKey]>, name: EventName, data: Option<Payload> },
-    TellExcept { except: SessionKey, name: EventName, data: Option<Payload> },
+    Tell { to: Box<[SessionKey]>, said: Said },
+    TellExcept { except: SessionKey, said: Said },
     SetTimer { id: u64, at: Now },
     CancelTimer { id: u64 },
     SetTick { ms: u32 },
@@ -54,6 +54,14 @@ pub(crate) enum Effect {
     SetOptions(Box<RoomOptions>),
     Close,
     Call { id: u64, task: Task },
+}
+
+/// What only some members are told.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub name: EventName,
+    pub data: Option<Payload>,
+    pub from: Option<Arc<Sender>>,
 }
 
 impl RoomCtx<'_> {
@@ -135,21 +143,38 @@ impl RoomCtx<'_> {
         data: impl IntoData,
     ) {
         let (name, data) = said(event, data);
+        self.tell_them(sessions, Said { name, data, from: None });
+    }
+
+    /// The same in somebody's name, to one member.
+    pub fn tell_from(
+        &mut self,
+        from: &Arc<Sender>,
+        session: SessionId,
+        event: impl IntoEvent,
+        data: impl IntoData,
+    ) {
+        let (name, data) = said(event, data);
+        self.tell_them(&[session], Said { name, data, from: Some(Arc::clone(from)) });
+    }
+
+    fn tell_them(&mut self, sessions: &[SessionId], said: Said) {
         let members = sessions.iter().filter_map(|&session| self.room.member(session));
         let to: Box<[_]> = members.map(|member| member.key).collect();
         if !to.is_empty() {
-            self.push(Effect::Tell { to, name, data });
+            self.push(Effect::Tell { to, said });
         }
     }
 
     /// Says something to all members but one, as [`RoomCtx::tell`].
     pub fn tell_except(&mut self, session: SessionId, event: impl IntoEvent, data: impl IntoData) {
         let (name, data) = said(event, data);
+        let said = Said { name, data, from: None };
         match self.room.member(session).map(|member| member.key) {
-            Some(except) => self.push(Effect::TellExcept { except, name, data }),
+            Some(except) => self.push(Effect::TellExcept { except, said }),
             None => {
                 let to = self.room.members().map(|member| member.key).collect();
-                self.push(Effect::Tell { to, name, data });
+                self.push(Effect::Tell { to, said });
             }
         }
     }

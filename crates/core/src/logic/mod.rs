@@ -14,26 +14,43 @@
 //! | `context.rs` | [`RoomCtx`]: what a callback sees and may do |
 //! | `registry.rs` | [`Logics`]: which logics there are |
 //! | `running.rs` | a room's logic with its timers, ticks and calls |
+//! | `latest.rs`, `script.rs`, `turns.rs` | the logics that come with the server |
 //! | `task.rs` | [`Task`]: work that waits, done outside the hub |
 
 mod context;
 mod data;
+mod latest;
 mod registry;
 pub(crate) mod running;
+mod script;
+mod settings;
 mod task;
+mod turns;
 
 use std::any::Any;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo, Sender};
 use roomcast_wire::{ErrorCode, EventName, Payload, Refusal};
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::context::Effect;
 pub use self::context::{CALLS_MAX, EFFECTS_MAX, RoomCtx, TIMERS_MAX};
+pub(crate) use self::context::{Effect, Said};
 pub use self::data::{IntoData, IntoEvent};
 pub use self::registry::{Factory, Logics, RoomSetup};
 pub use self::task::{RoomRef, Task};
+
+/// Makes one of the logics that come with the server from its `logic_config`.
+type Shipped = fn(Option<&Value>) -> Result<Box<dyn RoomLogic>, String>;
+
+/// The logics that come with the server, sorted. Merging is no logic: `merge_ms` does it.
+const SHIPPED: &[(&str, Shipped)] = &[
+    ("latest", |config| Ok(Box::new(latest::Latest::new(config)?))),
+    ("script", |config| Ok(Box::new(script::Script::new(config)?))),
+    ("turns", |config| Ok(Box::new(turns::Turns::new(config)?))),
+];
 
 /// A room's own code. The defaults relay.
 ///
@@ -117,7 +134,7 @@ impl LogicEvent<'_> {
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         let read = match self.payload {
             Some(payload) => payload.read(),
-            None => T::deserialize(serde_json::Value::Null),
+            None => T::deserialize(Value::Null),
         };
         read.map_err(|error| {
             Refusal::new(ErrorCode::InvalidField, format!("`data` of `{}`: {error}", self.name))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use roomcast_wire::{Name, RoomOptions};
 use serde_json::Value;
 
-use super::RoomLogic;
+use super::{RoomLogic, SHIPPED, Shipped};
 
 /// What makes a room's logic when the room is made.
 pub type Factory = Arc<dyn Fn(&RoomSetup<'_>) -> Box<dyn RoomLogic> + Send + Sync>;
@@ -27,7 +27,7 @@ pub struct RoomSetup<'a> {
 }
 
 /// The logics that rooms may name. [`Logics::default`] has those that come with the server.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Logics(BTreeMap<Box<str>, Entry>);
 
 #[derive(Clone)]
@@ -35,6 +35,22 @@ struct Entry {
     make: Factory,
     check: Option<Check>,
 }
+
+impl Default for Logics {
+    fn default() -> Self {
+        let entry = |make: Shipped| Entry {
+            // What cannot be told so was refused by `check` before.
+            make: Arc::new(move |setup| make(setup.config).unwrap_or_else(|_| Box::new(Relaying))),
+            check: Some(Arc::new(move |config| make(config).map(drop))),
+        };
+        Self(SHIPPED.iter().map(|&(name, make)| (name.into(), entry(make))).collect())
+    }
+}
+
+/// What the defaults of a logic do.
+struct Relaying;
+
+impl RoomLogic for Relaying {}
 
 /// The name of what a room without logic does.
 const RELAY: &str = "relay";

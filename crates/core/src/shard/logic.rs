@@ -130,12 +130,12 @@ impl Shard {
                 room.place(self.now, publication, 0);
                 self.counters.events_total += 1;
             }
-            Effect::Tell { to, name, data } => {
-                let event = room.aside(name, data);
+            Effect::Tell { to, said } => {
+                let event = room.aside(said);
                 room.gathered.push(Delivery::Told { event, to });
             }
-            Effect::TellExcept { except, name, data } => {
-                let event = room.aside(name, data);
+            Effect::TellExcept { except, said } => {
+                let event = room.aside(said);
                 room.gathered.push(Delivery::Event { event, except: Some(except) });
             }
             _ => return,

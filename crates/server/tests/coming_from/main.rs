@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod diarkis;
+mod gomeshstream;
+mod machat;
+mod nimmsgio;
 #[path = "../peer/mod.rs"]
 mod peer;
+mod simple_chat;
 
 use peer::{Lines, PATIENCE};
 use roomcast::{Server, SessionId};
@@ -12,7 +16,7 @@ use serde_json::Value;
 
 /// Carries out what a server's own code does, on a thread that may block.
 fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await }).expect("in time")
 }
 

@@ -1,5 +1,6 @@
 //! `docs/coming-from-diarkis.md`.
 
+mod commands;
 mod life;
 mod look;
 mod speech;
