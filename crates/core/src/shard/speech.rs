@@ -8,6 +8,7 @@ use super::Shard;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
 use crate::io::ServerReply;
 use crate::key::{ReplyTo, RoomKey};
+use crate::logic::Said;
 use crate::room::{Delivery, Publication, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
@@ -92,7 +93,7 @@ impl Shard {
         let members = to.iter().filter_map(|&session| room.member(session));
         let to: Box<[_]> = members.map(|member| member.key).collect();
         let told = Answer::Ok { position: None, delivered: Some(to.len() as u32) };
-        let event = room.aside(name, data);
+        let event = room.aside(Said { name, data, from: None });
         let key = room.key;
         room.gathered.push(Delivery::Told { event, to });
         self.room_is_dirty(key.slot);
