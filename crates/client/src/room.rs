@@ -181,9 +181,9 @@ impl Room {
         self.recovery
     }
 
-    /// Says something to everybody in the room and waits until the room has given it its place.
-    /// If the link is lost meanwhile, it is repeated under the same key on the next one, so that
-    /// the room hears it once.
+    /// Says something to everybody in the room and waits until the room has given it its place;
+    /// none if the room's logic took it and nobody else heard it. If the link is lost meanwhile, it
+    /// is repeated under the same key on the next one, so that the room hears it once.
     ///
     /// ```no_run
     /// # async fn run(lobby: roomcast_client::Room) -> Result<(), roomcast_client::Error> {
@@ -191,8 +191,9 @@ impl Room {
     /// struct Chat {
     ///     text: &'static str,
     /// }
-    /// let position = lobby.publish("chat", &Chat { text: "hi" }).await?;
-    /// println!("event number {}", position.offset);
+    /// if let Some(position) = lobby.publish("chat", &Chat { text: "hi" }).await? {
+    ///     println!("event number {}", position.offset);
+    /// }
     /// # Ok(())
     /// # }
     /// ```
@@ -203,10 +204,9 @@ impl Room {
         &self,
         event: impl IntoEventName,
         data: &T,
-    ) -> Result<Position, Error> {
+    ) -> Result<Option<Position>, Error> {
         let data = payload_of(self.client.codec(), data)?;
-        let position = self.publish_with(event, Some(data), PublishOptions::default()).await?;
-        position.ok_or_else(|| Error::Unexpected("a publish without position".to_owned()))
+        self.publish_with(event, Some(data), PublishOptions::default()).await
     }
 
     /// Says something that may be dropped on its way, where the newest wins (positions of a game,
@@ -225,7 +225,7 @@ impl Room {
     }
 
     /// Says something as `options` say, with data that is a payload already. Returns the position
-    /// if an answer was wanted.
+    /// if an answer was wanted and the event has one.
     ///
     /// ```no_run
     /// # async fn run(room: roomcast_client::Room) -> Result<(), roomcast_client::Error> {

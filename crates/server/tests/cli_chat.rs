@@ -502,7 +502,7 @@ fn nothing_is_lost_or_repeated_through_cut_links() {
         let listener = connect(Codec::Json).await.unwrap().join("lobby").await.unwrap();
         let saying = tokio::spawn(async move {
             for n in 1..=EVENTS {
-                assert_eq!(speaker.publish("n", &n).await.unwrap().offset, n);
+                assert_eq!(speaker.publish("n", &n).await.unwrap().unwrap().offset, n);
             }
             speaker
         });

@@ -50,18 +50,24 @@ const hear = {
     view.self = state.you ?? view.self;
     view.show(state);
   },
-  "send-message": (data) => view.talk(data),
+  "send-message": (data) => isNews(data) && view.talk(data),
   "message-by-bot": (data) => view.talk(data),
-  "room-bot-end-game": (data) => view.talk(data),
   "room-setting-applied": (data) => view.talk(data),
 };
+
+/** That a turn or the game is over shows in the state; who plays and the welcome are read. */
+function isNews({ color, letter }) {
+  return color !== undefined || letter !== undefined;
+}
 
 async function fillTalk() {
   hasTalk = true;
   view.clearTalk();
   const { events } = await link.history(room, 60).catch(() => ({ events: [] }));
-  const shown = ["send-message", "message-by-bot", "room-bot-end-game", "room-setting-applied"];
-  for (const { event, data } of events) if (shown.includes(event)) view.talk(data);
+  const shown = ["send-message", "message-by-bot", "room-setting-applied"];
+  for (const { event, data } of events) {
+    if (shown.includes(event) && (event !== "send-message" || isNews(data))) view.talk(data);
+  }
 }
 
 function toStart() {

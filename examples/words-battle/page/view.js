@@ -19,11 +19,7 @@ const OUTCOMES = {
   left: ({ name }) => `${name} has left`,
 };
 
-const PLACES = [
-  ["🥇", "First"],
-  ["🥈", "Second"],
-  ["🥉", "Third"],
-];
+const PLACES = ["first", "second", "third"];
 
 const $ = (id) => document.getElementById(id);
 
@@ -154,9 +150,9 @@ export class View {
     const lines = players.map(({ slug, name, color, score }) => {
       const notes = [];
       if (slug === this.self) notes.push("you");
-      if (slug === maker) notes.push("made the room");
+      if (slug === maker) notes.push("host");
       if (away.includes(slug)) notes.push("away");
-      if (slug === turn) notes.push("has the turn");
+      if (slug === turn) notes.push("to play");
       const who = element("span", { className: "who", text: name });
       if (notes.length) who.append(element("small", { text: notes.join(", ") }));
       const points = element("span", { className: "score", text: score });
@@ -231,14 +227,13 @@ export class View {
     const ranked = [...players].sort((a, b) => b.score - a.score);
     const medals = ranked.slice(0, 3).map(({ name, color, score, slug }, index) => {
       const place = 1 + ranked.filter((other) => other.score > score).length;
-      const [medal, word] = PLACES[place - 1];
-      const symbol = element("span", { className: "medal", text: medal, role: "img" });
-      symbol.setAttribute("aria-label", `${word} place`);
+      const medal = element("span", { className: "medal", text: place, role: "img" });
+      medal.setAttribute("aria-label", `${PLACES[place - 1]} place`);
       const shown = element("span", { className: "name", text: name });
       if (slug === this.self) shown.append(element("small", { text: " (you)" }));
       const points = element("small", { text: `${score} ${score === 1 ? "point" : "points"}` });
-      const step = element("div", { className: "step" }, symbol, chip(color), shown, points);
-      return element("li", { className: `place-${index + 1}` }, step);
+      const step = element("div", { className: "step" }, medal, chip(color), shown, points);
+      return element("li", { className: `place-${place}`, "data-rank": index + 1 }, step);
     });
     $("medals").replaceChildren(...medals);
     $("word-count").textContent = `(${words.length})`;

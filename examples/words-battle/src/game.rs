@@ -101,9 +101,6 @@ impl Game {
         let is_maker = self.people.is_empty();
         let slug = slug.to_owned();
         self.people.push(Person { who, slug: slug.clone(), away: false, player: None });
-        if self.mode == Mode::Random {
-            self.tell(tell::found_random_room(who, &self.room));
-        }
         self.tell(tell::joined(who, &slug));
         if is_maker {
             self.tell(tell::is_maker(who, &slug));

@@ -1,17 +1,17 @@
-//! The lobby: who is connected is in it, and asks here for a game.
+//! The lobby: who is connected is in it, and asks here for a game. Rooms are made and seats given
+//! by the server, through its handle: the original's clients have no command for either.
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use roomcast::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
-use roomcast::wire::options::{HistoryOptions, JoinRule, PresenceRule};
-use roomcast::wire::push::MemberInfo;
-use roomcast::wire::{Refusal, RoomOptions, SessionId};
-use roomcast::{CallError, ServerHandle};
+use roomcast::{
+    CallError, LeaveReason, LogicEvent, MemberInfo, Refusal, Relay, RoomCtx, RoomLogic,
+    RoomOptions, ServerHandle, SessionId,
+};
+use roomcast_wire::options::{HistoryOptions, PresenceRule};
 use serde_json::{Value, json};
 
-use crate::Door;
 use crate::game::{PLAYERS_DEFAULT, text_of};
 use crate::pairing::Pairing;
 use crate::room::BATTLE;
@@ -25,6 +25,9 @@ const ROOM_CHARS_MAX: usize = 10;
 /// Most people in a room, those who look on included.
 const PEOPLE_MAX: u32 = 60;
 
+/// The way into the server, which starts after its lobby was made.
+pub type Door = Arc<OnceLock<ServerHandle>>;
+
 /// Gives people their rooms.
 pub struct Lobby {
     pairing: Arc<Pairing>,
@@ -34,10 +37,18 @@ pub struct Lobby {
     waiting: BTreeMap<u64, SessionId>,
 }
 
-type Sent = Result<(), CallError>;
+/// What a call comes to.
+enum Answer {
+    /// A room for a stranger is there.
+    Found(String),
+    /// The seat is given.
+    Seated,
+}
+
+type Outcome = Result<Answer, CallError>;
 
 impl Lobby {
-    /// A lobby. `door` is the way into the server, which starts after its lobby was made.
+    /// A lobby.
     pub fn new(pairing: Arc<Pairing>, door: Door) -> Self {
         Self { pairing, door, calls: 0, waiting: BTreeMap::new() }
     }
@@ -45,8 +56,10 @@ impl Lobby {
     fn join(&mut self, ctx: &mut RoomCtx<'_>, who: SessionId, body: &Value) -> Result<(), String> {
         let room = room_name(&text_of(body, "roomname"))?;
         let limit = text_of(body, "playerlimit").parse().unwrap_or(PLAYERS_DEFAULT as u64);
-        let config = json!({ "mode": "friends", "limit": limit });
-        self.send(ctx, who, move |server| seat(server, who, room, config))
+        self.ask(ctx, who, move |server| async move {
+            server.room(&room).create(friends(limit)).await?;
+            seat(server, who, room).await
+        })
     }
 
     /// A stranger proposes a name for its room, which is taken if it is free.
@@ -56,51 +69,99 @@ impl Lobby {
         who: SessionId,
         body: &Value,
     ) -> Result<(), String> {
-        let made = made_name(ctx.random_u64());
-        let proposed = room_name(&text_of(body, "roomname")).unwrap_or_else(|_| made.clone());
+        let other = made_name(ctx.random_u64());
+        let proposed = room_name(&text_of(body, "roomname")).unwrap_or_else(|_| other.clone());
         let (room, is_new) = self.pairing.room_for(who.0, &proposed);
         let pairing = Arc::clone(&self.pairing);
-        self.send(ctx, who, move |server| async move {
-            let config = json!({ "mode": "random" });
-            if is_new && !server.room(&room).create(options(config.clone())).await? {
+        self.ask(ctx, who, move |server| async move {
+            let was_made = server.room(&room).create(strangers()).await?;
+            if is_new && !was_made {
                 // The name is that of a game of friends.
                 pairing.withdraw(&room);
-                return seat(server, who, made, config).await;
+                server.room(&other).create(strangers()).await?;
+                return Ok(Answer::Found(other));
             }
-            seat(server, who, room, config).await
+            Ok(Answer::Found(room))
         })
     }
 
-    fn send<F: Future<Output = Sent> + Send + 'static>(
+    fn ask<F: Future<Output = Outcome> + Send + 'static>(
         &mut self,
         ctx: &mut RoomCtx<'_>,
         who: SessionId,
-        seat: impl FnOnce(ServerHandle) -> F,
+        task: impl FnOnce(ServerHandle) -> F,
     ) -> Result<(), String> {
         let server = self.door.get().cloned().ok_or("the server is only just starting")?;
         self.calls += 1;
-        self.waiting.insert(self.calls, who);
-        if ctx.call(self.calls, seat(server)) {
-            return Ok(());
+        if !ctx.call(self.calls, task(server)) {
+            return Err("too many ask for a room just now: try again in a moment".to_owned());
         }
-        self.waiting.remove(&self.calls);
-        Err("too many ask for a room just now: try again in a moment".to_owned())
+        self.waiting.insert(self.calls, who);
+        Ok(())
     }
 }
 
-/// Makes the room if it is not there, and gives a seat in it.
-async fn seat(server: ServerHandle, who: SessionId, room: String, config: Value) -> Sent {
-    let room = server.room(room);
-    room.create(options(config)).await?;
-    room.join(who, ()).await
+async fn seat(server: ServerHandle, who: SessionId, room: String) -> Outcome {
+    server.room(room).join(who, ()).await?;
+    Ok(Answer::Seated)
 }
 
-/// A room with a game. Seats are given by the lobby only; presence is the game's own message.
-pub fn options(config: Value) -> RoomOptions {
+impl RoomLogic for Lobby {
+    fn on_event(
+        &mut self,
+        ctx: &mut RoomCtx<'_>,
+        event: &LogicEvent<'_>,
+    ) -> Result<Relay, Refusal> {
+        let body: Value = event.data().unwrap_or_default();
+        let who = event.from.session;
+        let asked = match event.name() {
+            Some("join-room") => self.join(ctx, who, &body),
+            Some("join-random-room") => self.join_random(ctx, who, &body),
+            // The seat in the lobby is kept.
+            Some("leave-room") => Ok(()),
+            _ => return Err(Refusal::refused("in the lobby: join-room or join-random-room")),
+        };
+        if let Err(why) = asked {
+            fail(ctx, who, &why);
+        }
+        Ok(Relay::Nothing)
+    }
+
+    fn on_answer(&mut self, ctx: &mut RoomCtx<'_>, call: u64, answer: Box<dyn Any + Send>) {
+        let Some(who) = self.waiting.remove(&call) else { return };
+        let Ok(outcome) = answer.downcast::<Outcome>() else { return };
+        match *outcome {
+            Ok(Answer::Seated) => {}
+            Ok(Answer::Found(room)) => {
+                ctx.tell(who, "found-random-room-notify", json!({ "roomname": room }));
+                if let Err(why) = self.ask(ctx, who, move |server| seat(server, who, room)) {
+                    fail(ctx, who, &why);
+                }
+            }
+            Err(error) => fail(ctx, who, &error.to_string()),
+        }
+    }
+
+    fn on_leave(&mut self, _ctx: &mut RoomCtx<'_>, member: &MemberInfo, _reason: LeaveReason) {
+        self.waiting.retain(|_, who| *who != member.sender.session);
+    }
+}
+
+/// What a room for friends is made with.
+pub fn friends(limit: u64) -> RoomOptions {
+    options(json!({ "mode": "friends", "limit": limit }))
+}
+
+/// What a room for two strangers is made with.
+pub fn strangers() -> RoomOptions {
+    options(json!({ "mode": "random" }))
+}
+
+/// Who comes and goes is told by the game's own messages.
+fn options(config: Value) -> RoomOptions {
     RoomOptions {
         logic: Some(BATTLE.into()),
         logic_config: Some(Box::new(config)),
-        join: JoinRule::Granted,
         presence: PresenceRule::Off,
         members_max: PEOPLE_MAX,
         history: HistoryOptions { size: 200, ..HistoryOptions::default() },
@@ -119,47 +180,10 @@ fn room_name(name: &str) -> Result<String, String> {
 
 fn made_name(chance: u64) -> String {
     const SIGNS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    (0..ROOM_CHARS_MAX)
-        .map(|at| char::from(SIGNS[(chance >> (5 * at)) as usize % SIGNS.len()]))
-        .collect()
-}
-
-impl RoomLogic for Lobby {
-    fn on_event(
-        &mut self,
-        ctx: &mut RoomCtx<'_>,
-        event: &LogicEvent<'_>,
-    ) -> Result<Relay, Refusal> {
-        let body: Value = event.data().unwrap_or_default();
-        let who = event.from.session;
-        let sent = match event.name() {
-            Some("join-room") => self.join(ctx, who, &body),
-            Some("join-random-room") => self.join_random(ctx, who, &body),
-            _ => return Err(Refusal::refused("in the lobby: join-room or join-random-room")),
-        };
-        if let Err(why) = sent {
-            fail(ctx, who, &why);
-        }
-        Ok(Relay::Nothing)
-    }
-
-    fn on_answer(&mut self, ctx: &mut RoomCtx<'_>, call: u64, answer: Box<dyn Any + Send>) {
-        let Some(who) = self.waiting.remove(&call) else { return };
-        if let Some(Err(error)) = answer.downcast_ref::<Sent>() {
-            fail(ctx, who, &error.to_string());
-        }
-    }
-
-    fn on_leave(
-        &mut self,
-        _ctx: &mut RoomCtx<'_>,
-        member: &MemberInfo,
-        _reason: roomcast::wire::push::LeaveReason,
-    ) {
-        self.waiting.retain(|_, who| *who != member.sender.session);
-    }
+    let sign = |at: usize| SIGNS[(chance >> (5 * at)) as usize % SIGNS.len()];
+    (0..ROOM_CHARS_MAX).map(|at| char::from(sign(at))).collect()
 }
 
 fn fail(ctx: &mut RoomCtx<'_>, who: SessionId, why: &str) {
-    ctx.tell(who, "fail-join-room-notify", &json!({ "message": why }));
+    ctx.tell(who, "fail-join-room-notify", json!({ "message": why }));
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use roomcast::logic::{LogicEvent, Relay, RoomCtx, RoomLogic, RoomSetup};
-use roomcast::wire::dialect::mesh::slug;
-use roomcast::wire::push::{LeaveReason, MemberInfo, Sender};
-use roomcast::wire::{Name, Refusal, SessionId};
+use roomcast::{
+    LeaveReason, LogicEvent, MemberInfo, Name, Refusal, Relay, RoomCtx, RoomLogic, RoomSetup,
+    Sender, SessionId,
+};
+use roomcast_wire::dialect::mesh::slug;
 use serde_json::{Value, json};
 
 use crate::game::{Game, Mode, PLAYERS_DEFAULT, Phase};
@@ -39,7 +40,8 @@ pub struct Battle {
 }
 
 impl Battle {
-    /// A game for a room that was made with [`config`].
+    /// A game for a room that was made as [`friends`](crate::lobby::friends) or
+    /// [`strangers`](crate::lobby::strangers).
     pub fn new(
         setup: &RoomSetup<'_>,
         words: Arc<Words>,
@@ -53,7 +55,7 @@ impl Battle {
         let room = setup.room.rsplit('/').next().unwrap_or_default().to_owned();
         let game = Game::new(&room, mode, limit.unwrap_or(PLAYERS_DEFAULT), words, second_ms);
         let name = Name::new(KEEPER).ok();
-        let keeper = Arc::new(Sender { session: SessionId(0), user: None, name });
+        let keeper = Arc::new(Sender { session: SessionId(0), user: None, name, metadata: None });
         Self { game, room, mode, pairing, watchers: Vec::new(), shown: 0, keeper }
     }
 
@@ -110,7 +112,7 @@ impl Battle {
         }
         let mut state = self.game.state(ctx.now().0);
         state["you"] = json!(slug(session));
-        ctx.tell(session, STATE, &state);
+        ctx.tell(session, STATE, state);
     }
 }
 

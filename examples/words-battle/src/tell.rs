@@ -36,10 +36,6 @@ fn one(who: Who, action: &'static str, body: Value) -> Told {
     Told { to: Some(who), from: From::Bot, action, body }
 }
 
-pub(crate) fn found_random_room(who: Who, room: &str) -> Told {
-    one(who, "found-random-room-notify", json!({ "roomname": room }))
-}
-
 pub(crate) fn joined(who: Who, slug: &str) -> Told {
     let body = json!({ "newmessage": format!("{slug} is here now") });
     Told { from: From::Person(who), ..all("join-room-notify", body) }

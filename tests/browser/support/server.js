@@ -8,35 +8,45 @@ const STOP_MS = 10_000;
 // The binary reads ROOMCAST_*: what is set around the tests must not reach it.
 const own = ([name]) => !name.startsWith("ROOMCAST_");
 const env = Object.fromEntries(Object.entries(process.env).filter(own));
-const binary =
-  process.env.ROOMCAST_BIN ||
-  fileURLToPath(new URL("../../../target/debug/roomcast", import.meta.url));
+const built = (name) => fileURLToPath(new URL(`../../../target/debug/${name}`, import.meta.url));
 
 /** A running server: the ports it listens on, and how to end it. */
-export async function startServer() {
+export function startServer() {
+  const binary = process.env.ROOMCAST_BIN || built("roomcast");
   const listeners = ["--listen", "ws://127.0.0.1:0", "--listen", "tcp://127.0.0.1:0"];
-  const child = spawn(binary, ["serve", ...listeners], {
-    env,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+  const ports = {
+    ws: /ws:\/\/127\.0\.0\.1:([1-9]\d*)/,
+    tcp: /tcp:\/\/127\.0\.0\.1:([1-9]\d*)/,
+  };
+  return startProgram(binary, ["serve", ...listeners], ports);
+}
+
+/** The game of the examples: the port of its page, and how to end it. */
+export function startGame(...flags) {
+  const anywhere = ["--page", "127.0.0.1:0", "--mesh", "127.0.0.1:0"];
+  const ports = { page: /http:\/\/127\.0\.0\.1:([1-9]\d*)\/(?!\?)/ };
+  return startProgram(built("words-battle"), [...anywhere, ...flags], ports);
+}
+
+async function startProgram(binary, flags, patterns) {
+  const child = spawn(binary, flags, { env, stdio: ["ignore", "pipe", "pipe"] });
   const ended = once(child, "close");
-  const ports = await listenerPorts(child);
+  const ports = await printedPorts(binary, child, patterns);
   return { ...ports, stop: () => stop(child, ended) };
 }
 
-/** Reads what is printed at the start, on either stream, until both listeners were named. */
-function listenerPorts(child) {
+/** Reads what is printed at the start, on either stream, until all ports were named. */
+function printedPorts(binary, child, patterns) {
   return new Promise((resolve, reject) => {
     let printed = "";
     const give = (why) => reject(new Error(`${binary} ${why}; it printed:\n${printed}`));
-    const deadline = setTimeout(give, START_MS, `named no listeners within ${START_MS} ms`);
+    const deadline = setTimeout(give, START_MS, `named no ports within ${START_MS} ms`);
     const read = (chunk) => {
       printed += chunk;
-      const ws = /ws:\/\/127\.0\.0\.1:([1-9]\d*)/.exec(printed);
-      const tcp = /tcp:\/\/127\.0\.0\.1:([1-9]\d*)/.exec(printed);
-      if (!ws || !tcp) return;
+      const found = Object.entries(patterns).map(([name, port]) => [name, port.exec(printed)]);
+      if (!found.every(([, port]) => port)) return;
       clearTimeout(deadline);
-      resolve({ ws: Number(ws[1]), tcp: Number(tcp[1]) });
+      resolve(Object.fromEntries(found.map(([name, port]) => [name, Number(port[1])])));
     };
     child.stdout.on("data", read);
     child.stderr.on("data", read);

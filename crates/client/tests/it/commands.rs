@@ -55,7 +55,7 @@ async fn a_publish_is_answered_and_events_are_typed() {
         line.say(&json!({"type": "ok", "ref": publish["ref"], "position": at(1)})).await;
     };
     let (position, ()) = tokio::join!(room.publish("chat", &Count { n: 1 }), answer);
-    assert_eq!(position.unwrap().offset, 1);
+    assert_eq!(position.unwrap().unwrap().offset, 1);
     let Some(RoomEvent::Event(event)) = room.next_event().await else { panic!() };
     assert!(event.is("chat"));
     assert_eq!(event.sender_name(), "Mina");

@@ -85,7 +85,7 @@ struct Chat {
 async fn talk(url: &str, codec: Codec) {
     let client = Client::builder(url).codec(codec).connect().await.unwrap();
     let room = client.join("lobby").await.unwrap();
-    assert_eq!(room.publish("chat", &Chat { text: "hé" }).await.unwrap().offset, 1);
+    assert_eq!(room.publish("chat", &Chat { text: "hé" }).await.unwrap().unwrap().offset, 1);
     client.close().await;
 }
 

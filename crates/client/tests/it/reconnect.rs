@@ -124,7 +124,7 @@ async fn a_keyed_publish_is_repeated_and_anything_else_is_not() {
         client.rooms(None),
         first
     );
-    assert_eq!(keyed.unwrap().offset, 1);
+    assert_eq!(keyed.unwrap().unwrap().offset, 1);
     assert!(matches!(keyless, Err(Error::Disconnected { .. })), "{keyless:?}");
     assert!(matches!(rooms, Err(Error::Disconnected { .. })), "{rooms:?}");
 }

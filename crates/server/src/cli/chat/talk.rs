@@ -223,7 +223,7 @@ impl Talk {
         };
         let position = seat.room.publish(CHAT, &json!({ "text": text })).await;
         let position = position.map_err(explain).with_context(|| format!("not said: {text}"))?;
-        seat.said = Some(position);
+        seat.said = position.or(seat.said);
         Ok(())
     }
 
