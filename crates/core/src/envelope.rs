@@ -164,6 +164,11 @@ pub(crate) enum RoomOp {
     },
     Presence,
     State,
+    Tell {
+        to: Vec<SessionId>,
+        event: EventName,
+        data: Option<Payload>,
+    },
     Kick {
         target: Box<str>,
         message: Option<Box<str>>,

@@ -37,6 +37,7 @@ impl Shard {
                 let publication = Publication { name, payload, from, reliable, key, except };
                 (room, RoomOp::Publish { publication, echo: None })
             }
+            ServerCall::Tell { room, to, event, data } => (room, RoomOp::Tell { to, event, data }),
             ServerCall::Kick { room, target } => {
                 (room, RoomOp::Kick { target: target.into(), message: None })
             }

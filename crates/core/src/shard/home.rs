@@ -51,6 +51,7 @@ impl Shard {
             RoomOp::Unseat => self.unseat_op(slot, &caller),
             RoomOp::Drop => self.drop_op(slot, &caller),
             RoomOp::Resume => self.resume_op(slot, &caller),
+            RoomOp::Tell { to, event, data } => self.tell_op(slot, &caller, &to, event, data),
             RoomOp::Kick { target, message } => self.kick_op(slot, &caller, &target, message),
             RoomOp::Delete => self.delete_op(slot, &caller),
             RoomOp::Members | RoomOp::History { .. } | RoomOp::Presence | RoomOp::State => {
