@@ -1,6 +1,6 @@
 //! What a server is to be, said before it starts.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roomcast_core::logic::{Logics, RoomLogic, RoomSetup};
 use roomcast_core::{Authenticate, HubConfig};
@@ -8,6 +8,7 @@ use roomcast_core::{Authenticate, HubConfig};
 use crate::auth::Tokens;
 use crate::config::{Config, ConfigError, Problem, none_of};
 use crate::groups::GroupSetup;
+use crate::handle::ServerHandle;
 use crate::hooks::Hooks;
 use crate::server::{Server, StartError};
 
@@ -33,6 +34,8 @@ pub struct Builder {
     pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
     /// The configuration's, once they are read.
     pub(crate) tokens: Option<Arc<Tokens>>,
+    /// The way into the server for the tasks of its rooms: set before the first room is made.
+    pub(crate) running: Arc<OnceLock<ServerHandle>>,
     /// What is wrong with what was said, for the start to tell.
     pub(crate) problems: Vec<Problem>,
 }
