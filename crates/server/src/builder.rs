@@ -1,10 +1,13 @@
 //! What a server is to be, said before it starts.
 
+use std::sync::{Arc, OnceLock};
+
 use roomcast_core::HubConfig;
 use roomcast_core::logic::{Logics, RoomLogic, RoomSetup};
 
 use crate::config::{Config, ConfigError, Problem, none_of};
 use crate::groups::GroupSetup;
+use crate::handle::ServerHandle;
 use crate::hooks::Hooks;
 use crate::server::{Server, StartError};
 
@@ -26,6 +29,8 @@ pub struct Builder {
     groups: Option<GroupSetup>,
     pub(crate) hooks: Hooks,
     pub(crate) logics: Logics,
+    /// The way into the server for the tasks of its rooms: set before the first room is made.
+    pub(crate) running: Arc<OnceLock<ServerHandle>>,
     /// What is wrong with what was said, for the start to tell.
     pub(crate) problems: Vec<Problem>,
 }

@@ -17,6 +17,7 @@ mod handle;
 mod hooks;
 mod http;
 mod metrics;
+mod room_task;
 mod server;
 mod tasks;
 #[cfg(feature = "testing")]
@@ -34,6 +35,7 @@ pub use handle::{
     SessionHandle, UserHandle,
 };
 pub use hooks::{Answer, Events, Heard};
+pub use room_task::{RoomEvent, RoomTask, Said};
 pub use roomcast_core::logic::{
     IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
 };

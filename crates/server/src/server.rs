@@ -155,6 +155,10 @@ impl Server {
             draining: AtomicBool::new(false),
         });
         let (addresses, prepared) = prepare_workers(count)?;
+        let line = Workers { addresses: Arc::clone(&addresses), shared: Arc::clone(&shared) };
+        let handle = ServerHandle::new(Arc::new(line));
+        // The rooms that are always there are made as soon as a worker starts.
+        _ = builder.running.set(handle.clone());
         let mut workers = Vec::new();
         for (id, prepared) in (0..count).zip(prepared) {
             let (hub, shared) = (Arc::clone(&hub), Arc::clone(&shared));
@@ -166,8 +170,6 @@ impl Server {
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
-        let hub = Workers { addresses: Arc::clone(&addresses), shared: Arc::clone(&shared) };
-        let handle = ServerHandle::new(Arc::new(hub));
         let longest = Duration::from_millis(config.drain_ms);
         let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
         let listeners = bound.public;

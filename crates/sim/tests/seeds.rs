@@ -52,11 +52,15 @@ fn every_seed_holds_every_promise() {
         sum.unrecovered += counts.unrecovered;
         sum.slow += counts.slow;
         sum.gaps += counts.gaps;
+        sum.by_logics += counts.by_logics;
+        sum.told += counts.told;
+        sum.failed += counts.failed;
     }
     // Schedules in which nothing happens would hold every promise, too.
     assert!(sum.events > 20 * SEEDS && sum.resumed > SEEDS, "{sum:?}");
     assert!(sum.recovered > SEEDS && sum.unrecovered > SEEDS / 2, "{sum:?}");
     assert!(sum.slow > SEEDS / 40 && sum.gaps > SEEDS, "{sum:?}");
+    assert!(sum.by_logics > 10 * SEEDS && sum.told > SEEDS && sum.failed > SEEDS / 4, "{sum:?}");
 }
 
 #[test]

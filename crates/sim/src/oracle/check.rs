@@ -6,8 +6,10 @@ use roomcast_wire::incoming::{Body, Incoming};
 use roomcast_wire::options::PresenceRule;
 use roomcast_wire::push::{Event, Sender};
 use roomcast_wire::{CloseCode, Codec, Payload, Position, SessionId};
+use serde_json::Value;
 
-use super::{Addressee, Asked, Gap, Guarantee, Oracle, Verdict, broken};
+use super::{Addressee, Asked, Gap, Guarantee, Oracle, Said, Verdict, broken};
+use crate::sim::wild;
 use crate::world::WireId;
 
 /// What the world knows about a link when something is read from it.
@@ -58,7 +60,11 @@ impl Oracle {
 
     fn event(&mut self, wire: WireId, room: &str, event: &Event, sight: Sight) -> Verdict {
         self.counts.events += 1;
-        let number = number_in(event.payload.as_ref(), "n");
+        if event.position.is_none() {
+            return self.told(wire, room, event);
+        }
+        let by_logic = self.said_by_logic(room, event, sight);
+        let number = by_logic.or_else(|| number_in(event.payload.as_ref(), "n"));
         let who = self.session_of(wire);
         let Some(number) = number.filter(|&number| number < self.said.len()) else {
             return broken(Guarantee::Order, format!("an event of {room} that nobody said"));
@@ -93,6 +99,41 @@ impl Oracle {
         }
         self.missed(wire, room, (last + 1, offset), replayed, sight);
         Ok(())
+    }
+
+    /// What a logic told some members only.
+    fn told(&mut self, wire: WireId, room: &str, event: &Event) -> Verdict {
+        let at = format!("{} in {room}, told aside", self.player(wire));
+        if !self.plan.is_wild(room) || self.live_seat(wire, room).is_none() {
+            return broken(Guarantee::Isolation, format!("{at}: without a logic, or a live seat"));
+        }
+        let who = self.session_of(wire).map(|who| who.to_string()).unwrap_or_default();
+        let data = event.payload.as_ref().and_then(|data| data.read::<Value>().ok());
+        let data = data.unwrap_or_default();
+        match data["to"] == who || (data["except"].is_string() && data["except"] != who) {
+            true => {
+                self.counts.told += 1;
+                Ok(())
+            }
+            false => broken(Guarantee::Isolation, format!("{at}: {data} is for others")),
+        }
+    }
+
+    /// The number of what a logic said to all, which is known from the first who reads it.
+    fn said_by_logic(&mut self, room: &str, event: &Event, sight: Sight) -> Option<usize> {
+        if !self.plan.is_wild(room) || event.name.as_text() != Some(wild::EVENT) {
+            return None;
+        }
+        let own = number_in(event.payload.as_ref(), "l")? as u64;
+        if let Some(&known) = self.by_logics.get(&own) {
+            return Some(known);
+        }
+        let said = (event.name.clone(), event.reliable);
+        let said = Said::new((room.to_owned(), None), said, true, None, sight.now);
+        let number = self.say(said);
+        self.counts.by_logics += 1;
+        self.by_logics.insert(own, number);
+        Some(number)
     }
 
     /// Notes the offsets from `from` to before `to` as not seen.

@@ -107,6 +107,8 @@ impl Oracle {
         };
         let explained = match known {
             Some(said) => explains(said),
+            // A tick that was dropped for everybody.
+            None if (gap.behind || gap.replayed) && self.plan.is_wild(&gap.room) => true,
             // Nobody saw it, and its sender never heard where it stands.
             None => self
                 .said
@@ -137,6 +139,7 @@ impl Oracle {
     pub(crate) fn check_counters(&mut self, counters: &[Counters], rooms: &[String]) -> Verdict {
         let sum = |of: fn(&Counters) -> u64| counters.iter().map(of).sum::<u64>();
         self.counts.slow = sum(|one| one.slow_readers_total);
+        self.counts.failed = sum(|one| one.logics_failed_total);
         let links = self.conns.values().filter(|conn| !conn.ended).count() as u64;
         let here = self.sessions.values().filter(|session| session.conn.is_some());
         let seats: u64 = here.clone().map(|session| session.seats.len() as u64).sum();

@@ -65,6 +65,8 @@ pub struct Oracle {
     /// What stands where, as far as anybody has seen.
     logs: BTreeMap<(String, Epoch), BTreeMap<u64, usize>>,
     said: Vec<Said>,
+    /// What logics said, by the numbers they gave it.
+    by_logics: BTreeMap<u64, usize>,
     sent: Vec<Sent>,
     conns: BTreeMap<WireId, Conn>,
     sessions: BTreeMap<SessionId, Session>,
@@ -90,6 +92,12 @@ pub struct Counts {
     pub slow: u64,
     /// Offsets that somebody rightly did not see.
     pub gaps: u64,
+    /// Events that logics said to all.
+    pub by_logics: u64,
+    /// Events that logics told some members only.
+    pub told: u64,
+    /// Rooms that failed with their logic.
+    pub failed: u64,
 }
 
 /// What was said in a room, by its number: the number stands in the payload.
@@ -222,6 +230,7 @@ impl Oracle {
             plan,
             logs: BTreeMap::new(),
             said: Vec::new(),
+            by_logics: BTreeMap::new(),
             sent: Vec::new(),
             conns: BTreeMap::new(),
             sessions: BTreeMap::new(),

@@ -96,6 +96,9 @@ impl Stage {
             "hooks" => hooks::configure(&mut self.config, words),
             "namespace" => self.namespace(words),
             "static" => self.static_room(words),
+            "pattern" => self.pattern(words),
+            "lobby" => self.lobby(words),
+            "client_logics" => self.client_logics(words),
             "key" => self.key(words),
             "shards" => {
                 self.config.shards = number(words.need("a count")?)?;
@@ -338,6 +341,30 @@ impl Stage {
         let namespace = self.config.namespaces.entry(namespace.to_owned()).or_default();
         namespace.static_rooms.insert(room.to_owned(), options);
         Ok(())
+    }
+
+    /// `pattern duel-* {"members_max":2}`
+    fn pattern(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        let pattern = words.need("a pattern")?.to_owned();
+        let options = options_of(words.next())?;
+        self.default_namespace().patterns.push((pattern, options));
+        Ok(())
+    }
+
+    fn lobby(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        self.default_namespace().lobby = Some(words.need("a room")?.to_owned());
+        Ok(())
+    }
+
+    fn client_logics(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        words.try_for_each(|name| {
+            self.default_namespace().client_logics.push(name.to_owned());
+            Ok(())
+        })
+    }
+
+    fn default_namespace(&mut self) -> &mut NamespaceConfig {
+        self.config.namespaces.entry("default".to_owned()).or_default()
     }
 
     fn key(&mut self, mut words: Words<'_>) -> Result<(), String> {

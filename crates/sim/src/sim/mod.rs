@@ -5,6 +5,7 @@ mod finish;
 mod plan;
 mod player;
 mod sabotage;
+pub(crate) mod wild;
 
 use std::collections::VecDeque;
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use roomcast_core::{HubConfig, KeyGrant, Limits, NamespaceConfig};
+use roomcast_core::{HubConfig, KeyGrant, Limits, Logics, NamespaceConfig};
 use roomcast_wire::options::{HistoryOptions, PresenceRule, PublishRule, SlowRule};
 use roomcast_wire::{Name, RoomOptions};
 
+use super::wild::Wild;
 use crate::chance::Chance;
 use crate::world::Dials;
 
@@ -14,7 +15,7 @@ pub(super) const ADMIN_KEY: &str = "sesame";
 /// How many users have keys; several sessions may be one user's.
 const USERS: u64 = 3;
 /// The rooms that players go to, in each namespace.
-const ROOMS: &[&str] = &["lobby", "den", "busy", "kept", "brief", "town"];
+const ROOMS: &[&str] = &["lobby", "den", "busy", "kept", "brief", "town", "wild"];
 /// The namespaces.
 const NAMESPACES: &[&str] = &["default", "game"];
 
@@ -108,14 +109,19 @@ impl Plan {
         let Some(namespace) = self.config.namespaces.get(namespace) else {
             return RoomOptions::default();
         };
-        namespace.static_rooms.get(room).unwrap_or(&namespace.options).clone()
+        namespace.options_of(room).clone()
     }
 
     /// Whether the room is always there.
     pub fn is_static(&self, room: &str) -> bool {
         let (namespace, room) = room.split_once('/').unwrap_or(("default", room));
         let namespace = self.config.namespaces.get(namespace);
-        namespace.is_some_and(|namespace| namespace.static_rooms.contains_key(room))
+        namespace.is_some_and(|namespace| namespace.is_static(room))
+    }
+
+    /// Whether the room's logic does what it likes.
+    pub fn is_wild(&self, room: &str) -> bool {
+        self.options(room).logic.is_some()
     }
 
     /// After how many milliseconds nothing is left of a lost link.
@@ -148,6 +154,10 @@ fn config(chance: &mut Chance) -> HubConfig {
         let policy = NamespaceConfig {
             list_rooms: chance.percent(50),
             options: options(chance),
+            patterns: vec![(
+                "wi*".to_owned(),
+                RoomOptions { logic: Some("wild".into()), ..options(chance) },
+            )],
             static_rooms: BTreeMap::from([
                 ("busy".to_owned(), options(chance)),
                 ("town".to_owned(), options(chance)),
@@ -157,7 +167,11 @@ fn config(chance: &mut Chance) -> HubConfig {
         namespaces.insert((*name).to_owned(), policy);
     }
     let shards = chance.between(1, 4) as u16;
-    HubConfig { shards, seed: chance.seed(), namespaces, keys, limits, ..HubConfig::default() }
+    let mut logics = Logics::default();
+    // The name is a valid one.
+    _ = logics.insert("wild", |_| Box::new(Wild::default()));
+    let seed = chance.seed();
+    HubConfig { shards, seed, namespaces, keys, limits, logics, ..HubConfig::default() }
 }
 
 fn options(chance: &mut Chance) -> RoomOptions {

@@ -99,6 +99,8 @@ impl Saboteur {
 
     fn is_occasion(&self, incoming: &Incoming, listing: bool) -> bool {
         match (&self.what, &incoming.body) {
+            // What a logic says to some only may be lost unnoticed.
+            (_, Body::Event { room, .. }) if room.ends_with("wild") => false,
             (Sabotage::DropEvent, Body::Event { event, .. }) => event.reliable,
             (Sabotage::ForgeSender, Body::Event { event, .. }) => event.from.is_some(),
             (
