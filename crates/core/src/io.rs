@@ -141,7 +141,7 @@ pub enum ServerCall {
         /// Which.
         room: String,
     },
-    /// Say something in a room, whatever its `publish` rule says.
+    /// Say something in a room, whatever its `publish` rule says. Its logic is not asked.
     Publish {
         /// Which.
         room: String,
@@ -153,6 +153,17 @@ pub enum ServerCall {
         from: Option<Arc<Sender>>,
         /// Whether it is delivered in order, or may be dropped.
         reliable: bool,
+    },
+    /// Say something to some members of a room only, so that it has no position.
+    Tell {
+        /// Which.
+        room: String,
+        /// Whom; those without a seat are passed over.
+        to: Vec<SessionId>,
+        /// What it is called.
+        event: EventName,
+        /// What it says.
+        data: Option<Payload>,
     },
     /// Put every session of a user, or one session, out of a room.
     Kick {
@@ -276,6 +287,7 @@ impl ServerCall {
             Self::Create { room, .. }
             | Self::Delete { room }
             | Self::Publish { room, .. }
+            | Self::Tell { room, .. }
             | Self::Kick { room, .. }
             | Self::Act { room, .. }
             | Self::Members { room }

@@ -9,6 +9,7 @@
 //! ```
 
 mod acceptor;
+pub mod auth;
 mod builder;
 pub mod config;
 mod entrance;
@@ -17,6 +18,7 @@ mod handle;
 mod hooks;
 mod http;
 mod metrics;
+mod room_task;
 mod server;
 mod tasks;
 #[cfg(feature = "testing")]
@@ -34,9 +36,11 @@ pub use handle::{
     SessionHandle, UserHandle,
 };
 pub use hooks::{Answer, Events, Heard};
+pub use room_task::{RoomEvent, RoomTask, Said};
 pub use roomcast_core::logic::{
     IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
 };
+pub use roomcast_core::{Authenticate, Grants, Identity, Revoked, Right, Rule};
 pub use roomcast_core::{Counters, HubEvent, Now, RoomState, event, hook, logic};
 pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};

@@ -35,6 +35,9 @@ fn a_room_is_made_heard_looked_at_and_closed() {
     let dropped = lobby.publish_unreliable("position", &7).wait().unwrap();
     assert_eq!(dropped.offset, position.offset + 1);
     assert_eq!(peer.expect("event")["event"], "position");
+    assert_eq!(lobby.tell(&[id, SessionId(7)], "psst", "only you").wait(), Ok(1));
+    let told = peer.expect("event");
+    assert_eq!((&told["event"], told.get("at")), (&json!("psst"), None));
     let members = lobby.members().wait().unwrap();
     assert_eq!((members.members.len(), members.truncated), (1, false));
     let sender = &members.members[0].sender;

@@ -169,7 +169,16 @@ impl RoomCtx<'_> {
     /// Says something to all members but one, as [`RoomCtx::tell`].
     pub fn tell_except(&mut self, session: SessionId, event: impl IntoEvent, data: impl IntoData) {
         let (name, data) = said(event, data);
-        let said = Said { name, data, from: None };
+        self.tell_all_but(session, Said { name, data, from: None });
+    }
+
+    /// Says something in somebody's name to all other members, as [`RoomCtx::tell`].
+    pub fn tell_others(&mut self, from: &Arc<Sender>, event: impl IntoEvent, data: impl IntoData) {
+        let (name, data) = said(event, data);
+        self.tell_all_but(from.session, Said { name, data, from: Some(Arc::clone(from)) });
+    }
+
+    fn tell_all_but(&mut self, session: SessionId, said: Said) {
         match self.room.member(session).map(|member| member.key) {
             Some(except) => self.push(Effect::TellExcept { except, said }),
             None => {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use roomcast_wire::{Position, Refusal};
+use roomcast_wire::{EventName, Payload, Position, Refusal, SessionId};
 
 use super::Shard;
 use crate::envelope::{Answer, Caller, RoomOp, Word};
 use crate::io::ServerReply;
 use crate::key::{ReplyTo, RoomKey};
-use crate::room::{Publication, no_such_room, not_a_member};
+use crate::logic::Said;
+use crate::room::{Delivery, Publication, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
 /// How many events a `history` without `limit` answers with.
@@ -45,7 +46,8 @@ impl Shard {
         if !echo.unwrap_or(room.options.echo) && !is_announcement {
             publication.except = caller.session.as_ref().map(|(key, _)| *key);
         }
-        if room.logic.is_some() && !is_announcement {
+        // A logic hears what members say, not what the server's own code says around it.
+        if room.logic.is_some() && !is_announcement && caller.session.is_some() {
             let slot = room.key.slot;
             let outcome =
                 outcome.and_then(|()| self.publish_by_logic(slot, caller, publication, keys));
@@ -61,6 +63,7 @@ impl Shard {
         let (key, after) = (room.key, room.position());
         if before != after {
             self.counters.events_total += 1;
+            self.tell_published(key.slot);
             self.room_is_dirty(key.slot);
         }
         self.answer_publish(caller.reply, outcome);
@@ -74,6 +77,28 @@ impl Shard {
             Ok(_) => {}
             Err(refusal) => self.answer(to, Answer::Refused(refusal)),
         }
+    }
+
+    /// The server's own code says something to some members.
+    pub(super) fn tell_op(
+        &mut self,
+        slot: Option<u32>,
+        caller: &Caller,
+        to: &[SessionId],
+        name: EventName,
+        data: Option<Payload>,
+    ) {
+        let Some(room) = slot.and_then(|slot| self.rooms.get_mut(slot as usize)) else {
+            return self.answer(caller.reply, Answer::Refused(no_such_room()));
+        };
+        let members = to.iter().filter_map(|&session| room.member(session));
+        let to: Box<[_]> = members.map(|member| member.key).collect();
+        let told = Answer::Ok { position: None, delivered: Some(to.len() as u32) };
+        let event = room.aside(Said { name, data, from: None });
+        let key = room.key;
+        room.gathered.push(Delivery::Told { event, to });
+        self.room_is_dirty(key.slot);
+        self.answer(caller.reply, told);
     }
 
     /// The room has something to deliver: at the end of the turn, or when its interval is over.

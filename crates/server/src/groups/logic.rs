@@ -48,8 +48,10 @@ impl GroupLogic {
 
 impl RoomLogic for GroupLogic {
     fn on_join(&mut self, ctx: &mut RoomCtx<'_>, member: &MemberInfo) -> Result<(), Refusal> {
+        // Stamped with who it is: a client gives its own words in `data`, and must not speak as if
+        // it were the server.
         if let Some(notice) = Notice::read(member.data.as_ref()) {
-            ctx.tell_except(member.sender.session, notice.event, notice.data);
+            ctx.tell_others(&member.sender, notice.event, notice.data);
         }
         Ok(())
     }
@@ -70,7 +72,7 @@ impl RoomLogic for GroupLogic {
         match reason {
             LeaveReason::Left => {
                 if let Some(notice) = Notice::read(ctx.last_word()) {
-                    ctx.tell_except(member.sender.session, notice.event, notice.data);
+                    ctx.tell_others(&member.sender, notice.event, notice.data);
                 }
             }
             // A session that cannot be resumed is gone at once.

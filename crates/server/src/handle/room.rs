@@ -74,7 +74,7 @@ impl RoomHandle {
     }
 
     /// Says something to all members, with no sender, whatever the room's `publish` rule. It gets
-    /// a position and is kept in history.
+    /// a position and is kept in history. The room's logic is not asked.
     pub fn publish(&self, event: impl IntoEvent, data: impl IntoData) -> Asked<Position> {
         self.say(None, event, data, true)
     }
@@ -97,6 +97,15 @@ impl RoomHandle {
         data: impl IntoData,
     ) -> Asked<Position> {
         self.say(None, event, data, false)
+    }
+
+    /// Says something to some members only; how many have a seat. As others do not hear it, it has
+    /// no position and is not kept in history.
+    pub fn tell(&self, to: &[SessionId], event: impl IntoEvent, data: impl IntoData) -> Asked<u32> {
+        let (room, to) = (self.name.clone(), to.to_vec());
+        let call =
+            said(event, data).map(|(event, data)| ServerCall::Tell { room, to, event, data });
+        self.server.ask(call, reached)
     }
 
     /// Makes the room; `false`: it was there, and keeps its options. It ends as every room does

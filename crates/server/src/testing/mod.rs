@@ -99,7 +99,7 @@ impl Server {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let hub = builder.hub_config(bytes, shards)?;
-        let (world, handle) = World::new(hub, builder.hooks)?;
+        let (world, handle) = World::new(hub, builder.hooks, &builder.running)?;
         Ok(Self { world: Rc::new(RefCell::new(world)), handle })
     }
 

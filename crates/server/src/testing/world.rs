@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -92,7 +92,11 @@ impl Hub for Line {
 }
 
 impl World {
-    pub(super) fn new(hub: HubConfig, hooks: Hooks) -> Result<(Self, ServerHandle), StartError> {
+    pub(super) fn new(
+        hub: HubConfig,
+        hooks: Hooks,
+        running: &OnceLock<ServerHandle>,
+    ) -> Result<(Self, ServerHandle), StartError> {
         let no_runtime = |source: io::Error| StartError::System { what: "epoll", source };
         let tasks = Tasks::new().map_err(no_runtime)?;
         let hub = Arc::new(hub);
@@ -102,6 +106,8 @@ impl World {
         let hooks = Arc::new(hooks);
         let line =
             Line { calls: sender, counters: Arc::clone(&counters), hooks: Arc::clone(&hooks) };
+        let handle = ServerHandle::new(Arc::new(line));
+        _ = running.set(handle.clone());
         let mut world = Self {
             now: Now::default(),
             turned: vec![true; shards.len()],
@@ -120,7 +126,7 @@ impl World {
             world.drain(at);
         }
         world.settle();
-        Ok((world, ServerHandle::new(Arc::new(line))))
+        Ok((world, handle))
     }
 
     pub(super) fn now(&self) -> Now {

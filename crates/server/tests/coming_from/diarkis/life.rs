@@ -1,7 +1,9 @@
 //! How groups come and go, and who is in them.
 
-use roomcast::groups::{GroupSetup, JoinError, LeaveError, NewGroup, NewGroupError};
-use roomcast::{Payload, Server, SessionId};
+use std::time::Duration;
+
+use roomcast::groups::{GroupSetup, Groups, JoinError, LeaveError, NewGroup, NewGroupError};
+use roomcast::{Payload, Server, SessionId, testing};
 use serde_json::json;
 
 use super::{CMD, EVENT, HALL, TEAM, VER, join_all, server, team};
@@ -111,9 +113,11 @@ fn the_others_hear_who_joins_and_leaves() {
     let came = mina.expect("event");
     assert_eq!((&came["event"], &came["data"]), (&json!(EVENT), &json!("tom is here")));
     assert_eq!(came["room"], format!("groups/{id}"));
+    assert_eq!(came["from"]["session"], tom_id.to_string());
     run(groups.leave(&id, tom_id, VER, 11, json!({ "text": "bye" }))).unwrap();
     let went = mina.expect("event");
     assert_eq!((&went["event"], &went["data"]), (&json!(EVENT + 1), &json!({ "text": "bye" })));
+    assert_eq!(went["from"]["session"], tom_id.to_string());
     // Who comes and goes hears nothing of it.
     let heard = tom.heard();
     let kinds: Vec<_> = heard.iter().map(|line| line["type"].as_str().unwrap()).collect();
@@ -184,7 +188,7 @@ fn a_user_is_in_as_many_groups_as_the_limit_says() {
     config.limits.rooms = 4;
     let builder = Server::builder().config(config).workers(1).groups(GroupSetup::default());
     let server = builder.start().unwrap();
-    let groups = roomcast::groups::Groups::new(&server.handle());
+    let groups = Groups::new(&server.handle());
     let (_mina, mina_id) = client(&server);
     for _ in 0..3 {
         team(&groups, mina_id);
@@ -255,4 +259,42 @@ fn a_client_without_hello_has_groups_too() {
     let found = run(groups.group("nc")).unwrap().unwrap();
     let ids = run(groups.group_ids(found.creator.unwrap())).unwrap();
     assert_eq!(ids, ["nc"]);
+}
+
+#[test]
+fn a_group_that_was_empty_for_its_time_has_ended() {
+    let builder = Server::builder().groups(GroupSetup::default());
+    let server = testing::Server::start(builder).unwrap();
+    let groups = Groups::new(&server.handle());
+    let client = server.client("Mina");
+    let mina = client.session();
+    let wish = NewGroup { ttl_s: 11, ..HALL };
+    let id = server.run(groups.new_group(mina, wish)).unwrap();
+    let is_there = || server.run(groups.group(&id)).unwrap().is_some();
+    // The time counts while nobody is in it, and anew each time.
+    server.advance(Duration::from_secs(10));
+    server.run(groups.join(&id, mina, VER, CMD, ())).unwrap();
+    server.advance(Duration::from_secs(100));
+    server.run(groups.leave(&id, mina, VER, CMD, ())).unwrap();
+    server.advance(Duration::from_secs(10));
+    assert!(is_there());
+    server.advance(Duration::from_secs(1));
+    assert!(!is_there());
+}
+
+#[test]
+fn a_group_has_many_members_and_a_bound() {
+    let mut config = roomcast::Config::default();
+    config.rooms.members_max = 300;
+    let builder = Server::builder().config(config).groups(GroupSetup::default());
+    let server = testing::Server::start(builder).unwrap();
+    let groups = Groups::new(&server.handle());
+    let clients: Vec<_> = (0..301).map(|n| server.client(&format!("c{n}"))).collect();
+    let id = server.run(groups.new_group(clients[0].session(), HALL)).unwrap();
+    let join = |at: usize| server.run(groups.join(&id, clients[at].session(), VER, CMD, ()));
+    assert!((0..300).all(|at| join(at) == Ok(())));
+    let refused = join(300).unwrap_err();
+    assert!(matches!(&refused, JoinError::Refused(_)), "{refused:?}");
+    assert!(refused.to_string().contains("members_max"), "{refused}");
+    assert_eq!(server.run(groups.group(&id)).unwrap().unwrap().member_count, 300);
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use roomcast::groups::{GroupSetup, NewGroup, Notice, Sending, event};
-use roomcast::{EventName, SessionId};
+use roomcast::groups::{GroupSetup, Groups, NewGroup, Notice, Sending, event};
+use roomcast::{EventName, Server, SessionId, testing};
 use serde_json::{Value, json};
 
 use super::{CMD, EVENT, HALL, TEAM, VER, join_all, server, team};
@@ -91,7 +92,7 @@ fn messages_within_an_interval_go_together() {
     }
     let heard: Vec<_> = (0..3).map(|_| mina.expect("event")["data"].clone()).collect();
     assert_eq!(heard, [0, 1, 2]);
-    assert!(began.elapsed() >= std::time::Duration::from_millis(190), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -125,12 +126,14 @@ fn exposed_commands_carry_their_message() {
     assert_eq!(tom.ask(&join)["type"], "joined");
     let came = mina.expect("event");
     assert_eq!((&came["event"], &came["data"]), (&json!(EVENT), &json!("tom is here")));
+    assert_eq!(came["from"]["session"], tom_id.to_string(), "a client cannot speak as the server");
     assert_eq!(run(groups.latest_group_id(tom_id)).unwrap().unwrap(), "m".repeat(52));
     tom.ask(&json!({ "type": "publish", "ref": 9, "room": room, "event": EVENT, "data": 5 }));
     assert_eq!(mina.expect("event")["data"], 5);
     tom.ask(&json!({ "type": "leave", "ref": 10, "room": room, "data": notice("bye") }));
     let went = mina.expect("event");
     assert_eq!((&went["event"], &went["data"]), (&json!(EVENT), &json!("bye")));
+    assert_eq!(went["from"]["session"], tom_id.to_string());
 }
 
 /// Tells what happened to whom.
@@ -167,6 +170,24 @@ fn the_others_hear_of_who_is_lost_and_who_is_back() {
     run(groups.leave(&id, tom_id, VER, CMD, ())).unwrap();
     run(groups.announce(&id, VER, CMD, "after", true)).unwrap();
     assert_eq!(mina.expect("event")["data"], "after");
+}
+
+/// Once when it is lost, not once more when its seat ends.
+#[test]
+fn who_does_not_come_back_is_told_of_once() {
+    let setup = GroupSetup::default().set_on_discard_message(telling("lost"));
+    let server = testing::Server::start(Server::builder().groups(setup)).unwrap();
+    let groups = Groups::new(&server.handle());
+    let (mut mina, mut tom) = (server.client("Mina"), server.client("Tom"));
+    let id = server.run(groups.new_group(mina.session(), TEAM)).unwrap();
+    server.run(groups.join(&id, tom.session(), VER, CMD, ())).unwrap();
+    mina.expect("joined");
+    tom.cut();
+    assert!(mina.expect("event")["data"]["lost"].is_object());
+    server.advance(Duration::from_secs(61));
+    mina.expect_nothing();
+    let found = server.run(groups.group(&id)).unwrap().unwrap();
+    assert_eq!(found.member_count, 1);
 }
 
 #[test]
