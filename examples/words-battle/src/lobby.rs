@@ -25,6 +25,10 @@ const ROOM_CHARS_MAX: usize = 10;
 /// Most people in a room, those who look on included.
 const PEOPLE_MAX: u32 = 60;
 
+/// How long a client waits between two wishes, in milliseconds: a room lives for a while even if
+/// nobody comes, and nobody shall fill the server with them.
+const WISH_MS: u64 = 500;
+
 /// The way into the server, which starts after its lobby was made.
 pub type Door = Arc<OnceLock<ServerHandle>>;
 
@@ -35,6 +39,8 @@ pub struct Lobby {
     calls: u64,
     /// Who waits for which call.
     waiting: BTreeMap<u64, SessionId>,
+    /// When each may wish again.
+    wished: BTreeMap<SessionId, u64>,
 }
 
 /// What a call comes to.
@@ -50,11 +56,12 @@ type Outcome = Result<Answer, CallError>;
 impl Lobby {
     /// A lobby.
     pub fn new(pairing: Arc<Pairing>, door: Door) -> Self {
-        Self { pairing, door, calls: 0, waiting: BTreeMap::new() }
+        Self { pairing, door, calls: 0, waiting: BTreeMap::new(), wished: BTreeMap::new() }
     }
 
     fn join(&mut self, ctx: &mut RoomCtx<'_>, who: SessionId, body: &Value) -> Result<(), String> {
         let room = room_name(&text_of(body, "roomname"))?;
+        self.wish(ctx, who)?;
         let limit = text_of(body, "playerlimit").parse().unwrap_or(PLAYERS_DEFAULT as u64);
         self.ask(ctx, who, move |server| async move {
             server.room(&room).create(friends(limit)).await?;
@@ -69,6 +76,7 @@ impl Lobby {
         who: SessionId,
         body: &Value,
     ) -> Result<(), String> {
+        self.wish(ctx, who)?;
         let other = made_name(ctx.random_u64());
         let proposed = room_name(&text_of(body, "roomname")).unwrap_or_else(|_| other.clone());
         let (room, is_new) = self.pairing.room_for(who.0, &proposed);
@@ -83,6 +91,15 @@ impl Lobby {
             }
             Ok(Answer::Found(room))
         })
+    }
+
+    fn wish(&mut self, ctx: &RoomCtx<'_>, who: SessionId) -> Result<(), String> {
+        let now = ctx.now().0;
+        if self.wished.get(&who).is_some_and(|&until| now < until) {
+            return Err("one room at a time: try again in a moment".to_owned());
+        }
+        self.wished.insert(who, now + WISH_MS);
+        Ok(())
     }
 
     fn ask<F: Future<Output = Outcome> + Send + 'static>(
@@ -144,6 +161,7 @@ impl RoomLogic for Lobby {
 
     fn on_leave(&mut self, _ctx: &mut RoomCtx<'_>, member: &MemberInfo, _reason: LeaveReason) {
         self.waiting.retain(|_, who| *who != member.sender.session);
+        self.wished.remove(&member.sender.session);
     }
 }
 
