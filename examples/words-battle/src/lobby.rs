@@ -43,15 +43,7 @@ pub struct Lobby {
     wished: BTreeMap<SessionId, u64>,
 }
 
-/// What a call comes to.
-enum Answer {
-    /// A room for a stranger is there.
-    Found(String),
-    /// The seat is given.
-    Seated,
-}
-
-type Outcome = Result<Answer, CallError>;
+type Outcome = Result<(), CallError>;
 
 impl Lobby {
     /// A lobby.
@@ -64,8 +56,9 @@ impl Lobby {
         self.wish(ctx, who)?;
         let limit = text_of(body, "playerlimit").parse().unwrap_or(PLAYERS_DEFAULT as u64);
         self.ask(ctx, who, move |server| async move {
-            server.room(&room).create(friends(limit)).await?;
-            seat(server, who, room).await
+            let room = server.room(room);
+            room.create(friends(limit)).await?;
+            room.join(who, ()).await.map(|_| ())
         })
     }
 
@@ -83,13 +76,18 @@ impl Lobby {
         let pairing = Arc::clone(&self.pairing);
         self.ask(ctx, who, move |server| async move {
             let was_made = server.room(&room).create(strangers()).await?;
-            if is_new && !was_made {
+            let room = if is_new && !was_made {
                 // The name is that of a game of friends.
                 pairing.withdraw(&room);
                 server.room(&other).create(strangers()).await?;
-                return Ok(Answer::Found(other));
-            }
-            Ok(Answer::Found(room))
+                other
+            } else {
+                room
+            };
+            // Done when it is on its way, so that it comes before all that the room says.
+            let found = json!({ "roomname": room });
+            server.session(who).send("found-random-room-notify", found).await?;
+            server.room(room).join(who, ()).await.map(|_| ())
         })
     }
 
@@ -118,11 +116,6 @@ impl Lobby {
     }
 }
 
-async fn seat(server: ServerHandle, who: SessionId, room: String) -> Outcome {
-    server.room(room).join(who, ()).await?;
-    Ok(Answer::Seated)
-}
-
 impl RoomLogic for Lobby {
     fn on_event(
         &mut self,
@@ -146,16 +139,8 @@ impl RoomLogic for Lobby {
 
     fn on_answer(&mut self, ctx: &mut RoomCtx<'_>, call: u64, answer: Box<dyn Any + Send>) {
         let Some(who) = self.waiting.remove(&call) else { return };
-        let Ok(outcome) = answer.downcast::<Outcome>() else { return };
-        match *outcome {
-            Ok(Answer::Seated) => {}
-            Ok(Answer::Found(room)) => {
-                ctx.tell(who, "found-random-room-notify", json!({ "roomname": room }));
-                if let Err(why) = self.ask(ctx, who, move |server| seat(server, who, room)) {
-                    fail(ctx, who, &why);
-                }
-            }
-            Err(error) => fail(ctx, who, &error.to_string()),
+        if let Some(Err(error)) = answer.downcast_ref::<Outcome>() {
+            fail(ctx, who, &error.to_string());
         }
     }
 
