@@ -49,3 +49,10 @@ pub use roomcast_wire::{
 };
 pub use server::{Listener, Server, StartError};
 pub use tls::CertificateError;
+
+/// The examples of the documents are run, too.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../docs/hooks.md")]
+    struct Hooks;
+}
