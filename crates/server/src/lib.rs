@@ -50,9 +50,12 @@ pub use roomcast_wire::{
 pub use server::{Listener, Server, StartError};
 pub use tls::CertificateError;
 
-/// The examples of the documents are run, too.
+/// The page's program runs as a test.
 #[cfg(doctest)]
-mod documents {
-    #[doc = include_str!("../../../docs/hooks.md")]
-    struct Hooks;
-}
+#[doc = include_str!("../../../docs/hooks.md")]
+struct HooksPage;
+
+/// The page's program runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/room-logic.md")]
+struct RoomLogicPage;
