@@ -44,7 +44,10 @@ async fn what_the_application_asks_is_answered() {
     };
     client.on_call("double", double).unwrap();
     client
-        .on_call("broken", |_| async { None::<Result<(), String>>.expect("on purpose") })
+        .on_call("broken", |call| async move {
+            assert!(call.is("fine"), "on purpose");
+            Ok::<_, String>(())
+        })
         .unwrap();
     for (id, call, data, key, expected) in [
         (1, json!("old"), Value::Null, "data", json!("new")),
