@@ -85,6 +85,8 @@ impl Caller {
 pub(crate) enum Grant {
     /// It asks for itself: the rules hold.
     None,
+    /// A hook, past the room's `join` rule.
+    Rule,
     /// The server, into a room that is there.
     Room,
     /// The server; the room is made if it is not there.
@@ -104,6 +106,34 @@ impl JoinRights {
     pub const ALL: Self = Self { create: true, history: true };
 }
 
+/// A wish for a room.
+#[derive(Debug)]
+pub(crate) struct CreateWish {
+    pub options: WantedOptions,
+    /// Whether or not clients may make rooms there.
+    pub granted: bool,
+    pub seat: Option<SeatWish>,
+}
+
+/// A wish for a seat in a room that is made with it.
+#[derive(Debug)]
+pub(crate) struct SeatWish {
+    pub data: Option<Payload>,
+    /// If the room is there already.
+    pub grant: Grant,
+}
+
+/// The options that a room is to have.
+#[derive(Debug)]
+pub(crate) enum WantedOptions {
+    /// What rooms of its name have.
+    Default,
+    /// What a client wants to be different; checked.
+    Patch(Payload),
+    /// By the server's own code.
+    Whole(Box<RoomOptions>),
+}
+
 /// What a room's home is asked for.
 #[derive(Debug)]
 pub(crate) enum RoomOp {
@@ -117,10 +147,7 @@ pub(crate) enum RoomOp {
         reason: LeaveReason,
         data: Option<Payload>,
     },
-    Create {
-        options: Option<Payload>,
-        join: bool,
-    },
+    Create(Box<CreateWish>),
     /// By the server's own code: the whole options.
     Found {
         options: Box<RoomOptions>,

@@ -143,8 +143,6 @@ pub struct Refused {
     pub who: Option<Arc<Sender>>,
     /// The `ref` of the command, if it had one.
     pub reference: Option<u64>,
-    /// The word of the command; none if the frame could not be understood.
-    pub command: Option<&'static str>,
     /// Why.
     pub refusal: Refusal,
 }

@@ -1,5 +1,9 @@
 //! A command that waits for the application.
 
+use bytes::Bytes;
+use roomcast_wire::{Position, Refusal, Resume};
+
+use crate::envelope::CreateWish;
 use crate::io::Now;
 use crate::key::FullName;
 
@@ -17,9 +21,29 @@ pub(crate) struct Held {
 /// What the command says that the application cannot change.
 #[derive(Debug)]
 pub(crate) enum HeldCommand {
+    Connect {
+        /// Why the session does not begin, if the application does not grant it.
+        refusal: Option<Refusal>,
+        resume: Option<Resume>,
+        /// The first message, if it was no `hello`: carried out when the session has begun.
+        first: Option<Bytes>,
+    },
+    Create {
+        join: bool,
+    },
+    /// The seat in a room that is to be made with it.
+    CreateSeat {
+        place: (u16, FullName),
+        wish: Box<CreateWish>,
+    },
+    Join {
+        since: Option<Position>,
+    },
+    Leave {
+        place: (u16, FullName),
+    },
     Publish {
-        namespace: u16,
-        room: FullName,
+        place: (u16, FullName),
         reliable: bool,
         key: Option<Box<str>>,
         echo: Option<bool>,

@@ -17,6 +17,7 @@ use roomcast_wire::push::Sender;
 use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions};
 
 use crate::io::LinkId;
+use crate::rights::Identity;
 
 /// Which commands are asked about.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +26,7 @@ pub struct HookMask(u8);
 impl HookMask {
     /// None: the shard asks nothing.
     pub const NONE: Self = Self(0);
-    /// Before a session begins, with `hello` or without.
+    /// Before a session begins or is resumed, with `hello` or without.
     pub const CONNECT: Self = Self(1);
     /// Before `create`.
     pub const CREATE: Self = Self(2);
@@ -130,17 +131,16 @@ pub struct Connect {
     pub namespace: Name,
     /// The `token` of `hello` as it came, whether the server knows it or not. Read only.
     pub token: Option<Box<str>>,
+    /// It wants to take up an earlier session, which must be of the same user. Read only.
+    pub resumes: bool,
     /// Why the server would refuse the session: `token_required` or `invalid_token`. Read only;
     /// [`Connect::granted`] lets the session begin all the same.
     pub refusal: Option<Refusal>,
-    /// The session begins although the server's own keys say otherwise.
+    /// The session begins although the server itself would refuse it.
     pub granted: bool,
-    /// Who the user is. None: anonymous.
-    pub user: Option<Name>,
-    /// The display name.
-    pub name: Option<Name>,
-    /// Whether broadcast, announce, kick and delete are allowed.
-    pub admin: bool,
+    /// Who the token says it is, with the display name of `hello` if the token has none, and what
+    /// it may do. An empty one if the server would refuse.
+    pub identity: Identity,
 }
 
 impl fmt::Debug for Connect {
@@ -148,11 +148,10 @@ impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connect")
             .field("namespace", &self.namespace)
+            .field("resumes", &self.resumes)
             .field("refusal", &self.refusal)
             .field("granted", &self.granted)
-            .field("user", &self.user)
-            .field("name", &self.name)
-            .field("admin", &self.admin)
+            .field("identity", &self.identity)
             .finish_non_exhaustive()
     }
 }

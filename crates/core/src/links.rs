@@ -34,6 +34,8 @@ pub(crate) struct Link {
     /// Tells this link from an earlier one with the same number.
     pub generation: u32,
     pub format: Format,
+    /// It was to have a session by now, but the application still thinks about it.
+    pub overdue: bool,
     /// The link took no more at the last write.
     blocked: bool,
     dirty: bool,
@@ -131,6 +133,7 @@ impl Links {
             refused: false,
             held: None,
             hook_timer: false,
+            overdue: false,
             blocked: false,
             dirty: false,
         });

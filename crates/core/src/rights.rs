@@ -260,7 +260,7 @@ impl Grants {
 }
 
 /// Whom a token stands for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Identity {
     /// Who it is; none: nobody in particular.
     pub user: Option<Name>,

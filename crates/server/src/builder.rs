@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use roomcast_core::HubConfig;
 use roomcast_core::logic::{Logics, RoomLogic, RoomSetup};
+use roomcast_core::{Authenticate, HubConfig};
 
+use crate::auth::Tokens;
 use crate::config::{Config, ConfigError, Problem, none_of};
 use crate::groups::GroupSetup;
 use crate::handle::ServerHandle;
@@ -29,6 +30,10 @@ pub struct Builder {
     groups: Option<GroupSetup>,
     pub(crate) hooks: Hooks,
     pub(crate) logics: Logics,
+    /// Who knows tokens, in place of the configuration's.
+    pub(crate) authenticate: Option<Arc<dyn Authenticate>>,
+    /// The configuration's, once they are read.
+    pub(crate) tokens: Option<Arc<Tokens>>,
     /// The way into the server for the tasks of its rooms: set before the first room is made.
     pub(crate) running: Arc<OnceLock<ServerHandle>>,
     /// What is wrong with what was said, for the start to tell.
@@ -133,7 +138,12 @@ impl Builder {
             groups.configure(&mut self.config);
         }
         none_of(std::mem::take(&mut self.problems))?;
+        self.tokens = Tokens::load(&self.config)?.map(Arc::new);
         let mut hub = self.config.hub_config(seed, shards, self.logics.clone())?;
+        hub.authenticate = match (&self.authenticate, &self.tokens) {
+            (None, Some(tokens)) => Some(Arc::<Tokens>::clone(tokens)),
+            (known, _) => known.clone(),
+        };
         if let Some(groups) = &self.groups {
             groups.install(&mut hub)?;
         }

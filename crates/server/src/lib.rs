@@ -9,6 +9,7 @@
 //! ```
 
 mod acceptor;
+pub mod auth;
 mod builder;
 pub mod config;
 mod entrance;
@@ -39,6 +40,7 @@ pub use room_task::{RoomEvent, RoomTask, Said};
 pub use roomcast_core::logic::{
     IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
 };
+pub use roomcast_core::{Authenticate, Grants, Identity, Revoked, Right, Rule};
 pub use roomcast_core::{Counters, HubEvent, Now, RoomState, event, hook, logic};
 pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};

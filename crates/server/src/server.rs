@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::acceptor::admission::Admissions;
 use crate::acceptor::{self, Acceptor, AcceptorCounters};
+use crate::auth::Tokens;
 use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
 use crate::config::{ConfigError, HttpConfig, LimitsConfig};
@@ -34,6 +35,7 @@ pub struct Server {
     handle: ServerHandle,
     shared: Arc<Shared>,
     tls: Option<Arc<Tls>>,
+    tokens: Option<Arc<Tokens>>,
     acceptor: Acceptor,
     addresses: Arc<[Address]>,
     workers: Vec<JoinHandle<()>>,
@@ -129,6 +131,7 @@ impl Server {
         let watch = Arc::new(Watch::new(count));
         hub.logics = watch.around(hub.logics);
         let hub = Arc::new(hub);
+        let tokens = builder.tokens;
         let config = builder.config;
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
@@ -165,6 +168,9 @@ impl Server {
             let started = prepared.start(ShardId(id), hub, shared, Arc::clone(&addresses));
             workers.push(started.map_err(no("thread"))?);
         }
+        if let Some(tokens) = &tokens {
+            tokens.keep_fetching(runtime.handle());
+        }
         let http = Http::start(runtime, Arc::clone(&shared), http_queue);
         let http = http.map_err(no("HTTP thread"))?;
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
@@ -173,7 +179,18 @@ impl Server {
         let longest = Duration::from_millis(config.drain_ms);
         let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
         let listeners = bound.public;
-        Ok(Self { listeners, handle, shared, tls, acceptor, addresses, workers, http, drain })
+        Ok(Self {
+            listeners,
+            handle,
+            shared,
+            tls,
+            tokens,
+            acceptor,
+            addresses,
+            workers,
+            http,
+            drain,
+        })
     }
 
     /// Where the server listens, in the order of the configuration.
@@ -216,6 +233,21 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Reads the key files of `[[auth.tokens]]` again, and has key sets fetched at once. What
+    /// cannot be used leaves the old keys in place. Sessions go on until their token ends.
+    ///
+    /// # Errors
+    /// Every file that cannot be used.
+    pub fn reload_token_keys(&self) -> Result<(), ConfigError> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        let reloaded = tokens.reload();
+        match &reloaded {
+            Ok(()) => tracing::info!("token keys read again"),
+            Err(error) => tracing::error!(%error, "not all token keys are new"),
+        }
+        reloaded
     }
 
     /// Takes leave: readiness fails at once, every client is told to go and when to come back,

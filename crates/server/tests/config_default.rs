@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use roomcast::config::{Config, DEFAULT_TOML, STARTER_TOML};
+use roomcast::config::{Config, DEFAULT_TOML, STARTER_TOML, TokenConfig};
 use serde_json::Value;
+
+const SECRET: &str = "32 bytes that are no secret to anybody";
 
 /// A key of the printed default: its path, the text of its value, and the comment above it.
 struct Entry {
@@ -66,8 +68,13 @@ fn every_key_is_printed_with_a_comment() {
     leaves(&serde_json::to_value(Config::default()).unwrap(), &mut Vec::new(), &mut keys);
     // `keys = []` would forbid the `[[auth.keys]]` sections below it, so its parts are printed.
     keys.remove("auth.keys");
-    keys.extend(["key", "user", "admin"].map(|key| format!("auth.keys.{key}")));
-    keys.extend(["anonymous", "create", "list_rooms"].map(|key| format!("namespaces.game.{key}")));
+    keys.remove("auth.tokens");
+    keys.extend(["key", "user", "admin", "rooms"].map(|key| format!("auth.keys.{key}")));
+    let one = toml::from_str::<TokenConfig>("algorithm = \"HS256\"").unwrap();
+    let Value::Object(of_token) = serde_json::to_value(one).unwrap() else { panic!() };
+    keys.extend(of_token.keys().map(|key| format!("auth.tokens.{key}")));
+    let policy = ["anonymous", "anonymous_rooms", "create", "list_rooms"];
+    keys.extend(policy.map(|key| format!("namespaces.game.{key}")));
     let entries = entries(DEFAULT_TOML);
     let printed: BTreeSet<_> = entries.iter().map(|entry| entry.path.join(".")).collect();
     let missing: Vec<_> = keys.difference(&printed).collect();
@@ -88,7 +95,11 @@ fn stated_bounds(comment: &str) -> Option<(i64, i64)> {
 fn set(path: &[String], number: i64) -> Result<(), String> {
     let (key, section) = path.split_last().unwrap();
     let section = section.join(".");
-    let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
+    let header = match section.as_str() {
+        "" => String::new(),
+        "auth.tokens" => format!("[[{section}]]\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n"),
+        _ => format!("[{section}]\n"),
+    };
     // The outbox must hold two of the largest messages, whichever of the two is looked at.
     let along = match key.as_str() {
         "message_bytes" => "outbox_bytes = 33554434\n",

@@ -7,7 +7,10 @@ use roomcast_wire::{ErrorCode, Refusal, RoomPath, SessionId};
 
 use super::direct::no_such_target;
 use super::{DEFAULT, Shard};
-use crate::envelope::{Answer, Caller, Grant, JoinRights, Message, RoomOp, Survey, Word};
+use crate::envelope::{
+    Answer, Caller, CreateWish, Grant, JoinRights, Message, RoomOp, SeatWish, Survey,
+    WantedOptions, Word,
+};
 use crate::io::{Act, Output, ServerCall, ServerReply};
 use crate::key::{FullName, ReplyTo};
 use crate::room::Publication;
@@ -102,7 +105,7 @@ impl Shard {
         Ok(())
     }
 
-    fn parse_room(&self, room: &str) -> Result<(u16, FullName), Refusal> {
+    pub(super) fn parse_room(&self, room: &str) -> Result<(u16, FullName), Refusal> {
         let path = RoomPath::parse(room)
             .map_err(|error| Refusal::new(ErrorCode::InvalidName, error.to_string()))?;
         self.resolve(DEFAULT, &path)
@@ -135,7 +138,9 @@ impl Shard {
         let op = match act {
             Act::Create { options, join } => {
                 caller.admin = true;
-                RoomOp::Create { options, join }
+                let options = options.map_or(WantedOptions::Default, WantedOptions::Patch);
+                let seat = join.then_some(SeatWish { data: None, grant: Grant::None });
+                RoomOp::Create(Box::new(CreateWish { options, granted: false, seat }))
             }
             Act::Join { data, make } => {
                 let grant = if make { Grant::Make } else { Grant::Room };

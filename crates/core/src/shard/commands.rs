@@ -4,23 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rand_chacha::rand_core::Rng;
-use roomcast_wire::name::GENERATED_NAME_LEN;
-use roomcast_wire::push::{LeaveReason, Sender};
+use roomcast_wire::push::Sender;
 use roomcast_wire::reply::RoomInfo;
 use roomcast_wire::{
-    CloseCode, Command, ErrorCode, EventName, Name, Payload, Position, Refusal, Reply, Request,
-    RoomPath, Target,
+    CloseCode, Command, ErrorCode, EventName, Name, Payload, Refusal, Reply, Request, RoomPath,
+    Target,
 };
 
 use super::Shard;
 use super::sessions::Hello;
-use crate::envelope::{Answer, Grant, JoinRights, Message, RoomOp, Survey, Word};
+use crate::envelope::{Answer, Message, RoomOp, Survey, Word};
+use crate::hook::HookMask;
 use crate::io::{LinkId, Now, Output};
 use crate::key::{FullName, ReplyTo, SessionKey};
 use crate::rights::Right;
 use crate::room::Publication;
-use crate::session::Seat;
 
 /// What surrounds a payload in a frame, roughly. Charged at least: a room hears it however little
 /// is said.
@@ -66,7 +64,7 @@ impl Shard {
         self.outputs.push_back(Output::Pause { link, until });
     }
 
-    fn on_request(&mut self, link: LinkId, request: Request<'_>, message: &Bytes) {
+    pub(super) fn on_request(&mut self, link: LinkId, request: Request<'_>, message: &Bytes) {
         let Request { reference, command } = request;
         let Some(entry) = self.links.get(link) else { return };
         if entry.held.is_some() {
@@ -85,6 +83,9 @@ impl Shard {
         }
         let slot = match session {
             Some(slot) => slot,
+            None if self.config.hooks.contains(HookMask::CONNECT) => {
+                return self.ask_first(link, reference, message);
+            }
             None => match self.new_anonymous_session(link) {
                 Ok(slot) => slot,
                 Err(refusal) => return self.refuse_on(link, reference, &refusal),
@@ -277,21 +278,6 @@ impl Shard {
         (room.key == key).then_some(key.slot)
     }
 
-    fn leave_command(
-        &mut self,
-        asker: Asker,
-        room: &RoomPath<'_>,
-        data: Option<Payload>,
-    ) -> Result<(), Refusal> {
-        let (namespace, room) = self.resolve_for(asker.slot, room, None)?;
-        if let Some(data) = &data {
-            self.charge_room(asker, &room, data.bytes().len() as u64);
-        }
-        let reason = LeaveReason::Left;
-        self.word_to_home(asker, namespace, room, RoomOp::Leave { reason, data });
-        Ok(())
-    }
-
     fn members_command(&mut self, asker: Asker, room: &RoomPath<'_>) -> Result<(), Refusal> {
         let (namespace, room) = self.resolve_for(asker.slot, room, Some(Right::Presence))?;
         self.charge_list(asker.link, self.members_of(asker.slot, &room));
@@ -319,7 +305,7 @@ impl Shard {
     }
 
     /// Charges what every member of a room is told.
-    fn charge_room(&mut self, asker: Asker, room: &FullName, bytes: u64) {
+    pub(super) fn charge_room(&mut self, asker: Asker, room: &FullName, bytes: u64) {
         if self.config.limits.fanout_bytes_per_s > 0 {
             self.charge_fanout(asker.slot, bytes * self.members_of(asker.slot, room));
         }
@@ -334,103 +320,6 @@ impl Shard {
         if let (Some(until), Some(link)) = (until, session.link) {
             self.pause(link, until);
         }
-    }
-
-    fn join_command(
-        &mut self,
-        asker: Asker,
-        room: &RoomPath<'_>,
-        since: Option<Position>,
-        data: Option<Payload>,
-    ) -> Result<(), Refusal> {
-        self.refuse_while_draining()?;
-        if since.is_some() {
-            self.refuse_while_recovering(asker.link)?;
-        }
-        let (namespace, full) = self.resolve_for(asker.slot, room, None)?;
-        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
-        // Whom the server gave a seat comes back to it after a lost link.
-        if !session.seat(&full).is_some_and(|seat| seat.invited) {
-            self.check_right(asker.slot, Right::Join, namespace, Some(room.room()))?;
-        }
-        let may = |right| self.has_right(asker.slot, right, namespace, room.room());
-        let rights = JoinRights { create: may(Right::Create), history: may(Right::History) };
-        self.expect_seat(asker.slot, namespace, &full)?;
-        let op = RoomOp::Join { since, data, grant: Grant::None, rights };
-        self.word_to_home(asker, namespace, full, op);
-        Ok(())
-    }
-
-    /// Notes that the session asks for a seat, so that it is given up if the session ends first.
-    pub(super) fn expect_seat(
-        &mut self,
-        slot: u32,
-        namespace: u16,
-        room: &FullName,
-    ) -> Result<(), Refusal> {
-        let home = self.home_of_room(room);
-        let most = self.config.limits.rooms_per_session;
-        let session = self.sessions.get_mut(slot as usize).ok_or_else(gone)?;
-        if let Some(seat) = session.seat_mut(room) {
-            seat.pending += 1;
-            return Ok(());
-        }
-        if session.seats.len() >= most as usize {
-            let text = format!("this session is in {most} rooms, as many as it may be in");
-            return Err(Refusal::new(ErrorCode::TooManyRooms, text));
-        }
-        let name = room.clone();
-        if session.seats.is_empty() {
-            // Most sessions are in one room: a list that grows by itself begins with four places.
-            session.seats.reserve_exact(1);
-        }
-        session.seats.push(Seat {
-            name,
-            namespace,
-            home,
-            room: None,
-            pending: 1,
-            place: None,
-            invited: false,
-        });
-        Ok(())
-    }
-
-    fn create_command(
-        &mut self,
-        asker: Asker,
-        room: Option<RoomPath<'_>>,
-        options: Option<Payload>,
-        join: bool,
-    ) -> Result<(), Refusal> {
-        self.refuse_while_draining()?;
-        let per_second = self.config.limits.creates_per_s.into();
-        let now = self.now;
-        let session = self.sessions.get_mut(asker.slot as usize).ok_or_else(gone)?;
-        session.creates.try_charge(now, per_second, 1).map_err(|retry_ms| Refusal {
-            code: ErrorCode::RateLimited,
-            message: "too many rooms made at once (`limits.creates_per_s`)".into(),
-            retry_ms: Some(retry_ms),
-        })?;
-        let room = match room {
-            Some(room) => room,
-            None => RoomPath::parse(self.generated_name())
-                .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?,
-        };
-        let (namespace, full) = self.resolve_for(asker.slot, &room, Some(Right::Create))?;
-        if join {
-            self.check_right(asker.slot, Right::Join, namespace, Some(room.room()))?;
-            self.expect_seat(asker.slot, namespace, &full)?;
-        }
-        self.word_to_home(asker, namespace, full, RoomOp::Create { options, join });
-        Ok(())
-    }
-
-    /// 52 characters of base 32: 260 random bits.
-    fn generated_name(&mut self) -> String {
-        const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let random = (0..GENERATED_NAME_LEN).map(|_| self.rng.next_u32() as usize % DIGITS.len());
-        random.map(|digit| char::from(DIGITS[digit])).collect()
     }
 
     fn send_command(
@@ -515,7 +404,7 @@ impl Shard {
 
     /// Recoveries may go beyond the outbox's bound, but there must be an end. Small ones go
     /// together: a client that is back asks for all its rooms at once.
-    fn refuse_while_recovering(&self, link: LinkId) -> Result<(), Refusal> {
+    pub(super) fn refuse_while_recovering(&self, link: LinkId) -> Result<(), Refusal> {
         let most = self.config.limits.outbox_bytes / 2;
         if self.links.get(link).is_some_and(|link| link.outbox.granted_bytes() > most) {
             return Err(Refusal {
@@ -530,6 +419,7 @@ impl Shard {
     /// Answers a command with an error on its link.
     pub(super) fn refuse_on(&mut self, link: LinkId, reference: Option<u64>, refusal: &Refusal) {
         self.counters.refusals_total += 1;
+        self.tell_refused(link, reference, refusal);
         if let Some(entry) = self.links.get_mut(link).filter(|entry| entry.session.is_none()) {
             entry.refused = true;
         }

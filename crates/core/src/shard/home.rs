@@ -2,46 +2,30 @@
 
 use std::sync::Arc;
 
-use rand_chacha::rand_core::Rng;
 use roomcast_wire::options::{JoinRule, PresenceRule};
 use roomcast_wire::push::{ClosedReason, LeaveReason};
-use roomcast_wire::{Epoch, ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
+use roomcast_wire::{ErrorCode, Payload, Position, Refusal, SessionId};
 
 use super::Shard;
 use super::commands::AROUND_BYTES;
 use super::logic::Notice;
 use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
-use crate::room::{Delivery, Member, Room, no_such_room, not_a_member};
+use crate::room::{Delivery, Member, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
 /// A wish for a seat.
 pub(super) struct JoinWish {
-    since: Option<Position>,
-    data: Option<Payload>,
-    grant: Grant,
-    rights: JoinRights,
-    created: bool,
+    pub since: Option<Position>,
+    pub data: Option<Payload>,
+    pub grant: Grant,
+    pub rights: JoinRights,
+    pub created: bool,
     /// The room was only just made, by this wish or by a `create` with it.
-    made: bool,
+    pub made: bool,
 }
 
 impl Shard {
-    pub(super) fn found_static_rooms(&mut self) {
-        for namespace in 0..self.namespaces.len() as u16 {
-            let policy = self.policy(namespace);
-            let rooms = policy.static_rooms.keys().chain(&policy.lobby);
-            let rooms: Vec<_> = rooms.map(|room| self.full_name(namespace, room)).collect();
-            for name in rooms {
-                if self.home_of_room(&name) == self.id && !self.room_by_name.contains_key(&name) {
-                    let options = self.options_of(namespace, &name).clone();
-                    // One that cannot be made is missing; who asks for it is told why.
-                    _ = self.new_room(namespace, name, options, None);
-                }
-            }
-        }
-    }
-
     pub(super) fn on_room_op(
         &mut self,
         room: FullName,
@@ -59,9 +43,7 @@ impl Shard {
                 let wish = JoinWish { since, data, grant, rights, created: made, made };
                 self.join_op(slot, room, namespace, caller, wish);
             }
-            RoomOp::Create { options, join } => {
-                self.create_op(slot, room, namespace, caller, options, join);
-            }
+            RoomOp::Create(wish) => self.create_op(slot, room, namespace, &caller, *wish),
             RoomOp::Found { options, permanent } => {
                 self.found_op(slot, room, namespace, &caller, *options, permanent);
             }
@@ -78,76 +60,6 @@ impl Shard {
         }
     }
 
-    /// Makes a room. Its logic may have ended it again.
-    ///
-    /// # Errors
-    /// It has no logic of the name that its options say.
-    fn new_room(
-        &mut self,
-        namespace: u16,
-        name: FullName,
-        options: RoomOptions,
-        creator: Option<SessionId>,
-    ) -> Result<u32, Refusal> {
-        let logic = self.new_logic(&name, &options)?;
-        let permanent = self.policy(namespace).is_static(self.own_name(namespace, &name));
-        let generation = self.next_made();
-        let epoch = Epoch::new(self.rng.next_u64());
-        let entry = self.rooms.vacant_entry();
-        let slot = entry.key() as u32;
-        let key = RoomKey { home: self.id, slot, generation };
-        entry.insert(Room::new(key, (namespace, name.clone()), options, epoch, &self.hasher));
-        self.room_by_name.insert(name, slot);
-        self.counters.rooms += 1;
-        self.rooms[slot as usize].permanent = permanent;
-        if let Some(logic) = logic {
-            self.start_logic(slot, logic, creator);
-            if self.room_at(key).is_none() {
-                return Err(Refusal::refused("the room's logic ended it at once"));
-            }
-        }
-        Ok(slot)
-    }
-
-    /// The options of a room that is made by its name.
-    fn options_of(&self, namespace: u16, name: &FullName) -> &RoomOptions {
-        self.policy(namespace).options_of(self.own_name(namespace, name))
-    }
-
-    /// A full name without its namespace.
-    pub(super) fn own_name<'a>(&self, namespace: u16, name: &'a FullName) -> &'a str {
-        match namespace {
-            super::DEFAULT => name,
-            _ => name.split_once('/').map_or(name, |(_, own)| own),
-        }
-    }
-
-    /// Whether somebody may make rooms of a namespace.
-    fn may_make(&self, namespace: u16, caller: &Caller) -> bool {
-        self.policy(namespace).create || caller.admin
-    }
-
-    /// Makes a room for somebody who may.
-    fn make_room(
-        &mut self,
-        namespace: u16,
-        name: FullName,
-        may: bool,
-        options: RoomOptions,
-        creator: Option<SessionId>,
-    ) -> Result<u32, Refusal> {
-        if !may {
-            // The words for a room that is there and closed to the asker are the same (S25).
-            return Err(join_not_granted());
-        }
-        let most = (self.config.limits.rooms as usize).div_ceil(self.shard_count().into());
-        if self.rooms.len() >= most {
-            let text = "the server has as many rooms as it may have (`limits.rooms`)";
-            return Err(Refusal::new(ErrorCode::RoomLimit, text));
-        }
-        self.new_room(namespace, name, options, creator)
-    }
-
     fn join_op(
         &mut self,
         slot: Option<u32>,
@@ -161,17 +73,18 @@ impl Shard {
             None => {
                 let options = self.options_of(namespace, &name).clone();
                 let may = match wish.grant {
-                    Grant::None => {
+                    Grant::None | Grant::Rule => {
                         let may = self.may_make(namespace, &caller)
                             || self.policy(namespace).is_static(self.own_name(namespace, &name));
-                        options.join == JoinRule::Open && wish.rights.create && may
+                        let open = options.join == JoinRule::Open || wish.grant == Grant::Rule;
+                        open && wish.rights.create && may
                     }
                     Grant::Room => {
                         return self.refuse_join(&caller, name, no_such_room());
                     }
                     Grant::Make => true,
                 };
-                self.make_room(namespace, name.clone(), may, options, caller.id())
+                self.make_room(namespace, name.clone(), may, options, &caller)
             }
         };
         match slot {
@@ -180,7 +93,13 @@ impl Shard {
         }
     }
 
-    fn seat_or_refuse(&mut self, slot: u32, name: FullName, caller: &Caller, wish: JoinWish) {
+    pub(super) fn seat_or_refuse(
+        &mut self,
+        slot: u32,
+        name: FullName,
+        caller: &Caller,
+        wish: JoinWish,
+    ) {
         let made = wish.made;
         if let Err(refusal) = self.seat(slot, caller, wish) {
             let room = self.rooms.get(slot as usize);
@@ -193,7 +112,7 @@ impl Shard {
         }
     }
 
-    fn refuse_join(&mut self, caller: &Caller, room: FullName, refusal: Refusal) {
+    pub(super) fn refuse_join(&mut self, caller: &Caller, room: FullName, refusal: Refusal) {
         match &caller.session {
             Some((key, _)) => {
                 let (to, session) = (caller.reply, *key);
@@ -241,6 +160,9 @@ impl Shard {
             let member = Arc::new(member);
             room.gathered.push(Delivery::Joined { member, except: key });
         }
+        if is_new {
+            self.tell_member_joined(slot, sender.session);
+        }
         self.presence_changed(slot);
         // What was said before goes out before the newcomer is among the receivers.
         self.flush_room(slot);
@@ -269,107 +191,6 @@ impl Shard {
             false => self.notices.push_back((room, Notice::Resumed(sender.session))),
         }
         Ok(())
-    }
-
-    fn create_op(
-        &mut self,
-        slot: Option<u32>,
-        name: FullName,
-        namespace: u16,
-        caller: Caller,
-        options: Option<Payload>,
-        join: bool,
-    ) {
-        let created = slot.is_none();
-        let may = self.may_make(namespace, &caller);
-        let made =
-            match slot {
-                // Elsewhere the answer says whether the room is there (threat S25).
-                Some(slot) if may || join => Ok(slot),
-                Some(_) => Err(join_not_granted()),
-                None => self.patched(namespace, &name, options.as_ref(), caller.admin).and_then(
-                    |options| self.make_room(namespace, name.clone(), may, options, caller.id()),
-                ),
-            };
-        let slot = match made {
-            Ok(slot) => slot,
-            Err(refusal) if join => return self.refuse_join(&caller, name, refusal),
-            Err(refusal) => return self.answer(caller.reply, Answer::Refused(refusal)),
-        };
-        if join {
-            // Who makes a room is let in, whatever its `join` rule.
-            let grant = if created { Grant::Room } else { Grant::None };
-            let rights = JoinRights::ALL;
-            let made = created;
-            let wish = JoinWish { since: None, data: None, grant, rights, created: false, made };
-            return self.seat_or_refuse(slot, name, &caller, wish);
-        }
-        if created {
-            self.room_emptied(slot, true);
-        }
-        self.answer(caller.reply, Answer::Created { room: name, created });
-    }
-
-    fn patched(
-        &self,
-        namespace: u16,
-        name: &FullName,
-        patch: Option<&Payload>,
-        admin: bool,
-    ) -> Result<RoomOptions, Refusal> {
-        let defaults = self.options_of(namespace, name);
-        let Some(patch) = patch else { return Ok(defaults.clone()) };
-        let invalid = |text| Refusal::new(ErrorCode::InvalidOption, text);
-        let options = defaults.patched(patch).map_err(invalid)?;
-        if !admin {
-            options.check_client(defaults).map_err(invalid)?;
-            self.check_client_logic(namespace, &options, defaults).map_err(invalid)?;
-        }
-        Ok(options)
-    }
-
-    /// Whether a client may give a room this logic.
-    fn check_client_logic(
-        &self,
-        namespace: u16,
-        options: &RoomOptions,
-        defaults: &RoomOptions,
-    ) -> Result<(), String> {
-        let same = options.logic == defaults.logic && options.logic_config == defaults.logic_config;
-        let known = &self.policy(namespace).client_logics;
-        match options.logic.as_deref() {
-            _ if same => Ok(()),
-            Some(logic) if known.iter().any(|one| one == logic) => Ok(()),
-            _ => Err("`logic` and `logic_config` are for the logics that clients may choose here \
-                      (`client_logics`)"
-                .to_owned()),
-        }
-    }
-
-    fn found_op(
-        &mut self,
-        slot: Option<u32>,
-        name: FullName,
-        namespace: u16,
-        caller: &Caller,
-        options: RoomOptions,
-        permanent: bool,
-    ) {
-        let created = slot.is_none();
-        let made = match slot {
-            Some(slot) => Ok(slot),
-            None => self.make_room(namespace, name.clone(), true, options, None),
-        };
-        match made {
-            Ok(slot) => {
-                self.rooms[slot as usize].permanent |= permanent;
-                if created {
-                    self.room_emptied(slot, true);
-                }
-                self.answer(caller.reply, Answer::Created { room: name, created });
-            }
-            Err(refusal) => self.answer(caller.reply, Answer::Refused(refusal)),
-        }
     }
 
     fn leave_op(
@@ -415,6 +236,7 @@ impl Shard {
             let (from, data) = (Arc::clone(&member.sender), data.clone());
             room.gathered.push(Delivery::Left { from, reason, data });
         }
+        self.tell_member_left(slot, &member.sender, reason);
         self.presence_changed(slot);
         match logic_hears {
             None => self.room_emptied(slot, false),
@@ -480,19 +302,23 @@ impl Shard {
             room.gathered.push(Delivery::Dropped { from: Arc::clone(from) });
             self.room_is_dirty(slot);
         }
+        self.tell_member_dropped(slot, caller.sender());
         self.timers.set(self.now.plus(resume_ms), Deadline::SeatEnds { room: key, session, drop });
     }
 
     fn resume_op(&mut self, slot: Option<u32>, caller: &Caller) {
         let Some((slot, session)) = slot.zip(caller.id()) else { return };
         let room = &mut self.rooms[slot as usize];
-        if room.resume_member(session)
-            && room.tells_members()
+        if !room.resume_member(session) {
+            return;
+        }
+        if room.tells_members()
             && let Some(from) = caller.sender()
         {
             room.gathered.push(Delivery::Resumed { from: Arc::clone(from) });
             self.room_is_dirty(slot);
         }
+        self.tell_member_resumed(slot, caller.sender());
     }
 
     pub(super) fn on_seat_ends(&mut self, key: RoomKey, session: SessionId, drop: u32) {
@@ -579,7 +405,7 @@ impl Shard {
 /// How often numbers are told at most, in milliseconds.
 const COUNTS_MS: u64 = 1_000;
 
-fn join_not_granted() -> Refusal {
+pub(super) fn join_not_granted() -> Refusal {
     let text = "seats in this room are given by the server (`join = \"granted\"`)";
     Refusal::new(ErrorCode::JoinNotGranted, text)
 }

@@ -2,15 +2,22 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use roomcast_wire::limits::MEMBER_DATA_BYTES_MAX;
 use roomcast_wire::name::EVENT_NUMBER_MAX;
-use roomcast_wire::{Command, ErrorCode, EventName, Payload, Refusal};
+use roomcast_wire::push::Sender;
+use roomcast_wire::{
+    Command, ErrorCode, EventName, Name, Payload, Position, Refusal, Resume, RoomPath,
+};
 
 use super::Shard;
 use super::commands::{Asker, gone};
+use crate::envelope::{CreateWish, Grant, SeatWish, WantedOptions};
 use crate::held::{Held, HeldCommand};
-use crate::hook::{HookMask, Publish, Question, Ticket, Verdict};
+use crate::hook::{Connect, Create, HookMask, Join, Leave, Publish, Question, Ticket, Verdict};
 use crate::io::{LinkId, Output};
-use crate::rights::Right;
+use crate::key::FullName;
+use crate::rights::{Identity, Right};
 use crate::room::Publication;
 use crate::timers::Deadline;
 
@@ -25,27 +32,143 @@ impl Shard {
         command: Command<'a>,
     ) -> Result<Option<Command<'a>>, Refusal> {
         let hooks = self.config.hooks;
-        match command {
+        let (held, question) = match command {
             Command::Publish { room, event, data, reliable, key, echo }
                 if hooks.contains(HookMask::PUBLISH) =>
             {
-                let (namespace, room) =
-                    self.resolve_for(asker.slot, &room, Some(Right::Publish))?;
-                let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
-                let question = Question::Publish(Box::new(Publish {
-                    from: Arc::clone(&session.sender),
-                    room: room.to_string(),
-                    event,
-                    data,
-                    reliable,
-                }));
+                let place = self.resolve_for(asker.slot, &room, Some(Right::Publish))?;
+                let from = self.sender_of(asker)?;
+                let room = place.1.to_string();
+                let question = Publish { from, room, event, data, reliable };
                 let key = key.map(|key| key.as_ref().into());
-                let held = HeldCommand::Publish { namespace, room, reliable, key, echo };
-                self.hold(asker.link, asker.reference, held, question)?;
-                Ok(None)
+                let held = HeldCommand::Publish { place, reliable, key, echo };
+                (held, Question::Publish(Box::new(question)))
             }
-            command => Ok(Some(command)),
+            Command::Join { room, since, data } if hooks.contains(HookMask::JOIN) => {
+                let (_, room) = self.resolve_for(asker.slot, &room, None)?;
+                (HeldCommand::Join { since }, self.join_question(asker, &room, data, since)?)
+            }
+            Command::Leave { room, data } if hooks.contains(HookMask::LEAVE) => {
+                let place = self.resolve_for(asker.slot, &room, None)?;
+                let from = self.sender_of(asker)?;
+                let room = place.1.to_string();
+                let question = Question::Leave(Box::new(Leave { from, room, data }));
+                (HeldCommand::Leave { place }, question)
+            }
+            Command::Create { room, options, join } if hooks.contains(HookMask::CREATE) => {
+                (HeldCommand::Create { join }, self.create_question(asker, room, options, join)?)
+            }
+            Command::Create { room, options, join: true } if hooks.contains(HookMask::JOIN) => {
+                let place = self.place_of_new_room(asker, room)?;
+                let options = options.map_or(WantedOptions::Default, WantedOptions::Patch);
+                let wish = CreateWish { options, granted: false, seat: None };
+                return self.ask_about_seat(asker, place, wish).map(|()| None);
+            }
+            command => return Ok(Some(command)),
+        };
+        self.hold(asker.link, asker.reference, held, question)?;
+        Ok(None)
+    }
+
+    fn sender_of(&self, asker: Asker) -> Result<Arc<Sender>, Refusal> {
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        Ok(Arc::clone(&session.sender))
+    }
+
+    fn join_question(
+        &self,
+        asker: Asker,
+        room: &FullName,
+        data: Option<Payload>,
+        since: Option<Position>,
+    ) -> Result<Question, Refusal> {
+        let from = self.sender_of(asker)?;
+        let room = room.to_string();
+        Ok(Question::Join(Box::new(Join { from, room, data, since, granted: false })))
+    }
+
+    fn create_question(
+        &mut self,
+        asker: Asker,
+        room: Option<RoomPath<'_>>,
+        options: Option<Payload>,
+        join: bool,
+    ) -> Result<Question, Refusal> {
+        let (namespace, room) = self.place_of_new_room(asker, room)?;
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let (from, admin) = (Arc::clone(&session.sender), session.admin);
+        let wanted = options.map_or(WantedOptions::Default, WantedOptions::Patch);
+        let options = self.wanted_options(namespace, &room, wanted, admin)?;
+        let room = room.to_string();
+        Ok(Question::Create(Box::new(Create { from, room, options, join, granted: false })))
+    }
+
+    /// Asks about the seat in a room that is to be made with it.
+    fn ask_about_seat(
+        &mut self,
+        asker: Asker,
+        place: (u16, FullName),
+        wish: CreateWish,
+    ) -> Result<(), Refusal> {
+        let question = self.join_question(asker, &place.1, None, None)?;
+        let held = HeldCommand::CreateSeat { place, wish: Box::new(wish) };
+        self.hold(asker.link, asker.reference, held, question)
+    }
+
+    /// Asks about a session that wants to begin, or to go on.
+    ///
+    /// # Errors
+    /// Too many commands wait already.
+    pub(super) fn ask_connect(
+        &mut self,
+        link: LinkId,
+        reference: Option<u64>,
+        identity: Result<Identity, Refusal>,
+        token: Option<&str>,
+        (name, resume): (Option<Name>, Option<Resume>),
+    ) -> Result<(), Refusal> {
+        let held = |refusal| HeldCommand::Connect { refusal, resume, first: None };
+        self.hold_connect(link, reference, identity, (token, name, resume.is_some()), held)
+    }
+
+    /// The same for a first message that is no `hello`; it waits too.
+    pub(super) fn ask_first(&mut self, link: LinkId, reference: Option<u64>, message: &Bytes) {
+        let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
+        let identity = self.identify(namespace, None);
+        let first = Some(message.clone());
+        let held = |refusal| HeldCommand::Connect { refusal, resume: None, first };
+        let asked = self.hold_connect(link, reference, identity, (None, None, false), held);
+        if let Err(refusal) = asked {
+            self.refuse_on(link, reference, &refusal);
         }
+    }
+
+    fn hold_connect(
+        &mut self,
+        link: LinkId,
+        reference: Option<u64>,
+        identity: Result<Identity, Refusal>,
+        (token, name, resumes): (Option<&str>, Option<Name>, bool),
+        held: impl FnOnce(Option<Refusal>) -> HeldCommand,
+    ) -> Result<(), Refusal> {
+        let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
+        let namespace = self.namespaces[usize::from(namespace)].0.clone();
+        let (mut identity, refusal) = match identity {
+            Ok(identity) => (identity, None),
+            Err(refusal) => (Identity::default(), Some(refusal)),
+        };
+        // What the token says counts more than what its holder says.
+        identity.name = identity.name.or(name);
+        let token = token.map(Into::into);
+        let question = Question::Connect(Box::new(Connect {
+            namespace,
+            token,
+            resumes,
+            refusal: refusal.clone(),
+            granted: false,
+            identity,
+        }));
+        self.hold(link, reference, held(refusal), question)
     }
 
     /// Holds a link and asks.
@@ -110,6 +233,7 @@ impl Shard {
         let text = "the server's own code took too long to decide (`limits.hook_ms`)";
         let refusal = Refusal::new(ErrorCode::HookTimeout, text);
         self.refuse_on(link, held.reference, &refusal);
+        self.close_if_overdue(link);
     }
 
     /// Takes the command off its link, which is read again.
@@ -133,6 +257,18 @@ impl Shard {
         if let Err(refusal) = done {
             self.refuse_on(link, reference, &refusal);
         }
+        self.close_if_overdue(link);
+    }
+
+    /// A link that has no session yet may think of a new token for ever, but not beyond its time.
+    fn close_if_overdue(&mut self, link: LinkId) {
+        if let Some(entry) = self.links.get_mut(link)
+            && entry.held.is_none()
+            && std::mem::take(&mut entry.overdue)
+        {
+            let generation = entry.generation;
+            self.on_first_message_due(link, generation);
+        }
     }
 
     fn go_on(
@@ -142,12 +278,35 @@ impl Shard {
         command: HeldCommand,
         question: Question,
     ) -> Result<(), Refusal> {
+        let (command, question) = match (command, question) {
+            (HeldCommand::Connect { refusal, resume, first }, Question::Connect(connect)) => {
+                return self.connect_held(link, reference, *connect, refusal, (resume, first));
+            }
+            other => other,
+        };
         let asker = self.asker(link, reference).ok_or_else(gone)?;
         match (command, question) {
-            (
-                HeldCommand::Publish { namespace, room, reliable, key, echo },
-                Question::Publish(publish),
-            ) => {
+            (HeldCommand::Create { join }, Question::Create(create)) => {
+                self.create_held(asker, *create, join)
+            }
+            (HeldCommand::CreateSeat { place, mut wish }, Question::Join(join)) => {
+                check_member_data(join.data.as_ref())?;
+                let grant = grant(join.granted);
+                wish.seat = Some(SeatWish { data: join.data, grant });
+                self.create_in(asker, place, *wish)
+            }
+            (HeldCommand::Join { since }, Question::Join(join)) => {
+                check_member_data(join.data.as_ref())?;
+                let place = self.place_by_hook(asker, &join.room)?;
+                let grant = grant(join.granted);
+                self.join_in(asker, place, since, SeatWish { data: join.data, grant })
+            }
+            (HeldCommand::Leave { place }, Question::Leave(leave)) => {
+                check_member_data(leave.data.as_ref())?;
+                self.leave_in(asker, place, leave.data);
+                Ok(())
+            }
+            (HeldCommand::Publish { place, reliable, key, echo }, Question::Publish(publish)) => {
                 let Publish { event, data, .. } = *publish;
                 check_event(&event)?;
                 self.check_payload(data.as_ref())?;
@@ -159,10 +318,60 @@ impl Shard {
                     key,
                     except: None,
                 };
-                self.publish_in(asker, namespace, room, echo, publication)
+                self.publish_in(asker, place.0, place.1, echo, publication)
             }
             _ => Err(wrong_kind()),
         }
+    }
+
+    fn connect_held(
+        &mut self,
+        link: LinkId,
+        reference: Option<u64>,
+        connect: Connect,
+        refusal: Option<Refusal>,
+        (resume, first): (Option<Resume>, Option<Bytes>),
+    ) -> Result<(), Refusal> {
+        if let Some(refusal) = refusal.filter(|_| !connect.granted) {
+            self.charge_failed_token(link, &refusal);
+            return Err(refusal);
+        }
+        self.check_identity(&connect.identity)?;
+        let Some(message) = first else {
+            let (slot, resumed) = self.let_in(link, connect.identity, None, resume)?;
+            self.greeted(link, reference, slot, resumed);
+            return Ok(());
+        };
+        self.begin_unasked(link, connect.identity);
+        let Some(format) = self.links.get(link).map(|link| link.format) else { return Ok(()) };
+        // It could be read once, so it can be read again.
+        if let Ok(request) = format.decode(&message) {
+            self.on_request(link, request, &message);
+        }
+        Ok(())
+    }
+
+    fn create_held(&mut self, asker: Asker, create: Create, join: bool) -> Result<(), Refusal> {
+        let Create { room, options, granted, .. } = create;
+        let invalid = |text| Refusal::new(ErrorCode::InvalidOption, text);
+        options.check().map_err(invalid)?;
+        let place = self.place_by_hook(asker, &room)?;
+        let own = self.own_name(place.0, &place.1);
+        self.check_right(asker.slot, Right::Create, place.0, Some(own))?;
+        let options = WantedOptions::Whole(Box::new(options));
+        let mut wish = CreateWish { options, granted, seat: None };
+        if join && self.config.hooks.contains(HookMask::JOIN) {
+            return self.ask_about_seat(asker, place, wish);
+        }
+        wish.seat = join.then_some(SeatWish { data: None, grant: Grant::None });
+        self.create_in(asker, place, wish)
+    }
+
+    /// Where a hook wants the session to go: a full name, checked as if the client had said it.
+    fn place_by_hook(&self, asker: Asker, room: &str) -> Result<(u16, FullName), Refusal> {
+        let place = self.parse_room(room)?;
+        self.check_namespace(asker.slot, place.0)?;
+        Ok(place)
     }
 
     fn asker(&self, link: LinkId, reference: Option<u64>) -> Option<Asker> {
@@ -190,6 +399,20 @@ fn check_event(event: &EventName) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+fn check_member_data(data: Option<&Payload>) -> Result<(), Refusal> {
+    match data {
+        Some(data) if data.bytes().len() > MEMBER_DATA_BYTES_MAX => {
+            let text = format!("a hook made `data` larger than {MEMBER_DATA_BYTES_MAX} bytes");
+            Err(Refusal::new(ErrorCode::InvalidField, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn grant(granted: bool) -> Grant {
+    if granted { Grant::Rule } else { Grant::None }
 }
 
 fn wrong_kind() -> Refusal {

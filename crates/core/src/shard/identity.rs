@@ -61,7 +61,7 @@ impl Shard {
         Ok(identity)
     }
 
-    fn check_identity(&self, identity: &Identity) -> Result<(), Refusal> {
+    pub(super) fn check_identity(&self, identity: &Identity) -> Result<(), Refusal> {
         let latest = self.now.plus(self.config.limits.token_ms);
         match identity.expires {
             Some(expires) if expires <= self.now => {

@@ -45,7 +45,9 @@ impl Shard {
         let Some(slot) = entry.session else { return };
         let session = self.sessions.get(slot as usize).map(|session| session.sender.session);
         self.outputs.push_back(Output::Note(Note::LinkEnded { session, code: None }));
+        let heard = self.heard_of(Some(slot));
         self.drop_session(slot, loss);
+        self.tell_disconnected(heard, None);
     }
 
     /// Says why, closes the link, and detaches its session: dropped if it may be resumed, ended
@@ -69,6 +71,7 @@ impl Shard {
         let session = session.map(|session| session.sender.session);
         self.outputs.push_back(Output::Note(Note::LinkEnded { session, code: Some(code) }));
         let Some(slot) = slot else { return };
+        let heard = self.heard_of(Some(slot));
         match code.next() {
             Next::Resume => self.drop_session(slot, LinkLoss::Broken),
             _ if matches!(code, CloseCode::Disconnected | CloseCode::Unauthorized) => {
@@ -76,6 +79,7 @@ impl Shard {
             }
             _ => self.end_session(slot, LeaveReason::Left),
         }
+        self.tell_disconnected(heard, Some(code));
     }
 
     pub(super) fn on_drain(&mut self, retry_ms_max: u64) {
@@ -137,13 +141,18 @@ impl Shard {
         link.is_some_and(|link| link.generation == generation && !link.closing)
     }
 
-    fn on_first_message_due(&mut self, link: LinkId, generation: u32) {
+    pub(super) fn on_first_message_due(&mut self, link: LinkId, generation: u32) {
         if !self.is_open(link, generation) {
             return;
         }
-        let Some(entry) = self.links.get(link) else { return };
+        let Some(entry) = self.links.get_mut(link) else { return };
         if entry.session.is_some() {
             return self.on_ping_due(link, generation);
+        }
+        if entry.held.is_some() {
+            // It has said who it is; the application decides first.
+            entry.overdue = true;
+            return;
         }
         let seconds = self.config.limits.first_message_ms.div_ceil(1_000);
         let (code, message) = match entry.heard {

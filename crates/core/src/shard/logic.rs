@@ -129,6 +129,7 @@ impl Shard {
                     Publication { name, payload, from, reliable, key: None, except: None };
                 room.place(self.now, publication, 0);
                 self.counters.events_total += 1;
+                self.tell_published(slot);
             }
             Effect::Tell { to, said } => {
                 let event = room.aside(said);
@@ -337,6 +338,7 @@ impl Shard {
         }
         let position = room.place(now, publication, keys.1);
         self.counters.events_total += 1;
+        self.tell_published(slot);
         self.room_is_dirty(slot);
         Ok((Some(position), effects))
     }
@@ -374,6 +376,7 @@ impl Shard {
         if room.member_count() > 0 {
             self.flush_room(slot);
         }
+        self.tell_room_closed(slot, reason);
         let Some(room) = self.rooms.get(slot as usize) else { return };
         let members: Vec<_> = room.members().map(|member| member.key).collect();
         for session in members {

@@ -6,7 +6,9 @@
 //! | `identity.rs` | who a session is, what it may do, for how long |
 //! | `sessions.rs` | `hello`, resume, drop, end |
 //! | `commands.rs` | what sessions ask, handed to where it is decided |
+//! | `entry.rs` | `join`, `leave` and `create` on their way to the home |
 //! | `home.rs` | what rooms homed here decide: seats |
+//! | `making.rs` | how rooms are made at their home |
 //! | `speech.rs` | what rooms homed here decide: publish, flush, lists |
 //! | `logic.rs` | what rooms homed here do beside relaying |
 //! | `seats.rs` | what homes tell the sessions held here |
@@ -14,19 +16,23 @@
 //! | `calls.rs` | what the server's own code asks |
 //! | `dialogue.rs` | what clients ask of the application, and it of them |
 //! | `hooks.rs` | commands that wait for the application |
+//! | `telling.rs` | what happened, for the application |
 
 mod calls;
 mod commands;
 mod dialogue;
 mod direct;
+mod entry;
 mod home;
 mod hooks;
 mod identity;
 mod liveness;
 mod logic;
+mod making;
 mod seats;
 mod sessions;
 mod speech;
+mod telling;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -232,6 +238,7 @@ impl Shard {
                 self.on_word(word);
             } else if let Some(link) = self.links.overflowed.pop() {
                 self.counters.slow_readers_total += 1;
+                self.tell_slow_member(link);
                 let message = "more waited for this link than the outbox may hold; read faster, \
                                or resume to recover";
                 self.close_link(link, CloseCode::SlowReader, message, None);

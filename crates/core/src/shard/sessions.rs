@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roomcast_wire::name::NameError;
 use roomcast_wire::push::{LeaveReason, Sender};
 use roomcast_wire::reply::SessionLimits;
 use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, SessionId};
@@ -13,6 +14,7 @@ use super::commands::Asker;
 use super::identity::is_same_user;
 use super::{CallCounts, Shard};
 use crate::envelope::{Grant, JoinRights, RoomOp, Word};
+use crate::hook::HookMask;
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
@@ -49,13 +51,9 @@ impl Shard {
             self.outputs.push_back(Output::Move { link, to, message: message.clone() });
             return;
         }
-        match self.greet(link, hello) {
-            Ok((slot, resumed)) => {
-                self.welcome(link, reference, slot, resumed);
-                if !resumed {
-                    self.join_lobby(slot, link);
-                }
-            }
+        match self.greet(link, reference, hello) {
+            Ok(Some((slot, resumed))) => self.greeted(link, reference, slot, resumed),
+            Ok(None) => {}
             Err(refusal) => {
                 self.charge_failed_token(link, &refusal);
                 self.refuse_on(link, reference, &refusal);
@@ -63,21 +61,64 @@ impl Shard {
         }
     }
 
-    fn greet(&mut self, link: LinkId, hello: &Hello<'_>) -> Result<(u32, bool), Refusal> {
+    /// The session, and whether it was resumed; none if the application decides first.
+    fn greet(
+        &mut self,
+        link: LinkId,
+        reference: Option<u64>,
+        hello: &Hello<'_>,
+    ) -> Result<Option<(u32, bool)>, Refusal> {
         let Some(entry) = self.links.get(link) else {
             return Err(Refusal::new(ErrorCode::Internal, "the link is gone"));
         };
         let namespace = entry.namespace;
-        let identity = self.identify(namespace, hello.token.as_deref())?;
-        if let Some(resume) = hello.resume {
-            let slot = self.resumable(&resume, namespace, &identity)?;
-            self.resume_session(slot, link);
-            self.take_up(slot, &identity, false);
-            return Ok((slot, true));
+        let token = hello.token.as_deref();
+        let identity = self.identify(namespace, token);
+        let asks = self.config.hooks.contains(HookMask::CONNECT);
+        let identity = if asks { identity } else { Ok(identity?) };
+        let name = match hello.resume {
+            Some(_) => None,
+            None => hello.name.as_deref().map(Name::new).transpose().map_err(invalid_name)?,
+        };
+        if asks {
+            self.ask_connect(link, reference, identity, token, (name, hello.resume))?;
+            return Ok(None);
         }
-        let name = hello.name.as_deref().map(Name::new).transpose();
-        let name = name.map_err(|error| Refusal::new(ErrorCode::InvalidName, error.to_string()))?;
-        Ok((self.new_session(link, identity, name), false))
+        self.let_in(link, identity?, name, hello.resume).map(Some)
+    }
+
+    /// Begins or resumes a session.
+    ///
+    /// # Errors
+    /// There is no such session, or it is another's.
+    pub(super) fn let_in(
+        &mut self,
+        link: LinkId,
+        identity: Identity,
+        name: Option<Name>,
+        resume: Option<Resume>,
+    ) -> Result<(u32, bool), Refusal> {
+        let Some(resume) = resume else {
+            return Ok((self.new_session(link, identity, name), false));
+        };
+        let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
+        let slot = self.resumable(&resume, namespace, &identity)?;
+        self.resume_session(slot, link);
+        self.take_up(slot, &identity, false);
+        Ok((slot, true))
+    }
+
+    pub(super) fn greeted(
+        &mut self,
+        link: LinkId,
+        reference: Option<u64>,
+        slot: u32,
+        resumed: bool,
+    ) {
+        self.welcome(link, reference, slot, resumed);
+        if !resumed {
+            self.join_lobby(slot, link);
+        }
     }
 
     /// Makes a session for a link that speaks without `hello`.
@@ -87,9 +128,14 @@ impl Shard {
     pub(super) fn new_anonymous_session(&mut self, link: LinkId) -> Result<u32, Refusal> {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
         let identity = self.identify(namespace, None)?;
+        Ok(self.begin_unasked(link, identity))
+    }
+
+    /// Begins a session that nobody said `hello` for.
+    pub(super) fn begin_unasked(&mut self, link: LinkId, identity: Identity) -> u32 {
         let slot = self.new_session(link, identity, None);
         self.join_lobby(slot, link);
-        Ok(slot)
+        slot
     }
 
     /// Gives a new session a seat in its namespace's lobby, if there is one.
@@ -160,6 +206,7 @@ impl Shard {
             link.session = Some(slot);
             link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
+        self.tell_connected(slot, false);
         self.tell_user_session(slot, true);
         self.watch_expiry(slot);
         slot
@@ -186,6 +233,7 @@ impl Shard {
             link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.counters.resumed_total += 1;
+        self.tell_connected(slot, true);
         if let Some(old) = old {
             if let Some(entry) = self.links.get_mut(old) {
                 entry.session = None;
@@ -264,6 +312,7 @@ impl Shard {
             return;
         }
         self.give_up_calls_to(slot);
+        self.tell_session_ended(slot, reason);
         self.quiet_all_seats(slot);
         self.tell_all_homes(slot, || RoomOp::Leave { reason, data: None });
         if self.sessions[slot as usize].link.is_some() {
@@ -302,6 +351,10 @@ impl Shard {
         let home = self.home_of_user(namespace, &user);
         self.send(home, Word::UserSession { namespace, user, session: key, here });
     }
+}
+
+fn invalid_name(error: NameError) -> Refusal {
+    Refusal::new(ErrorCode::InvalidName, error.to_string())
 }
 
 /// One text for all causes: whether a session exists is nobody else's business.

@@ -63,6 +63,7 @@ impl Shard {
         let (key, after) = (room.key, room.position());
         if before != after {
             self.counters.events_total += 1;
+            self.tell_published(key.slot);
             self.room_is_dirty(key.slot);
         }
         self.answer_publish(caller.reply, outcome);

@@ -21,7 +21,7 @@ than the environment (ROOMCAST_SECTION__KEY), the environment is stronger than t
 (roomcast.toml, if it is there).
 
 Signals: SIGTERM and SIGINT tell the clients and wait for them to go (drain_ms), a second one stops
-at once; SIGHUP reads the certificate again.
+at once; SIGHUP reads the certificate and the keys of tokens again.
 
 Examples:
   roomcast serve --listen ws://127.0.0.1:8080 --listen tcp://127.0.0.1:0
@@ -89,7 +89,10 @@ async fn run_until_signal(server: Server, mut signals: Signals) -> anyhow::Resul
                 break;
             }
             // What is wrong with a new certificate is in the log; the old one stays.
-            Wish::Reload => _ = server.reload_certificates(),
+            Wish::Reload => {
+                _ = server.reload_certificates();
+                _ = server.reload_token_keys();
+            }
         }
     }
     let (ended, mut has_ended) = oneshot::channel();

@@ -12,6 +12,7 @@ use super::listener::ListenerUrl;
 use super::problem::{ConfigError, Problem, none_of};
 use super::suggest::hint;
 use super::{Config, hub};
+use crate::auth::Tokens;
 
 /// Shortest key of a client, in characters. Guessing 16 random letters or digits (95 bits) is out
 /// of reach at any rate the server answers at.
@@ -48,6 +49,7 @@ impl Config {
         let listeners = read_listeners(self, &mut problems);
         check_listeners(self, &listeners, &mut problems);
         check_keys(self, &mut problems);
+        problems.extend(Tokens::load(self).err().into_iter().flat_map(|error| error.problems));
         check_http(self, &mut problems);
         check_log(&self.log.level, &mut problems);
         problems.extend(self.rooms.check().err().map(|message| Problem::new("rooms", message)));
@@ -189,7 +191,7 @@ fn check_keys(config: &Config, problems: &mut Vec<Problem>) {
     }
     let open =
         config.auth.anonymous || config.namespaces.values().any(|n| n.anonymous == Some(true));
-    if keys.is_empty() && !open {
+    if keys.is_empty() && config.auth.tokens.is_empty() && !open {
         let message = "there is no key and auth.anonymous is false, so nobody could connect";
         problems.push(Problem::new("auth.keys", message));
     }

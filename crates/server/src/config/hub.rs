@@ -1,8 +1,10 @@
 //! From a [`Config`] to what the hub is told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use roomcast_core::{HubConfig, KeyGrant, Limits, Logics, NamespaceConfig};
+use roomcast_core::rights::RulesOf;
+use roomcast_core::{Grants, HubConfig, KeyGrant, Limits, Logics, NamespaceConfig, Rule};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
 use roomcast_wire::{Name, RoomOptions};
 use serde_json::Value;
@@ -10,6 +12,7 @@ use serde_json::Value;
 use super::problem::{ConfigError, Problem, none_of};
 use super::suggest::hint;
 use super::{Config, LimitsConfig, NamespaceSection};
+use crate::auth;
 
 impl Config {
     /// What the hub is told, after the same look at everything as in [`Config::check`]; but there
@@ -65,6 +68,7 @@ pub(super) fn namespaces(
             options
         };
         let options = lay(&rooms, &config.rooms, &section.rooms, problems);
+        let anonymous_grants = anonymous_rules(name, section, problems);
         let static_rooms = section.r#static.iter().map(|(room, patch)| {
             let path = format!("{path}.static.{room}");
             check_half(&path, room, problems);
@@ -93,7 +97,7 @@ pub(super) fn namespaces(
         }
         NamespaceConfig {
             anonymous,
-            anonymous_grants: None,
+            anonymous_grants,
             create: section.create.unwrap_or(true),
             list_rooms: section.list_rooms.unwrap_or(all_loopback && anonymous),
             static_rooms,
@@ -115,9 +119,35 @@ pub(super) fn keys(config: &Config, problems: &mut Vec<Problem>) -> Vec<KeyGrant
         key: key.key.clone(),
         user: key.user.as_deref().and_then(|text| user(at, text, problems)),
         admin: key.admin,
-        grants: None,
+        grants: key.rooms.as_deref().map(|rooms| {
+            let rules = auth::rules(rooms).unwrap_or_else(|message| {
+                problems.push(Problem::new(format!("auth.keys[{at}].rooms"), message));
+                Vec::new()
+            });
+            Arc::new(Grants::new(RulesOf::Key, rules))
+        }),
     });
     grants.collect()
+}
+
+/// What sessions without a token may do in the rooms of a namespace.
+fn anonymous_rules(
+    name: &str,
+    section: &NamespaceSection,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Rule>> {
+    let rooms = section.anonymous_rooms.as_deref()?;
+    let foreign = rooms.iter().find(|rule| rule.room.contains('/'));
+    let rules = match foreign {
+        _ if name.contains(['*', '?']) => {
+            Err("the namespace's name is a pattern itself: name it without * and ?".into())
+        }
+        Some(rule) => Err(format!("`{}`: the rules are for this namespace only", rule.room)),
+        None => auth::rules(rooms),
+    };
+    let place = format!("namespaces.{name}.anonymous_rooms");
+    let wrong = |message| problems.push(Problem::new(place, message));
+    Some(rules.map_err(wrong).unwrap_or_default())
 }
 
 /// Whether there is the logic that the options name, and whether it can be told what they tell it.

@@ -7,6 +7,7 @@ mod load;
 mod problem;
 mod schema;
 mod suggest;
+mod token;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use listener::{Dialect, ListenerError, ListenerUrl, Scheme};
 pub use load::{ENV_OTHER, FILE_DEFAULT};
 pub(crate) use problem::none_of;
 pub use problem::{ConfigError, Problem};
+pub use token::{Algorithm, RuleConfig, TokenConfig};
 
 /// The whole default configuration with a comment for every key: what `roomcast config default`
 /// prints.
@@ -93,11 +95,13 @@ pub struct AuthConfig {
     pub anonymous: bool,
     /// Keys that clients give as `token` in `hello`.
     pub keys: Vec<KeyConfig>,
+    /// Who signs tokens that clients give there.
+    pub tokens: Vec<TokenConfig>,
 }
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { anonymous: true, keys: Vec::new() }
+        Self { anonymous: true, keys: Vec::new(), tokens: Vec::new() }
     }
 }
 
@@ -113,6 +117,9 @@ pub struct KeyConfig {
     /// Whether broadcast, announce, kick and delete are allowed.
     #[serde(default)]
     pub admin: bool,
+    /// What it may do where; none: what namespaces and rooms allow.
+    #[serde(default)]
+    pub rooms: Option<Vec<RuleConfig>>,
 }
 
 impl std::fmt::Debug for KeyConfig {
@@ -209,6 +216,8 @@ impl Default for LimitsConfig {
 pub struct NamespaceSection {
     /// Overrides `auth.anonymous`.
     pub anonymous: Option<bool>,
+    /// What sessions without a token may do in its rooms; none: what the rooms allow.
+    pub anonymous_rooms: Option<Vec<RuleConfig>>,
     /// Whether clients may make rooms; default true.
     pub create: Option<bool>,
     /// Whether `rooms` lists all rooms. Default: only where every listener is on loopback and no

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::suggest::hint;
-use super::{AuthConfig, Config, KeyConfig, NamespaceSection, TlsConfig};
+use super::{AuthConfig, Config, KeyConfig, NamespaceSection, RuleConfig, TlsConfig, TokenConfig};
 
 /// Stands for any name in a map whose keys the operator chooses.
 const ANY: &str = "*";
@@ -28,9 +28,16 @@ pub(crate) struct UnknownKey {
 
 impl Schema {
     pub(crate) fn new() -> Self {
-        let key = KeyConfig { key: String::new(), user: Some(String::new()), admin: false };
+        let rule = RuleConfig { room: String::new(), can: vec![String::new()] };
+        let key = KeyConfig {
+            key: String::new(),
+            user: Some(String::new()),
+            admin: false,
+            rooms: Some(vec![rule.clone()]),
+        };
         let namespace = NamespaceSection {
             anonymous: Some(true),
+            anonymous_rooms: Some(vec![rule]),
             create: Some(true),
             list_rooms: Some(true),
             lobby: Some("lobby".into()),
@@ -39,7 +46,11 @@ impl Schema {
         };
         let full = Config {
             tls: TlsConfig { cert: Some("cert".into()), key: Some("key".into()) },
-            auth: AuthConfig { keys: vec![key], ..AuthConfig::default() },
+            auth: AuthConfig {
+                keys: vec![key],
+                tokens: vec![TokenConfig::full()],
+                ..AuthConfig::default()
+            },
             namespaces: BTreeMap::from([(ANY.to_owned(), namespace)]),
             ..Config::default()
         };

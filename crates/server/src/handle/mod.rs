@@ -125,7 +125,7 @@ fn done(reply: ServerReply) -> Option<()> {
     matches!(reply, ServerReply::Done | ServerReply::Reached(_)).then_some(())
 }
 
-fn reached(reply: ServerReply) -> Option<u32> {
+pub(crate) fn reached(reply: ServerReply) -> Option<u32> {
     match reply {
         ServerReply::Reached(count) => Some(count),
         _ => None,

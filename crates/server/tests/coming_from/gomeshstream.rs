@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use roomcast::{
-    ClosedReason, LeaveReason, LogicEvent, MemberInfo, Refusal, Relay, RoomCtx, RoomLogic,
-    RoomOptions, Server, ServerHandle, SessionId,
+    ClosedReason, Events, Heard, HubEvent, LeaveReason, LogicEvent, MemberInfo, Refusal, Relay,
+    RoomCtx, RoomLogic, RoomOptions, Server, ServerHandle, SessionId,
 };
 use serde_json::{Value, json};
 
-use crate::client;
 use crate::peer::{Lines, Ws, until};
+use crate::{client, run};
 
 /// A room as theirs: what its code does not pass on, nobody hears.
 #[derive(Clone, Default)]
@@ -56,7 +56,7 @@ impl RoomLogic for Watcher {
 
 /// A server whose rooms watch.
 fn server(watcher: Watcher) -> Server {
-    let builder = Server::builder().listen("tcp://127.0.0.1:0").workers(2);
+    let builder = Server::builder().listen("tcp://127.0.0.1:0").workers(2).events(256);
     builder.logic("watcher", move |_| watcher.clone()).start().unwrap()
 }
 
@@ -282,4 +282,61 @@ fn a_member_of_any_dialect_hears_what_server_code_says() {
     let frame = theirs.next_frame().unwrap().json();
     assert_eq!((&frame["action"], &frame["target"]), (&json!("send-message"), &json!("cow")));
     assert_eq!(frame["message_body"], json!({ "message": "from the bot" }));
+}
+
+fn next(events: &mut Events) -> HubEvent {
+    match run(events.next()).unwrap() {
+        Heard::Event(event) => (*event).clone(),
+        Heard::Lost(count) => panic!("{count} events were lost"),
+    }
+}
+
+#[test]
+fn all_six_triggers_are_told() {
+    let server = server(Watcher::default());
+    let mut events = server.handle().events().unwrap();
+    let (mut anna, anna_id) = client(&server);
+    let HubEvent::Connected(connected) = next(&mut events) else { panic!() };
+    assert_eq!(connected.who.session, anna_id);
+    put_in(&server, "cow", anna_id);
+    let HubEvent::RoomCreated(made) = next(&mut events) else { panic!() };
+    assert_eq!(made.room, "cow");
+    let HubEvent::MemberJoined(joined) = next(&mut events) else { panic!() };
+    assert_eq!((&*joined.room, joined.member.sender.session), ("cow", anna_id));
+    anna.send(r#"{"type":"bye"}"#);
+    // Which session and which room comes first is not said; of each the order holds.
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        match next(&mut events) {
+            HubEvent::MemberLeft(left) => told.push(format!("{} left", left.room)),
+            HubEvent::RoomClosed(closed) => told.push(format!("{} closed", closed.room)),
+            HubEvent::Disconnected(gone) => {
+                assert_eq!(gone.who.session, anna_id);
+                told.push("disconnected".to_owned());
+            }
+            _ => {}
+        }
+    }
+    told.retain(|what| what != "disconnected");
+    assert_eq!(told, ["cow left", "cow closed"]);
+}
+
+#[test]
+fn what_is_said_can_be_heard_and_added_to_by_server_code() {
+    let server = server(Watcher::default());
+    let mut events = server.handle().events().unwrap();
+    let (mut anna, anna_id) = client(&server);
+    put_in(&server, "cow", anna_id);
+    server.handle().room("cow").publish("send-message", json!("from the bot")).wait().unwrap();
+    assert_eq!(heard(&mut anna).0, "join-room-notify");
+    assert_eq!(heard(&mut anna), ("send-message".into(), json!("from the bot")));
+    anna.send(&said("cow", "send-message", json!("thanks")));
+    loop {
+        if let HubEvent::Published(said) = next(&mut events)
+            && said.event.from.as_ref().is_some_and(|from| from.session == anna_id)
+        {
+            assert_eq!(said.event.payload.as_ref().unwrap().bytes(), "\"thanks\"");
+            break;
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! `docs/coming-from-nimmsgio.md`.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
-use roomcast::{CallError, ErrorCode, RoomOptions, Server, SessionId};
+use roomcast::{CallError, ErrorCode, Name, Refusal, RoomOptions, Server, SessionId};
 use roomcast_client::{Client, RoomEvent};
 use roomcast_wire::Codec;
 use roomcast_wire::options::JoinRule;
@@ -192,4 +193,41 @@ fn the_next_message_of_a_client_can_be_awaited() {
     let asked = session.call("name", (), PATIENCE);
     drop(mina);
     assert!(asked.wait().is_err());
+}
+
+#[test]
+fn a_hook_refuses_a_client_or_says_who_it_is() {
+    let builder = Server::builder().listen("tcp://127.0.0.1:0").before_connect(|asked| {
+        let name = asked.identity.name.as_deref().unwrap_or_default();
+        if name == "Eve" {
+            return Err(Refusal::refused("not you"));
+        }
+        asked.identity.user = Name::new(&format!("{name}-1643238995")).ok();
+        Ok(())
+    });
+    let server = builder.start().unwrap();
+    let hello = |name: &str| json!({ "type": "hello", "ref": 1, "name": name });
+    let mut eve = Lines::connect(&server);
+    let refused = eve.ask(&hello("Eve"));
+    assert_eq!((&refused["reason"], &refused["message"]), (&json!("refused"), &json!("not you")));
+    let mut mina = Lines::connect(&server);
+    assert_eq!(mina.ask(&hello("Mina"))["user"], "Mina-1643238995");
+    server.handle().user("Mina-1643238995").send("event", "data").wait().unwrap();
+    assert_eq!(mina.expect("message")["data"], "data");
+}
+
+/// As their example: everybody is greeted, and everybody hears who has gone.
+#[test]
+fn coming_and_going_are_told_to_server_code() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (came, gone) = (Arc::clone(&seen), Arc::clone(&seen));
+    let builder = Server::builder()
+        .listen("tcp://127.0.0.1:0")
+        .after_connect(move |event| came.lock().unwrap().push(("came", event.who.session)))
+        .on_disconnect(move |event| gone.lock().unwrap().push(("gone", event.who.session)));
+    let server = builder.start().unwrap();
+    let (mina, mina_id) = client(&server);
+    drop(mina);
+    until("both were told", || seen.lock().unwrap().len() == 2);
+    assert_eq!(*seen.lock().unwrap(), [("came", mina_id), ("gone", mina_id)]);
 }

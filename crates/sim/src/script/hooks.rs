@@ -86,12 +86,12 @@ fn change(question: &mut Question, mut words: Words<'_>) -> Result<(), String> {
     match question {
         Question::Connect(connect) => {
             connect.granted |= grants;
-            connect.admin |= words.flag("admin");
+            connect.identity.admin |= words.flag("admin");
             if let Some(user) = words.value("user") {
-                connect.user = Some(name(user)?);
+                connect.identity.user = Some(name(user)?);
             }
             if let Some(text) = words.value("name") {
-                connect.name = Some(name(text)?);
+                connect.identity.name = Some(name(text)?);
             }
         }
         Question::Create(create) => {
@@ -146,13 +146,14 @@ impl Stage {
                 };
                 let refusal = connect.refusal.as_ref().map(|refusal| refusal.code.reason());
                 format!(
-                    "connect {}{}{}{}{}{}",
+                    "connect {}{}{}{}{}{}{}",
                     connect.namespace,
+                    if connect.resumes { " resumes" } else { "" },
                     word("token", connect.token.as_deref()),
-                    word("user", connect.user.as_deref()),
-                    word("name", connect.name.as_deref()),
+                    word("user", connect.identity.user.as_deref()),
+                    word("name", connect.identity.name.as_deref()),
                     word("but", refusal),
-                    if connect.admin { " admin" } else { "" },
+                    if connect.identity.admin { " admin" } else { "" },
                 )
             }
             Question::Create(create) => {

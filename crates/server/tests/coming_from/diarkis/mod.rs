@@ -1,6 +1,7 @@
 //! `docs/coming-from-diarkis.md`.
 
 mod commands;
+mod hooks;
 mod life;
 mod look;
 mod speech;
