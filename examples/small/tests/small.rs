@@ -137,6 +137,24 @@ async fn positions() {
 }
 
 #[tokio::test]
+async fn auth() {
+    let example = Example::start(env!("CARGO_BIN_EXE_auth"), ANY_PORT);
+    let with = |ticket: &str| Client::builder(&example.url).token(ticket).connect();
+    let mina = with("ticket-of-mina").await.unwrap();
+    assert_eq!(mina.user().unwrap().as_str(), "mina");
+    let desk = mina.join("mina.desk").await.unwrap();
+    desk.publish("chat", "mine").await.unwrap();
+    let tom = with("ticket-of-tom").await.unwrap();
+    tom.join("lobby").await.unwrap();
+    assert_eq!(tom.join("mina.desk").await.unwrap_err().code(), Some(ErrorCode::Forbidden));
+    let stranger = with("ticket-of-nobody").await.unwrap_err();
+    assert_eq!(stranger.code(), Some(ErrorCode::InvalidToken));
+    mina.close().await;
+    tom.close().await;
+    example.end();
+}
+
+#[tokio::test]
 async fn mount() {
     let example = Example::start(env!("CARGO_BIN_EXE_mount"), "127.0.0.1:0");
     let mina = example.client("Mina").await;
