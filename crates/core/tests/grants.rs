@@ -286,9 +286,9 @@ fn s27_a_weaker_token_ends_the_seats_it_does_not_cover() {
     hub.cut(0);
     hub.open(2);
     let (session, secret) = (&welcome["session"], &welcome["resume"]);
-    let resumed = hub.ask(2, format!(
-        r#"{{"type":"hello","ref":1,"token":"mina;x:join","resume":{{"session":{session},"secret":{secret}}}}}"#
-    ));
+    let resume = format!(r#""resume":{{"session":{session},"secret":{secret}}}"#);
+    let hello = format!(r#"{{"type":"hello","ref":1,"token":"mina;x:join",{resume}}}"#);
+    let resumed = hub.ask(2, hello);
     assert_eq!(
         (&resumed["resumed"], &resumed["rooms"]),
         (&true.into(), &serde_json::json!(["other"]))
