@@ -34,8 +34,6 @@ pub(crate) struct Link {
     /// Tells this link from an earlier one with the same number.
     pub generation: u32,
     pub format: Format,
-    /// It was to have a session by now, but the application still thinks about it.
-    pub overdue: bool,
     /// The link took no more at the last write.
     blocked: bool,
     dirty: bool,
@@ -55,6 +53,8 @@ pub(crate) struct Link {
     pub namespace: u16,
     /// Something was refused before it had a session.
     pub refused: bool,
+    /// It was to have a session by now, but the application still thinks about it.
+    pub overdue: bool,
     /// A deadline looks whether a command has waited for too long.
     pub hook_timer: bool,
 }

@@ -49,3 +49,8 @@ pub use roomcast_wire::{
 };
 pub use server::{Listener, Server, StartError};
 pub use tls::CertificateError;
+
+/// The page's program runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/room-logic.md")]
+struct RoomLogicPage;

@@ -27,6 +27,17 @@ fn a_flow_counts_what_the_floor_delivers() {
 }
 
 #[test]
+fn rooms_tick_and_every_member_hears_it() {
+    let load = "ticks --rooms 20 --members 3 --period-ms 20 --rounds 1 --seconds 0.5 --json";
+    let all = json(load);
+    let round = &all["targets"][0]["rounds"][0];
+    // 25 ticks a member on a quiet machine; a busy one skips some.
+    assert!(round["deliveries"].as_u64().unwrap() >= 60, "{round}");
+    assert!(round["jitter_max_ns"].as_u64() >= round["jitter_p99_ns"].as_u64(), "{round}");
+    assert!(round["cpu_s"].as_f64().unwrap() > 0.0, "{round}");
+}
+
+#[test]
 fn a_crowd_comes_and_goes() {
     for load in ["storm", "idle --seconds 0.1", "idle --seconds 0.1 --no-join"] {
         let all = json(&format!("{load} --connections 150 --floor --rounds 1 --json"));

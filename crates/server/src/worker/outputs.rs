@@ -127,6 +127,8 @@ fn log(worker: ShardId, note: &Note) {
     let (session, code) = match note {
         Note::LinkEnded { session, code } => (session, code),
         Note::LogicFailed { room, logic, fault } => {
+            // It may quote a client.
+            let fault = fault.escape_debug();
             tracing::error!(worker = worker.0, %room, %logic, %fault, "a room's logic failed");
             return;
         }

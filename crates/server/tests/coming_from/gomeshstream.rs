@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use roomcast::{
-    ClosedReason, Events, Heard, HubEvent, LeaveReason, LogicEvent, MemberInfo, Refusal, Relay,
-    RoomCtx, RoomLogic, RoomOptions, Server, ServerHandle, SessionId,
+    ClosedReason, Events, Heard, HubEvent, LeaveReason, LogicEvent, MemberInfo, Payload, Refusal,
+    Relay, RoomCtx, RoomEvent, RoomLogic, RoomOptions, RoomTask, Server, ServerHandle, SessionId,
 };
 use serde_json::{Value, json};
 
@@ -339,4 +339,89 @@ fn what_is_said_can_be_heard_and_added_to_by_server_code() {
             break;
         }
     }
+}
+
+/// The same room as one routine, which is the shape of theirs.
+async fn routine(mut room: RoomTask, stopped: Arc<Mutex<Vec<String>>>) {
+    while let Some(event) = room.next().await {
+        match event {
+            RoomEvent::Joined(member) => {
+                let slug = member.sender.session.to_string();
+                drop(room.publish("client-joined-room", json!(slug)));
+            }
+            RoomEvent::Message(said) if said.name() == Some("send-message") => {
+                drop(room.publish_from(&said.from, "send-message", said.payload));
+            }
+            RoomEvent::Left(member, _) => {
+                let slug = member.sender.session.to_string();
+                drop(room.publish("client-left-room", json!(slug)));
+            }
+            RoomEvent::Closing(reason) => {
+                stopped.lock().unwrap().push(format!("{} {}", room.name(), reason.as_str()));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_room_may_be_one_routine_that_takes_what_happens() {
+    let stopped = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&stopped);
+    let builder = Server::builder().listen("tcp://127.0.0.1:0").workers(2);
+    let builder = builder.room_task("routine", move |room| routine(room, Arc::clone(&seen)));
+    let server = builder.start().unwrap();
+    let (mut anna, anna_id) = client(&server);
+    let (bert, bert_id) = client(&server);
+    let room = server.handle().room("cow");
+    let options = RoomOptions { logic: Some("routine".into()), ..RoomOptions::default() };
+    room.create(options).wait().unwrap();
+    for session in [anna_id, bert_id] {
+        room.join(session, ()).wait().unwrap();
+        let joined = ("client-joined-room".to_owned(), json!(session.to_string()));
+        assert_eq!(heard(&mut anna), joined);
+    }
+    for (event, data) in [("attempt-word", 1), ("send-message", 2)] {
+        anna.send(&said("cow", event, json!(data)));
+    }
+    assert_eq!(heard(&mut anna), ("send-message".into(), json!(2)));
+    room.leave(bert_id, ()).wait().unwrap();
+    assert_eq!(heard(&mut anna), ("client-left-room".into(), json!(bert_id.to_string())));
+    drop(bert);
+    room.delete().wait().unwrap();
+    until("the routine has ended", || *stopped.lock().unwrap() == ["cow deleted"]);
+}
+
+/// A room for those whom a hook gave the role.
+struct Secure;
+
+impl RoomLogic for Secure {
+    fn on_join(&mut self, _: &mut RoomCtx<'_>, member: &MemberInfo) -> Result<(), Refusal> {
+        let roles = member.sender.metadata.as_ref().and_then(|data| data.field("roles"));
+        let roles: Vec<String> = roles.and_then(|roles| roles.read().ok()).unwrap_or_default();
+        match roles.iter().any(|role| role == "judge") {
+            true => Ok(()),
+            false => Err(Refusal::refused("for judges only")),
+        }
+    }
+}
+
+#[test]
+fn a_rooms_code_sees_what_is_known_of_a_client() {
+    let builder = Server::builder().listen("tcp://127.0.0.1:0").before_connect(|asked| {
+        if asked.identity.name.as_deref() == Some("Judy") {
+            asked.identity.metadata = Payload::json(&json!({ "roles": ["judge"] })).ok();
+        }
+        Ok(())
+    });
+    let server = builder.logic("secure", |_| Secure).start().unwrap();
+    let options = RoomOptions { logic: Some("secure".into()), ..RoomOptions::default() };
+    server.handle().room("court").create(options).wait().unwrap();
+    let enter = |name: &str| {
+        let mut peer = Lines::connect(&server);
+        peer.ask(&json!({ "type": "hello", "ref": 1, "name": name }));
+        peer.ask(&json!({ "type": "join", "ref": 2, "room": "court" }))
+    };
+    assert_eq!(enter("Judy")["type"], "joined");
+    assert_eq!(enter("Eve")["message"], "for judges only");
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::speech::{Framing, PAYLOAD_MIN};
 use super::target::{Launch, Target};
-use super::{crowd, flow, target};
+use super::{crowd, flow, target, ticks};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -28,8 +28,16 @@ pub enum Scenario {
     Storm(CrowdArgs),
     /// Links that do nothing: memory of each, CPU time, memory after they left.
     Idle(CrowdArgs),
+    /// 1,000 rooms of 5 members whose logic ticks 20 times a second: how far from their grid
+    /// members hear the ticks.
+    Ticks(TickArgs),
     #[command(hide = true)]
     FloorServer,
+    #[command(hide = true)]
+    TickServer {
+        #[arg(long)]
+        period_ms: u32,
+    },
     #[command(hide = true)]
     Hold {
         #[arg(long)]
@@ -118,6 +126,20 @@ pub struct FlowArgs {
     /// what the first target does when it is never left waiting.
     #[arg(long, conflicts_with = "burst")]
     pub rate: Option<Rate>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TickArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    rooms: u32,
+    /// Members of each room.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    members: u32,
+    /// Milliseconds from tick to tick.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    period_ms: u32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -245,6 +267,25 @@ impl FlowArgs {
             duration: Duration::from_secs_f64(self.common.seconds),
             event_len: None,
         })
+    }
+}
+
+impl TickArgs {
+    /// Only this program's own server has rooms that tick so.
+    pub fn targets(&self) -> Vec<Target> {
+        let framing =
+            if self.common.transport == "tcp" { Framing::Lines } else { Framing::WebSocket };
+        vec![Target::Ticker { framing, period_ms: self.period_ms }]
+    }
+
+    pub fn plan(&self) -> ticks::Plan {
+        ticks::Plan {
+            rooms: self.rooms,
+            members: self.members,
+            period_ms: self.period_ms,
+            warmup: Duration::from_millis(500),
+            duration: Duration::from_secs_f64(self.common.seconds),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod links;
 mod report;
 mod speech;
 mod target;
+mod ticks;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use args::Args;
-use args::{Common, CrowdArgs, FlowArgs, Scenario};
+use args::{Common, CrowdArgs, FlowArgs, Scenario, TickArgs};
 use report::Rounds;
 use target::{Launch, Listening, Target};
 
@@ -33,13 +34,15 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Scenario::Latency(args) => run_flow("latency", &args, args.plan(1, 2, 2)?),
         Scenario::Storm(args) => run_crowd("storm", &args, &args.storm()),
         Scenario::Idle(args) => run_crowd("idle", &args, &args.idle()),
+        Scenario::Ticks(args) => run_ticks(&args),
         Scenario::FloorServer => floor::run(),
+        Scenario::TickServer { period_ms } => ticks::serve(period_ms),
         Scenario::Hold { cores, program } => target::hold(&cores.0, &program),
     }
 }
 
 fn run_flow(name: &str, args: &FlowArgs, mut plan: flow::Plan) -> Result<ExitCode> {
-    let bench = Bench::new(&args.common, plan.links())?;
+    let bench = Bench::new(&args.common, plan.links(), args.common.targets())?;
     if args.rate.is_some_and(|rate| rate == args::Rate::Half) {
         let full = flow::Plan { pace: flow::Pace::Closed { burst: args.burst }, ..plan.clone() };
         let target = bench.targets.first().context("nothing to measure")?;
@@ -67,7 +70,7 @@ fn run_flow(name: &str, args: &FlowArgs, mut plan: flow::Plan) -> Result<ExitCod
 }
 
 fn run_crowd(name: &str, args: &CrowdArgs, plan: &crowd::Plan) -> Result<ExitCode> {
-    let bench = Bench::new(&args.common, plan.connections + 1)?;
+    let bench = Bench::new(&args.common, plan.connections + 1, args.common.targets())?;
     let rounds = bench.rounds(|_, listening| crowd::run(plan, listening))?;
     if args.common.json {
         println!("{:#}", report::crowd_json(name, &rounds));
@@ -75,6 +78,18 @@ fn run_crowd(name: &str, args: &CrowdArgs, plan: &crowd::Plan) -> Result<ExitCod
         print!("{}", report::storm_table(&rounds));
     } else {
         print!("{}", report::idle_table(&rounds));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_ticks(args: &TickArgs) -> Result<ExitCode> {
+    let plan = args.plan();
+    let bench = Bench::new(&args.common, plan.links(), args.targets())?;
+    let rounds = bench.rounds(|_, listening| ticks::run(&plan, listening))?;
+    if args.common.json {
+        println!("{:#}", report::ticks_json(&rounds));
+    } else {
+        print!("{}", report::ticks_table(&rounds));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -87,12 +102,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(common: &Common, links: usize) -> Result<Self> {
+    fn new(common: &Common, links: usize, targets: Vec<Target>) -> Result<Self> {
         target::reserve_files(links)?;
         // Read before this process gives up all cores but its own.
         let launch = common.launch()?;
         target::pin(&common.load_cores()?)?;
-        Ok(Self { targets: common.targets(), launch, rounds: common.rounds })
+        Ok(Self { targets, launch, rounds: common.rounds })
     }
 
     /// Every target once in each round, one after the other, each time in a fresh process.

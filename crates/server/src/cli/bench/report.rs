@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::crowd;
 use super::flow;
 use super::histogram::Histogram;
+use super::ticks;
 
 /// Every round of one target.
 pub struct Rounds<T> {
@@ -64,6 +65,66 @@ pub fn flow_table(all: &[Rounds<flow::Outcome>]) -> String {
     let p99 = |outcome: &flow::Outcome| Some(outcome.latency.quantile(0.99) as f64);
     let cpu = ratios(all, "CPU per delivery", flow::Outcome::cpu_each);
     table(&rows) + &cpu + &ratios(all, "p99 latency", p99)
+}
+
+/// The table of rooms that tick.
+pub fn ticks_table(all: &[Rounds<ticks::Outcome>]) -> String {
+    let head = [
+        "target",
+        "deliveries",
+        "skipped",
+        "jitter p50 ms",
+        "p99 ms",
+        "max ms",
+        "server p99 ms",
+        "max ms",
+        "CPU %",
+        "RSS MiB",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for Rounds { name, outcomes } in all {
+        let jitter = latency_of(outcomes.iter().map(|outcome| &outcome.jitter));
+        let late = latency_of(outcomes.iter().map(|outcome| &outcome.late));
+        let millis = |nanos: u64| format!("{:.2}", nanos as f64 / 1e6);
+        let cpu = |one: &ticks::Outcome| Some(100.0 * one.used?.cpu.as_secs_f64() / one.seconds);
+        rows.push(vec![
+            name.clone(),
+            outcomes.iter().map(|outcome| outcome.deliveries).sum::<u64>().to_string(),
+            outcomes.iter().map(|outcome| outcome.skipped).sum::<u64>().to_string(),
+            millis(jitter.quantile(0.5)),
+            millis(jitter.quantile(0.99)),
+            millis(jitter.max()),
+            millis(late.quantile(0.99)),
+            millis(late.max()),
+            number(median(outcomes, cpu), 1),
+            number(median(outcomes, |one| Some(one.used?.rss_kib as f64 / 1024.0)), 1),
+        ]);
+    }
+    table(&rows)
+}
+
+/// The same for machines.
+pub fn ticks_json(all: &[Rounds<ticks::Outcome>]) -> Value {
+    let round = |one: &ticks::Outcome| {
+        json!({
+            "seconds": one.seconds,
+            "deliveries": one.deliveries,
+            "skipped": one.skipped,
+            "jitter_p50_ns": one.jitter.quantile(0.5),
+            "jitter_p99_ns": one.jitter.quantile(0.99),
+            "jitter_max_ns": one.jitter.max(),
+            "late_p99_ns": one.late.quantile(0.99),
+            "late_max_ns": one.late.max(),
+            "cpu_s": one.used.map(|used| used.cpu.as_secs_f64()),
+            "rss_kib": one.used.map(|used| used.rss_kib),
+        })
+    };
+    let target = |one: &Rounds<ticks::Outcome>| {
+        let rounds: Vec<_> = one.outcomes.iter().map(round).collect();
+        json!({"name": one.name, "rounds": rounds})
+    };
+    let targets: Vec<_> = all.iter().map(target).collect();
+    json!({"scenario": "ticks", "targets": targets})
 }
 
 /// The table of a connection storm.

@@ -26,6 +26,8 @@ pub enum Target {
     Running { url: String, pid: Option<u32> },
     /// This binary's own server, as a child.
     Roomcast { framing: Framing },
+    /// This binary's own server with rooms that tick, as a child.
+    Ticker { framing: Framing, period_ms: u32 },
     /// The bare loop.
     Floor,
     /// Bun's built-in WebSocket server.
@@ -62,7 +64,7 @@ impl Target {
     pub fn name(&self) -> &str {
         match self {
             Self::Running { url, .. } => url,
-            Self::Roomcast { .. } => "roomcast",
+            Self::Roomcast { .. } | Self::Ticker { .. } => "roomcast",
             Self::Floor => "floor",
             Self::Bun => "bun",
             Self::Ws => "ws",
@@ -71,7 +73,7 @@ impl Target {
 
     pub fn speech(&self) -> Speech {
         match self {
-            Self::Running { .. } | Self::Roomcast { .. } => Speech::Native,
+            Self::Running { .. } | Self::Roomcast { .. } | Self::Ticker { .. } => Speech::Native,
             Self::Floor | Self::Bun | Self::Ws => Speech::Bare,
         }
     }
@@ -108,7 +110,8 @@ impl Target {
 
     fn scheme(&self) -> &'static str {
         match self {
-            Self::Roomcast { framing: Framing::Lines } => "tcp://",
+            Self::Roomcast { framing: Framing::Lines }
+            | Self::Ticker { framing: Framing::Lines, .. } => "tcp://",
             _ => "ws://",
         }
     }
@@ -130,6 +133,12 @@ impl Target {
                     "--listen",
                     &format!("{}127.0.0.1:0", self.scheme()),
                 ]);
+                command.envs(settings(launch)?);
+            }
+            Self::Ticker { period_ms, .. } => {
+                let period_ms = period_ms.to_string();
+                command.arg(&this).args(["bench", "tick-server", "--period-ms", &period_ms]);
+                command.env("ROOMCAST_LISTEN", format!("{}127.0.0.1:0", self.scheme()));
                 command.envs(settings(launch)?);
             }
             Self::Floor => {
