@@ -8,6 +8,7 @@ use std::time::Duration;
 use roomcast_wire::Codec;
 use tokio::sync::mpsc;
 
+use crate::calls::Calls;
 use crate::client::{Client, Shared};
 use crate::driver::{Driver, connect};
 use crate::ledger::Ledger;
@@ -220,6 +221,7 @@ impl Builder {
         let (ops, ops_taken) = mpsc::channel(OPS_MAX);
         let (closing, closing_taken) = mpsc::channel(1);
         let events = Queue::new(CLIENT_EVENTS_MAX);
+        let calls = Calls::new(&ops);
         let status = welcome.status(self.token);
         let driver = Driver {
             settings: Arc::clone(&settings),
@@ -227,11 +229,12 @@ impl Builder {
             ops: ops_taken,
             closing: closing_taken,
             events: Arc::clone(&events),
-            ledger: Ledger::new(&settings, Arc::clone(&events)),
+            ledger: Ledger::new(&settings, Arc::clone(&events), Arc::clone(&calls)),
             welcome,
         };
         tokio::spawn(driver.run(link));
-        let shared = Shared { settings, status, ops, closing, events, keys: backoff::random() };
+        let shared =
+            Shared { settings, status, ops, closing, events, calls, keys: backoff::random() };
         Ok(Client::new(shared))
     }
 }

@@ -1,5 +1,7 @@
 //! The client's handle.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,14 +10,16 @@ use roomcast_wire::incoming::Body;
 use roomcast_wire::reply::{RoomInfo, SessionLimits};
 use roomcast_wire::{Codec, Command, Name, Payload, RoomOptions, RoomPath, SessionId, Target};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::builder::{Builder, Settings};
+use crate::calls::Calls;
 use crate::driver::{Closing, Status};
-use crate::event::ClientEvent;
+use crate::event::{ClientEvent, Message};
 use crate::ledger::{Answer, Op};
-use crate::payload::{IntoEventName, payload_of};
+use crate::payload::{IntoEventName, payload_of, value_of};
 use crate::queue::{Events, Queue};
 use crate::room::{History, JoinOptions, MemberList, Presence, Room};
 use crate::{Error, Position};
@@ -35,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) ops: mpsc::Sender<Op>,
     pub(crate) closing: mpsc::Sender<Closing>,
     pub(crate) events: Arc<Queue<ClientEvent>>,
+    pub(crate) calls: Arc<Calls>,
     /// Beginning of this client's idempotency keys.
     pub(crate) keys: u64,
 }
@@ -151,7 +156,7 @@ impl Client {
         options: &T,
     ) -> Result<Created, Error> {
         let command = self.create_command(room, options, false)?;
-        match self.call(command).await?.body {
+        match self.ask(command).await?.body {
             Body::Created { room, created } => Ok(Created { room, created }),
             other => Err(unexpected(&other)),
         }
@@ -232,7 +237,7 @@ impl Client {
         data: &T,
     ) -> Result<Option<Position>, Error> {
         let (event, data) = self.said(event, data)?;
-        match self.call(Command::Announce { room: path(room)?, event, data }).await?.body {
+        match self.ask(Command::Announce { room: path(room)?, event, data }).await?.body {
             Body::Ok { position, .. } => Ok(position),
             other => Err(unexpected(&other)),
         }
@@ -245,7 +250,7 @@ impl Client {
     pub async fn kick(&self, room: &str, who: To, message: Option<&str>) -> Result<(), Error> {
         let message = message.map(|message| message.to_owned().into());
         let command = Command::Kick { room: path(room)?, target: who.target(), message };
-        self.call(command).await.map(|_| ())
+        self.ask(command).await.map(|_| ())
     }
 
     /// Closes a room. Needs the right `admin`.
@@ -253,7 +258,7 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] without the right or the room, and those of every command.
     pub async fn delete(&self, room: &str) -> Result<(), Error> {
-        self.call(Command::Delete { room: path(room)? }).await.map(|_| ())
+        self.ask(Command::Delete { room: path(room)? }).await.map(|_| ())
     }
 
     /// Which rooms a namespace has (the client's own, if none is named).
@@ -262,7 +267,7 @@ impl Client {
     /// [`Error::Refused`] where the list is not public, and those of every command.
     pub async fn rooms(&self, namespace: Option<&str>) -> Result<RoomList, Error> {
         let namespace = namespace.map(|namespace| namespace.to_owned().into());
-        match self.call(Command::Rooms { namespace }).await?.body {
+        match self.ask(Command::Rooms { namespace }).await?.body {
             Body::Rooms { rooms, truncated } => Ok(RoomList { rooms, truncated }),
             other => Err(unexpected(&other)),
         }
@@ -273,7 +278,7 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with the reason, and those of every command.
     pub async fn members(&self, room: &str) -> Result<MemberList, Error> {
-        let answer = self.call(Command::Members { room: path(room)? }).await?;
+        let answer = self.ask(Command::Members { room: path(room)? }).await?;
         MemberList::of(answer.body)
     }
 
@@ -282,7 +287,7 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with the reason, and those of every command.
     pub async fn presence(&self, room: &str) -> Result<Presence, Error> {
-        let answer = self.call(Command::Presence { room: path(room)? }).await?;
+        let answer = self.ask(Command::Presence { room: path(room)? }).await?;
         Presence::of(&answer.body)
     }
 
@@ -297,8 +302,67 @@ impl Client {
         since: Option<Position>,
         limit: Option<u32>,
     ) -> Result<History, Error> {
-        let answer = self.call(Command::History { room: path(room)?, since, limit }).await?;
+        let answer = self.ask(Command::History { room: path(room)?, since, limit }).await?;
         History::of(answer.body)
+    }
+
+    /// Asks the application behind the server for something of its own, and waits for its answer.
+    /// It is not asked again by itself if the link is lost.
+    ///
+    /// ```no_run
+    /// # async fn run(client: roomcast_client::Client) -> Result<(), roomcast_client::Error> {
+    /// let version: String = client.call("version", &()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the application refuses, or nobody answers calls of this name;
+    /// [`Error::Payload`] if the answer has another shape; and those of every command.
+    pub async fn call<T, A>(&self, name: impl IntoEventName, data: &T) -> Result<A, Error>
+    where
+        T: Serialize + ?Sized,
+        A: DeserializeOwned,
+    {
+        let (call, data) = self.said(name, data)?;
+        match self.ask(Command::Call { call, room: None, data }).await?.body {
+            Body::Result { data } => value_of(data.as_ref()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Answers calls of the application behind the server. A later handler of the same name takes
+    /// the place of an earlier one; calls that nobody answers are refused at once. Each call is
+    /// answered by a task of its own.
+    ///
+    /// ```no_run
+    /// # fn run(client: roomcast_client::Client) -> Result<(), roomcast_client::Error> {
+    /// client.on_call("where", |call| async move {
+    ///     let precise: bool = call.data().map_err(|error| error.to_string())?;
+    ///     Ok::<_, String>(if precise { [35.6895, 139.6917] } else { [36.0, 140.0] })
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the name is none.
+    pub fn on_call<F, A, T>(&self, name: impl IntoEventName, handler: F) -> Result<(), Error>
+    where
+        F: Fn(Message) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<T, String>> + Send + 'static,
+        T: Serialize,
+    {
+        let codec = self.codec();
+        let handler = move |call| -> Pin<Box<dyn Future<Output = _> + Send>> {
+            let answering = handler(call);
+            Box::pin(async move {
+                let answer = answering.await?;
+                payload_of(codec, &answer).map_err(|error| error.to_string())
+            })
+        };
+        self.shared.calls.set(name.into_event_name()?, Arc::new(handler));
+        Ok(())
     }
 
     /// Replaces the token, so that rights go on; it is used for reconnects too.
@@ -306,7 +370,7 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] if the token is not valid, and those of every command.
     pub async fn refresh(&self, token: &str) -> Result<(), Error> {
-        self.call(Command::Refresh { token: token.to_owned().into() }).await?;
+        self.ask(Command::Refresh { token: token.to_owned().into() }).await?;
         self.shared.status.set(|known| known.token = Some(token.to_owned()));
         Ok(())
     }
@@ -317,7 +381,7 @@ impl Client {
     /// Those of every command.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let began = Instant::now();
-        self.call(Command::Ping).await.map(|_| began.elapsed())
+        self.ask(Command::Ping).await.map(|_| began.elapsed())
     }
 
     /// What happens to the client: messages to it, and what becomes of its link. All handles share
@@ -373,10 +437,10 @@ impl Client {
     /// [`Error::Refused`] with the reason; [`Error::Timeout`]; [`Error::Disconnected`];
     /// [`Error::Closed`].
     pub async fn request(&self, command: Command<'static>) -> Result<Body, Error> {
-        self.call(command).await.map(|answer| answer.body)
+        self.ask(command).await.map(|answer| answer.body)
     }
 
-    pub(crate) async fn call(&self, command: Command<'static>) -> Result<Answer, Error> {
+    pub(crate) async fn ask(&self, command: Command<'static>) -> Result<Answer, Error> {
         let (answer, answered) = oneshot::channel();
         let asking = async {
             let op = Op { command, answer: Some(answer) };
@@ -408,7 +472,7 @@ impl Client {
     }
 
     async fn seat(&self, command: Command<'static>) -> Result<Room, Error> {
-        match self.call(command).await? {
+        match self.ask(command).await? {
             Answer {
                 body: Body::Joined { room, position, members, recovery },
                 seat: Some(queue),
@@ -418,7 +482,7 @@ impl Client {
     }
 
     async fn deliver(&self, command: Command<'static>) -> Result<u32, Error> {
-        match self.call(command).await?.body {
+        match self.ask(command).await?.body {
             Body::Ok { delivered, .. } => Ok(delivered.unwrap_or_default()),
             other => Err(unexpected(&other)),
         }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::builder::Settings;
+use crate::calls::Calls;
 use crate::event::{ClientEvent, Event, LostReason, Member, Message, RoomEvent};
 use crate::link::Ended;
 use crate::queue::Queue;
@@ -51,6 +52,7 @@ pub(crate) struct Ledger {
     room_queue: usize,
     message_bytes_max: u64,
     events: Arc<Queue<ClientEvent>>,
+    calls: Arc<Calls>,
     seats: HashMap<String, Seat>,
     /// By `ref`, so that repeats keep their order.
     pending: BTreeMap<u64, Pending>,
@@ -78,13 +80,18 @@ enum Asker {
 }
 
 impl Ledger {
-    pub(crate) fn new(settings: &Settings, events: Arc<Queue<ClientEvent>>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        events: Arc<Queue<ClientEvent>>,
+        calls: Arc<Calls>,
+    ) -> Self {
         Self {
             codec: settings.codec,
             overflow: settings.overflow,
             room_queue: settings.room_queue,
             message_bytes_max: u64::MAX,
             events,
+            calls,
             seats: HashMap::new(),
             pending: BTreeMap::new(),
             next_reference: 1,
@@ -147,6 +154,7 @@ impl Ledger {
 
     /// The link is gone. Commands that may be repeated stay; the others' askers are told.
     pub(crate) fn lose(&mut self, reason: &str) {
+        self.calls.link_lost();
         for (reference, pending) in std::mem::take(&mut self.pending) {
             let Asker::Application(answer) = pending.asker else { continue };
             if may_repeat(&pending.command) && !answer.is_closed() {
@@ -353,6 +361,9 @@ impl Ledger {
             Body::Message { event, data, from } => {
                 let message = Message { name: event, payload: data, from };
                 self.events.push(ClientEvent::Message(message));
+            }
+            Body::Call { id, call, data } => {
+                self.calls.answer(id, Message { name: call, payload: data, from: None });
             }
             Body::Error { code, reason, message, retry, retry_ms } => {
                 let retry_after = retry_ms.map(Duration::from_millis);

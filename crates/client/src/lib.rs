@@ -40,6 +40,7 @@
 
 mod backoff;
 mod builder;
+mod calls;
 mod client;
 mod driver;
 mod error;

@@ -255,7 +255,7 @@ impl Room {
         if !answer {
             return self.client.tell(command).await.map(|()| None);
         }
-        match self.client.call(command).await?.body {
+        match self.client.ask(command).await?.body {
             Body::Ok { position, .. } => Ok(position),
             other => Err(unexpected(&other)),
         }
@@ -266,7 +266,7 @@ impl Room {
     /// # Errors
     /// [`Error::Timeout`], [`Error::Closed`].
     pub async fn leave(&self) -> Result<(), Error> {
-        self.client.call(Command::Leave { room: self.path()?, data: None }).await.map(|_| ())
+        self.client.ask(Command::Leave { room: self.path()?, data: None }).await.map(|_| ())
     }
 
     /// Who is here.

@@ -52,5 +52,10 @@ pub use tls::CertificateError;
 
 /// The page's program runs as a test.
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/hooks.md")]
+struct HooksPage;
+
+/// The page's program runs as a test.
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/room-logic.md")]
 struct RoomLogicPage;

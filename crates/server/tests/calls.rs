@@ -121,3 +121,32 @@ fn the_application_asks_a_client_and_waits() {
     drop(mina);
     assert!(matches!(asked.wait(), Err(CallError::Absent(_))));
 }
+
+#[test]
+fn the_client_library_asks_and_answers_in_both_codecs() {
+    let server = server();
+    let handle = server.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for codec in [roomcast_client::Codec::Json, roomcast_client::Codec::MsgPack] {
+            let client = roomcast_client::Client::builder(&server.listeners()[0].url).codec(codec);
+            let client = client.connect().await.unwrap();
+            let version: String = client.call("version", &()).await.unwrap();
+            assert_eq!(version, "1.0");
+            let echo: Vec<u32> = client.call(65_538, &[1, 2]).await.unwrap();
+            assert_eq!(echo, [1, 2]);
+            client
+                .on_call("where", |call| async move {
+                    let precise: bool = call.data().map_err(|error| error.to_string())?;
+                    Ok(if precise { "here" } else { "somewhere" })
+                })
+                .unwrap();
+            let session = handle.session(client.session());
+            let answer = session.call("where", &true, Duration::from_secs(60)).await.unwrap();
+            let answer = answer.unwrap().to_codec(roomcast_wire::Codec::Json);
+            assert_eq!(answer.bytes().as_ref(), b"\"here\"");
+            let unknown = session.call("what", (), Duration::from_secs(60)).await;
+            assert!(matches!(unknown, Err(CallError::Refused(_))), "{unknown:?}");
+        }
+    });
+}

@@ -326,3 +326,27 @@ fn noise_is_not_compressed() {
     assert_eq!(out[..4], [0x82, 126, 3, 232]);
     assert_eq!(out[4..], body);
 }
+
+#[test]
+fn bytes_and_texts_of_any_length_are_well_formed() {
+    for len in [0, 1, 31, 32, 255, 256, 65_535, 65_536] {
+        let bin = Payload::bin(&vec![7; len]);
+        assert_eq!(Payload::new(Codec::MsgPack, bin.bytes().clone()), Ok(bin.clone()));
+        assert_eq!(bin.to_codec(Codec::Json).bytes().len(), 2 + len.div_ceil(3) * 4, "{len}");
+        let text = Payload::text(&"x".repeat(len));
+        assert_eq!(Payload::new(Codec::MsgPack, text.bytes().clone()), Ok(text.clone()));
+        assert_eq!(text.to_codec(Codec::Json).bytes().len(), 2 + len, "{len}");
+    }
+}
+
+#[test]
+fn a_field_is_found_in_either_codec() {
+    let json = Payload::new(Codec::Json, r#"{"a":{"b":[1, 2]},"c":null}"#.into()).unwrap();
+    for map in [json.clone(), json.to_codec(Codec::MsgPack)] {
+        let inner = map.field("a").and_then(|a| a.field("b")).unwrap();
+        assert_eq!(inner.codec(), map.codec());
+        assert_eq!(inner.read::<Vec<u32>>().unwrap(), [1, 2]);
+        assert!(map.field("c").is_some() && map.field("d").is_none());
+        assert_eq!(inner.field("a"), None);
+    }
+}

@@ -1,6 +1,7 @@
 //! The client against scripted servers.
 #![allow(clippy::unwrap_used)]
 
+mod calls;
 mod commands;
 mod fake;
 mod links;

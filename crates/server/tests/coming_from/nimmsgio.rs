@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use roomcast::{CallError, ErrorCode, Name, Refusal, RoomOptions, Server, SessionId};
+use roomcast::{CallError, Config, ErrorCode, Name, Refusal, RoomOptions, Server, SessionId};
 use roomcast_client::{Client, RoomEvent};
 use roomcast_wire::Codec;
 use roomcast_wire::options::JoinRule;
@@ -230,4 +230,26 @@ fn coming_and_going_are_told_to_server_code() {
     drop(mina);
     until("both were told", || seen.lock().unwrap().len() == 2);
     assert_eq!(*seen.lock().unwrap(), [("came", mina_id), ("gone", mina_id)]);
+}
+
+/// Clients may ask the server and nobody else; the server's own code reaches everybody.
+#[test]
+fn clients_reach_each_other_by_the_servers_code_only() {
+    let text = "listen = [\"tcp://127.0.0.1:0\"]\n[namespaces.default]\n\
+                anonymous_rooms = [{ room = \"*\", can = [\"publish\", \"presence\"] }]\n";
+    let config = Config::from_toml(text, "roomcast.toml").unwrap();
+    let server = Server::builder().config(config).start().unwrap();
+    let (mut mina, mina_id) = client(&server);
+    let (mut tom, tom_id) = client(&server);
+    let send = json!({ "type": "send", "ref": 1, "session": tom_id.to_string(), "event": "psst" });
+    assert_eq!(mina.ask(&send)["reason"], "forbidden");
+    let join = json!({ "type": "join", "ref": 2, "room": "tcp" });
+    assert_eq!(mina.ask(&join)["reason"], "forbidden");
+    for session in [mina_id, tom_id] {
+        server.handle().room("tcp").join(session, ()).wait().unwrap();
+    }
+    server.handle().session(tom_id).send("psst", &mina_id.to_string()).wait().unwrap();
+    assert_eq!(tom.expect("message")["data"], mina_id.to_string());
+    mina.send(r#"{"type":"publish","room":"tcp","event":"msg","data":"to all"}"#);
+    assert_eq!(tom.expect("event")["data"], "to all");
 }

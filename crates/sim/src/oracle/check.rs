@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use roomcast_core::HookMask;
 use roomcast_wire::incoming::{Body, Incoming};
 use roomcast_wire::options::PresenceRule;
 use roomcast_wire::push::{Event, Sender};
@@ -9,6 +10,7 @@ use roomcast_wire::{CloseCode, Codec, Payload, Position, SessionId};
 use serde_json::Value;
 
 use super::{Addressee, Asked, Gap, Guarantee, Oracle, Said, Verdict, broken};
+use crate::sim::CHANGED;
 use crate::sim::wild;
 use crate::world::WireId;
 
@@ -169,7 +171,8 @@ impl Oracle {
         if from != said.session {
             return broken(Guarantee::Isolation, format!("{at} is stamped with another sender"));
         }
-        if event.name != said.event || event.reliable != said.reliable {
+        let changed = event.name == CHANGED && self.plan.config.hooks.contains(HookMask::PUBLISH);
+        if event.name != said.event && !changed || event.reliable != said.reliable {
             return broken(Guarantee::Order, format!("{at} is called or sent differently"));
         }
         if said.refusals == said.tries {

@@ -78,6 +78,8 @@ pub struct Oracle {
 /// How much was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
+    /// Commands that waited for a hook.
+    pub asked: u64,
     /// Events read by members.
     pub events: u64,
     /// Replies.

@@ -2,6 +2,7 @@
 
 mod act;
 mod finish;
+mod hooks;
 mod plan;
 mod player;
 mod sabotage;
@@ -16,9 +17,11 @@ use crate::chance::Chance;
 use crate::oracle::{Counts, Guarantee, Oracle, Sight, Verdict, Violation, broken};
 use crate::world::{Happened, WireId, World};
 
+pub(crate) use hooks::CHANGED;
 pub use plan::{Faults, Plan};
 pub use sabotage::Sabotage;
 
+use hooks::Late;
 use player::Player;
 use sabotage::Saboteur;
 
@@ -82,6 +85,8 @@ struct Sim {
     /// The server is stopping: no links are opened until then.
     down_until: u64,
     restart_at: Option<u64>,
+    /// What hooks have decided and say later.
+    late: Vec<Late>,
 }
 
 impl Sim {
@@ -99,6 +104,7 @@ impl Sim {
             listing: false,
             down_until: 0,
             restart_at: None,
+            late: Vec::new(),
             plan,
             chance,
         }
@@ -121,12 +127,16 @@ impl Sim {
         loop {
             let next = self.players.iter().filter_map(Player::reconnects_at).min();
             let next = next.map(|at| at.max(self.down_until));
-            let next = [next, self.restart_at].into_iter().flatten().min();
+            let next = [next, self.restart_at, self.next_verdict()].into_iter().flatten().min();
             let stop = next.map_or(until, |at| at.min(until)).max(self.world.now());
-            while self.world.step(stop) {
+            while !self.decides_before(stop) && self.world.step(stop) {
                 self.take_happened()?;
             }
             self.take_happened()?;
+            if self.decides_before(stop) {
+                continue;
+            }
+            self.decide_due();
             if self.restart_at.is_some_and(|at| at <= stop) {
                 self.restart();
                 continue;
@@ -163,7 +173,7 @@ impl Sim {
                 Happened::Nonsense { text, .. } => return broken(Guarantee::Bounds, text),
                 Happened::Stuck => return broken(Guarantee::Progress, "shards go in circles"),
                 Happened::Asked { shard, ticket, question } => {
-                    self.world.decide(shard, ticket, roomcast_core::Verdict::Go(question));
+                    self.on_asked(shard, ticket, question);
                 }
                 Happened::CalledBy { shard, ticket, call } => {
                     self.world.answer(shard, ticket, Ok(call.data));

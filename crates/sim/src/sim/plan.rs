@@ -6,6 +6,7 @@ use roomcast_core::{HubConfig, KeyGrant, Limits, Logics, NamespaceConfig};
 use roomcast_wire::options::{HistoryOptions, PresenceRule, PublishRule, SlowRule};
 use roomcast_wire::{Name, RoomOptions};
 
+use super::hooks::draw_mask;
 use super::wild::Wild;
 use crate::chance::Chance;
 use crate::world::Dials;
@@ -144,6 +145,7 @@ fn config(chance: &mut Chance) -> HubConfig {
         ping_ms: chance.pick(&[5_000, 25_000]).unwrap_or(25_000),
         pong_ms: 5_000,
         resume_ms: chance.pick(&[1_000, 10_000, 60_000]).unwrap_or(10_000),
+        hook_ms: chance.pick(&[200, 2_000]).unwrap_or(2_000),
         commands_per_s: chance.pick(&[0, 10, 1_000]).unwrap_or(0),
         creates_per_s: chance.pick(&[1, 20]).unwrap_or(20),
         rooms_per_session: chance.pick(&[4, 128]).unwrap_or(128),
@@ -171,7 +173,8 @@ fn config(chance: &mut Chance) -> HubConfig {
     // The name is a valid one.
     _ = logics.insert("wild", |_| Box::new(Wild::default()));
     let seed = chance.seed();
-    HubConfig { shards, seed, namespaces, keys, limits, logics, ..HubConfig::default() }
+    let hooks = draw_mask(chance);
+    HubConfig { shards, seed, namespaces, keys, limits, logics, hooks, ..HubConfig::default() }
 }
 
 fn options(chance: &mut Chance) -> RoomOptions {
