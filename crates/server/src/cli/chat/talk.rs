@@ -22,7 +22,7 @@ use super::super::text::plain;
 use super::Args;
 use super::line::{self, HELP, Line};
 use super::prompt::Keyboard;
-use super::screen::Screen;
+use super::screen::{Look, Screen};
 use super::show::{self, CHAT};
 
 /// How long a script waits for its own lines to come back, at its end and before a command.
@@ -120,8 +120,11 @@ impl Talk {
                     Some(event) = self.told.next() => self.tell(&event),
                     typed = keyboard.next() => break typed,
                 }
-                if self.ended.is_some() {
+                if let Some(reason) = &self.ended {
                     keyboard.give_back();
+                    // Not by the thread that prints above the prompt: the process may end first.
+                    let text = format!("! the talk has ended: {}", plain(reason));
+                    println!("{}", self.screen.paint(Look::Alarm, &text));
                     return Ok(ExitCode::FAILURE);
                 }
             };
@@ -467,9 +470,9 @@ impl Talk {
             }
             ClientEvent::Closed { reason } => {
                 self.ended = Some(reason.clone());
-                self.screen.alarm(&format!("the talk has ended: {}", plain(reason)));
-                if self.screen.is_terminal() {
-                    self.screen.note("press Enter to leave");
+                // At a terminal it is the last word, behind the prompt.
+                if !self.screen.is_terminal() {
+                    self.screen.alarm(&format!("the talk has ended: {}", plain(reason)));
                 }
             }
             other => {
