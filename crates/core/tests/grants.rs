@@ -9,10 +9,10 @@ use std::sync::Arc;
 use common::Hub;
 use roomcast_core::rights::RulesOf;
 use roomcast_core::{
-    Authenticate, Grants, HubConfig, Identity, Input, NamespaceConfig, Now, Revoked, Rule,
-    ServerCall,
+    Act, Authenticate, Grants, HubConfig, Identity, Input, KeyGrant, NamespaceConfig, Now, Revoked,
+    Right, Rule, ServerCall,
 };
-use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal};
+use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, RoomOptions};
 
 /// Tokens that say in plain text what a signed one would: `user;ROOM:RIGHT,…;…` with `;` between
 /// rules, then `@ISSUED-EXPIRES` and `#ID` if wanted.
@@ -144,4 +144,170 @@ fn s37_what_is_revoked_ends_at_once_and_stays_out() {
     // Nor does a session that began with a good token take up a revoked one.
     let said = hub.ask(6, r#"{"type":"refresh","ref":2,"token":"mina@5000-99000"}"#);
     assert_eq!(said["reason"], "invalid_token");
+}
+
+/// Two static rooms, in which the session of link 0 is a member of the first by the server's word
+/// and something was said before; somebody called zoe; a key and an admin's key.
+fn arena(rules: Option<Vec<Rule>>) -> Hub {
+    let room = |name: &str| (name.to_owned(), RoomOptions::default());
+    let policy = NamespaceConfig {
+        list_rooms: true,
+        anonymous_grants: rules,
+        static_rooms: BTreeMap::from([room("battle-1"), room("battle-2"), room("other")]),
+        ..NamespaceConfig::default()
+    };
+    let key = |key: &str, admin| KeyGrant {
+        key: key.to_owned(),
+        user: Some(Name::new("holder").unwrap()),
+        admin,
+        grants: None,
+    };
+    let authenticate: Option<Arc<dyn Authenticate>> = Some(Arc::new(Plain));
+    let namespaces = BTreeMap::from([("default".to_owned(), policy)]);
+    let keys = vec![key("the-key-of-a-holder", false), key("the-key-of-an-admin", true)];
+    let mut hub = Hub::new(HubConfig { namespaces, keys, authenticate, ..HubConfig::default() });
+    hello(&mut hub, 1, "zoe");
+    hub.ask(1, r#"{"type":"join","ref":2,"room":"battle-1"}"#);
+    hub.ask(1, r#"{"type":"publish","ref":3,"room":"battle-1","event":"x"}"#);
+    hub
+}
+
+fn invite(hub: &mut Hub, link: u32, welcome: &serde_json::Value, room: &str) {
+    let session = welcome["session"].as_str().unwrap().parse().unwrap();
+    let act = Act::Join { data: None, make: false };
+    hub.input(Input::Call { id: 9, call: ServerCall::Act { room: room.to_owned(), session, act } });
+    hub.end_turn();
+    assert!(hub.heard(link).iter().any(|frame| frame["type"] == "joined"));
+}
+
+/// Each command with the right it needs, `ROOM` standing for a room.
+const VERBS: [(Right, &str); 7] = [
+    (Right::Publish, r#""publish","room":"ROOM","event":"x""#),
+    (Right::Presence, r#""members","room":"ROOM""#),
+    (Right::Presence, r#""presence","room":"ROOM""#),
+    (Right::History, r#""history","room":"ROOM""#),
+    (Right::Join, r#""join","room":"battle-2""#),
+    (Right::Create, r#""create","room":"battle-new""#),
+    (Right::Send, r#""send","user":"zoe","event":"x""#),
+];
+
+#[test]
+fn s27_every_role_has_its_rights_by_every_path_and_no_others() {
+    let only = |right: Right| match right {
+        Right::Send => "mina;*:send".to_owned(),
+        right => format!("mina;battle-*:{}", right.as_str()),
+    };
+    let mut roles: Vec<(Option<String>, Vec<Right>)> =
+        Right::ALL.map(|right| (Some(only(right)), vec![right])).to_vec();
+    roles.push((Some("mina;battle-*:".to_owned()), Vec::new()));
+    roles.push((Some("mina;other:*".to_owned()), Vec::new()));
+    // The first rule that names a room decides: a wider one behind it does not help.
+    roles.push((Some("mina;battle-*:;*:*".to_owned()), vec![Right::Send]));
+    roles.push((Some("mina".to_owned()), Right::ALL.to_vec()));
+    roles.push((Some("the-key-of-a-holder".to_owned()), Right::ALL.to_vec()));
+    roles.push((Some("the-key-of-an-admin".to_owned()), Right::ALL.to_vec()));
+    roles.push((None, vec![Right::Presence, Right::Join]));
+    for (token, rights) in roles {
+        let rules =
+            token.is_none().then(|| vec![Rule::new("battle-*", ["presence", "join"]).unwrap()]);
+        let mut hub = arena(rules);
+        hub.open(0);
+        let says = token.as_ref().map_or(String::new(), |token| format!(r#","token":"{token}""#));
+        let welcome = hub.ask(0, format!(r#"{{"type":"hello","ref":1{says}}}"#));
+        invite(&mut hub, 0, &welcome, "battle-1");
+        let mut ask = |verb: &str, room: &str| {
+            let command = format!(r#"{{"type":{},"ref":2}}"#, verb.replace("ROOM", room));
+            let heard = hub.say(0, command);
+            let answer = heard.into_iter().find(|frame| frame["ref"] == 2).unwrap();
+            (answer["reason"].clone(), answer["message"].clone(), answer)
+        };
+        // What a recovery would tell is history too; the seat itself was given by the server.
+        let since = r#""join","room":"ROOM","since":{"epoch":"AAAAAAAA","offset":0}"#;
+        let (reason, _, joined) = ask(since, "battle-1");
+        assert_eq!(joined["type"], "joined", "{token:?}");
+        assert_eq!(reason == "forbidden", !rights.contains(&Right::History), "{token:?} {joined}");
+        let list = ask(r#""rooms""#, "").2["rooms"].as_array().unwrap().len();
+        let seen = match rights.contains(&Right::Presence) {
+            true if rights == Right::ALL => 3,
+            true => 2,
+            false => usize::from(token.as_deref() == Some("mina;other:*")),
+        };
+        let seen = if token.as_deref() == Some("mina;battle-*:;*:*") { 1 } else { seen };
+        assert_eq!(list, seen, "rooms of {token:?}");
+        for (right, verb) in VERBS {
+            let (reason, message, answer) = ask(verb, "battle-1");
+            let allowed = rights.contains(&right);
+            assert_eq!(answer["type"] != "error", allowed, "{token:?} {verb}: {answer}");
+            if !allowed {
+                assert_eq!(reason, "forbidden", "{token:?} {verb}: {answer}");
+                // Threat S25: the same words for a room that is not there.
+                let absent = ask(verb, "battle-absent");
+                assert_eq!((absent.0, absent.1), (reason, message), "{token:?} {verb}");
+            }
+        }
+    }
+}
+
+#[test]
+fn s27_a_room_made_by_joining_needs_the_right_to_make_it() {
+    let mut hub = arena(None);
+    hello(&mut hub, 0, "mina;battle-*:join");
+    let refused = hub.ask(0, r#"{"type":"join","ref":2,"room":"battle-new"}"#);
+    assert_eq!(refused["reason"], "join_not_granted");
+    hello(&mut hub, 2, "ida;battle-*:create");
+    let refused = hub.ask(2, r#"{"type":"create","ref":2,"room":"battle-new","join":true}"#);
+    assert_eq!(refused["message"], "rule 1 of your token: `battle-*` allows create, not join");
+    hello(&mut hub, 3, "eve;battle-*:create,join");
+    let joined = hub.ask(3, r#"{"type":"create","ref":2,"room":"battle-new","join":true}"#);
+    assert_eq!(joined["type"], "joined");
+    assert_eq!(hub.ask(0, r#"{"type":"join","ref":3,"room":"battle-new"}"#)["type"], "joined");
+}
+
+#[test]
+fn s27_a_weaker_token_ends_the_seats_it_does_not_cover() {
+    let mut hub = arena(None);
+    let welcome = hello(&mut hub, 0, "mina;battle-*:*");
+    invite(&mut hub, 0, &welcome, "other");
+    hub.ask(0, r#"{"type":"join","ref":2,"room":"battle-1"}"#);
+    hub.ask(0, r#"{"type":"join","ref":3,"room":"battle-2"}"#);
+    hub.heard(1);
+    let heard = hub.say(0, r#"{"type":"refresh","ref":4,"token":"mina;battle-2:*"}"#);
+    assert_eq!(heard[0]["type"], "ok");
+    assert_eq!((&heard[1]["room"], &heard[1]["reason"]), (&"battle-1".into(), &"revoked".into()));
+    assert_eq!(heard.len(), 2, "the invited seat stays: {heard:?}");
+    let left = hub.heard(1);
+    assert_eq!((&left[0]["type"], &left[0]["reason"]), (&"member_left".into(), &"kicked".into()));
+    // Nothing of the room reaches it any more, by any path.
+    hub.ask(1, r#"{"type":"publish","ref":5,"room":"battle-1","event":"secret"}"#);
+    assert!(hub.heard(0).is_empty());
+    let refused = hub.ask(0, r#"{"type":"history","ref":5,"room":"battle-1"}"#);
+    assert_eq!(refused["reason"], "forbidden");
+    // The same when it comes back with a weaker token.
+    hub.cut(0);
+    hub.open(2);
+    let (session, secret) = (&welcome["session"], &welcome["resume"]);
+    let resume = format!(r#""resume":{{"session":{session},"secret":{secret}}}"#);
+    let hello = format!(r#"{{"type":"hello","ref":1,"token":"mina;x:join",{resume}}}"#);
+    let resumed = hub.ask(2, hello);
+    assert_eq!(
+        (&resumed["resumed"], &resumed["rooms"]),
+        (&true.into(), &serde_json::json!(["other"]))
+    );
+    assert_eq!(hub.ask(2, r#"{"type":"join","ref":2,"room":"other"}"#)["type"], "joined");
+    assert_eq!(hub.ask(2, r#"{"type":"join","ref":3,"room":"battle-2"}"#)["reason"], "forbidden");
+}
+
+#[test]
+fn s37_a_refresh_moves_the_end_and_an_end_too_far_away_is_refused() {
+    let mut hub = hub();
+    hello(&mut hub, 0, "mina@0-30000");
+    hub.advance(20_000);
+    let refresh = |expires| format!(r#"{{"type":"refresh","ref":2,"token":"mina@0-{expires}"}}"#);
+    assert_eq!(hub.ask(0, refresh(200_000_u64))["type"], "ok");
+    assert_eq!(hub.ask(0, refresh(20_000))["reason"], "invalid_token");
+    assert_eq!(hub.ask(0, refresh(1 << 40))["reason"], "invalid_token");
+    hub.advance(179_999);
+    assert_eq!(hub.closed.get(&0), None);
+    hub.advance(1);
+    assert_eq!(hub.closed.get(&0), Some(&CloseCode::TokenExpired));
 }

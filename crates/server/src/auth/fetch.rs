@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Tokens;
-use super::keys::FILE_BYTES_MAX;
+use super::keys::{FILE_BYTES_MAX, Keys};
 
 /// How long one fetch may take.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -27,10 +27,7 @@ pub(super) async fn keep_fetching(tokens: Arc<Tokens>, at: usize) {
     let Some(source) = tokens.sources.get(at) else { return };
     let Some(url) = &source.config.jwks_url else { return };
     loop {
-        let fetched = tokio::time::timeout(LONGEST, get(url)).await;
-        let fetched = fetched.unwrap_or_else(|_| Err("no answer in time".into()));
-        let outcome = fetched.and_then(|set| source.keys.replace(&set));
-        let wait_s = match outcome {
+        let wait_s = match once(url, &source.keys).await {
             Ok(keys) => {
                 tracing::info!(%url, keys, "key set fetched");
                 source.config.refresh_s
@@ -45,6 +42,16 @@ pub(super) async fn keep_fetching(tokens: Arc<Tokens>, at: usize) {
             () = source.keys.wanted.notified() => {}
         }
     }
+}
+
+/// Fetches a key set and takes it in place of the old one; how many keys it has.
+///
+/// # Errors
+/// It cannot be fetched or used.
+pub(super) async fn once(url: &str, keys: &Keys) -> Result<usize, String> {
+    let fetched = tokio::time::timeout(LONGEST, get(url)).await;
+    let fetched = fetched.unwrap_or_else(|_| Err("no answer in time".into()));
+    fetched.and_then(|set| keys.replace(&set))
 }
 
 /// Looks whether a key set may be fetched from there: over plain HTTP it could be anybody's.

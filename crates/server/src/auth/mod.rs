@@ -111,6 +111,21 @@ impl Tokens {
         }
     }
 
+    /// Fetches all key sets once.
+    ///
+    /// # Errors
+    /// Every one that cannot be used.
+    pub async fn fetch(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        for (at, source) in self.sources.iter().enumerate() {
+            let Some(url) = &source.config.jwks_url else { continue };
+            if let Err(error) = fetch::once(url, &source.keys).await {
+                problems.push(Problem::new(format!("auth.tokens[{at}].jwks_url"), error));
+            }
+        }
+        none_of(problems)
+    }
+
     /// Looks whether a token is good, for a listener of `namespace` if one is named.
     ///
     /// # Errors

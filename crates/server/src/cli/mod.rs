@@ -12,6 +12,7 @@ mod rooms;
 mod serve;
 mod subscribe;
 mod text;
+mod token;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,10 @@ enum Verb {
     Room(room::Args),
     /// Put somebody out of a room.
     Kick(kick::Args),
+    /// Make a token, or look at one.
+    Token(token::Args),
+    /// Say step by step what a token allows in a room.
+    Explain(token::explain::Args),
     /// Make, check or print a configuration.
     Config(config::Args),
     /// Put load on a server and measure.
@@ -78,6 +83,8 @@ pub fn main() -> ExitCode {
         Verb::Rooms(args) => rooms::run(args),
         Verb::Room(args) => room::run(args),
         Verb::Kick(args) => kick::run(args),
+        Verb::Token(args) => token::run(args),
+        Verb::Explain(args) => token::explain::run(args),
         Verb::Config(args) => config::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Version => {
