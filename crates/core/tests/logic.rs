@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::Hub;
 use roomcast_core::{HubConfig, LogicEvent, NamespaceConfig, Relay, RoomCtx, RoomLogic};
+use roomcast_wire::options::PresenceRule;
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
 use roomcast_wire::{Refusal, RoomOptions};
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ impl RoomLogic for Diary {
                 return Err(Refusal::refused("the door is shut"));
             }
             Some("panic") => std::panic::resume_unwind(Box::new("on_join")),
+            Some("quiet") => return Ok(()),
             _ => {}
         }
         ctx.tell(member.sender.session, "hello", json!({"members": ctx.member_count()}));
@@ -474,4 +476,47 @@ fn the_first_pattern_that_fits_counts_and_clients_choose_what_they_may() {
     assert_eq!(names(&hub.say(0, create(json!({"logic": "diary"})))), ["<joined>", "hello"]);
     let refused = hub.ask(0, create(json!({"logic": "no"})));
     assert!(refused["message"].as_str().unwrap().contains("diary"), "{refused}: names those known");
+}
+
+#[test]
+fn a_room_of_a_thousand_that_closes_while_all_publish_answers_each_once() {
+    let (mut config, _) = config();
+    for (_, options) in &mut config.namespaces.get_mut("default").unwrap().patterns {
+        options.presence = PresenceRule::Off;
+    }
+    let mut hub = Hub::new(config);
+    for link in 0..1_000 {
+        hub.open(link);
+        let join = r#"{"type":"join","ref":1,"room":"diary-1","data":"quiet"}"#;
+        hub.input(roomcast_core::Input::Message {
+            link: roomcast_core::LinkId(link),
+            bytes: join.into(),
+        });
+    }
+    hub.end_turn();
+    for link in 0..1_000 {
+        hub.heard(link);
+    }
+    hub.open(1_000);
+    hub.say(1_000, r#"{"type":"join","ref":1,"room":"diary-2"}"#);
+    for link in 0..1_000 {
+        let event = if link == 20 { "close" } else { "chat" };
+        let bytes = publish(event, json!(link)).into();
+        hub.input(roomcast_core::Input::Message { link: roomcast_core::LinkId(link), bytes });
+    }
+    hub.end_turn();
+    for link in 0..1_000 {
+        let heard = hub.heard(link);
+        let replies: Vec<_> = heard.iter().filter(|one| one["ref"] == 9).collect();
+        assert_eq!(replies.len(), 1, "{link}");
+        let kind = if link <= 20 { "ok" } else { "error" };
+        assert_eq!(replies[0]["type"], kind, "{link}");
+        let events = heard.iter().filter(|one| one["type"] == "event").count();
+        assert_eq!(events, 22, "{link}: 20 before, the closing one, and the last word");
+        let closed = heard.iter().filter(|one| one["type"] == "room_closed").count();
+        assert_eq!(closed, 1, "{link}");
+    }
+    assert_eq!((hub.shard.counters().rooms, hub.shard.counters().seats), (1, 1));
+    let other = publish("chat", json!(1)).replace("diary-1", "diary-2");
+    assert_eq!(names(&hub.say(1_000, other)), ["<ok>", "chat"]);
 }

@@ -22,7 +22,7 @@ pub mod words;
 
 use std::sync::Arc;
 
-use roomcast::{Config, Server, StartError};
+use roomcast::{Builder, Config, Server, ServerHandle, StartError};
 
 use crate::lobby::{Door, LOBBY, Lobby};
 use crate::pairing::Pairing;
@@ -67,20 +67,34 @@ impl Default for Setup {
 /// # Errors
 /// It cannot listen where it should.
 pub fn start(setup: Setup) -> Result<Server, StartError> {
+    let (builder, door) = builder(setup)?;
+    let server = builder.start()?;
+    open(&door, server.handle());
+    Ok(server)
+}
+
+/// A server of the game before its start, and the lobby's way into it: to be [`open`]ed after it.
+///
+/// # Errors
+/// The configuration cannot be used.
+pub fn builder(setup: Setup) -> Result<(Builder, Door), StartError> {
     let mut config = Config::from_toml(CONFIG, "words-battle")?;
     config.http.hosts = setup.hosts;
     config.listen = setup.listen;
     let words = Arc::new(Words::english());
     let (pairing, door) = (Arc::<Pairing>::default(), Door::default());
     let (rooms, way) = (Arc::clone(&pairing), Arc::clone(&door));
-    let server = Server::builder()
+    let builder = Server::builder()
         .config(config)
         .logic(LOBBY, move |_| Lobby::new(Arc::clone(&pairing), Arc::clone(&way)))
         .logic(BATTLE, move |room| {
             Battle::new(room, Arc::clone(&words), Arc::clone(&rooms), setup.second_ms)
-        })
-        .start()?;
-    // Nobody has set it before: the lobby only reads.
-    _ = door.set(server.handle());
-    Ok(server)
+        });
+    Ok((builder, door))
+}
+
+/// Lets the lobby make rooms, now that there is a server to make them.
+pub fn open(door: &Door, server: ServerHandle) {
+    // It was not open before: it is made with the builder, and only this opens it.
+    _ = door.set(server);
 }

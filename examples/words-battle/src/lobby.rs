@@ -25,6 +25,10 @@ const ROOM_CHARS_MAX: usize = 10;
 /// Most people in a room, those who look on included.
 const PEOPLE_MAX: u32 = 60;
 
+/// How long a client waits between two wishes, in milliseconds: a room lives for a while even if
+/// nobody comes, and nobody shall fill the server with them.
+const WISH_MS: u64 = 500;
+
 /// The way into the server, which starts after its lobby was made.
 pub type Door = Arc<OnceLock<ServerHandle>>;
 
@@ -35,30 +39,26 @@ pub struct Lobby {
     calls: u64,
     /// Who waits for which call.
     waiting: BTreeMap<u64, SessionId>,
+    /// When each may wish again.
+    wished: BTreeMap<SessionId, u64>,
 }
 
-/// What a call comes to.
-enum Answer {
-    /// A room for a stranger is there.
-    Found(String),
-    /// The seat is given.
-    Seated,
-}
-
-type Outcome = Result<Answer, CallError>;
+type Outcome = Result<(), CallError>;
 
 impl Lobby {
     /// A lobby.
     pub fn new(pairing: Arc<Pairing>, door: Door) -> Self {
-        Self { pairing, door, calls: 0, waiting: BTreeMap::new() }
+        Self { pairing, door, calls: 0, waiting: BTreeMap::new(), wished: BTreeMap::new() }
     }
 
     fn join(&mut self, ctx: &mut RoomCtx<'_>, who: SessionId, body: &Value) -> Result<(), String> {
         let room = room_name(&text_of(body, "roomname"))?;
+        self.wish(ctx, who)?;
         let limit = text_of(body, "playerlimit").parse().unwrap_or(PLAYERS_DEFAULT as u64);
         self.ask(ctx, who, move |server| async move {
-            server.room(&room).create(friends(limit)).await?;
-            seat(server, who, room).await
+            let room = server.room(room);
+            room.create(friends(limit)).await?;
+            room.join(who, ()).await.map(|_| ())
         })
     }
 
@@ -69,20 +69,35 @@ impl Lobby {
         who: SessionId,
         body: &Value,
     ) -> Result<(), String> {
+        self.wish(ctx, who)?;
         let other = made_name(ctx.random_u64());
         let proposed = room_name(&text_of(body, "roomname")).unwrap_or_else(|_| other.clone());
         let (room, is_new) = self.pairing.room_for(who.0, &proposed);
         let pairing = Arc::clone(&self.pairing);
         self.ask(ctx, who, move |server| async move {
             let was_made = server.room(&room).create(strangers()).await?;
-            if is_new && !was_made {
+            let room = if is_new && !was_made {
                 // The name is that of a game of friends.
                 pairing.withdraw(&room);
                 server.room(&other).create(strangers()).await?;
-                return Ok(Answer::Found(other));
-            }
-            Ok(Answer::Found(room))
+                other
+            } else {
+                room
+            };
+            // Done when it is on its way, so that it comes before all that the room says.
+            let found = json!({ "roomname": room });
+            server.session(who).send("found-random-room-notify", found).await?;
+            server.room(room).join(who, ()).await.map(|_| ())
         })
+    }
+
+    fn wish(&mut self, ctx: &RoomCtx<'_>, who: SessionId) -> Result<(), String> {
+        let now = ctx.now().0;
+        if self.wished.get(&who).is_some_and(|&until| now < until) {
+            return Err("one room at a time: try again in a moment".to_owned());
+        }
+        self.wished.insert(who, now + WISH_MS);
+        Ok(())
     }
 
     fn ask<F: Future<Output = Outcome> + Send + 'static>(
@@ -99,11 +114,6 @@ impl Lobby {
         self.waiting.insert(self.calls, who);
         Ok(())
     }
-}
-
-async fn seat(server: ServerHandle, who: SessionId, room: String) -> Outcome {
-    server.room(room).join(who, ()).await?;
-    Ok(Answer::Seated)
 }
 
 impl RoomLogic for Lobby {
@@ -129,21 +139,14 @@ impl RoomLogic for Lobby {
 
     fn on_answer(&mut self, ctx: &mut RoomCtx<'_>, call: u64, answer: Box<dyn Any + Send>) {
         let Some(who) = self.waiting.remove(&call) else { return };
-        let Ok(outcome) = answer.downcast::<Outcome>() else { return };
-        match *outcome {
-            Ok(Answer::Seated) => {}
-            Ok(Answer::Found(room)) => {
-                ctx.tell(who, "found-random-room-notify", json!({ "roomname": room }));
-                if let Err(why) = self.ask(ctx, who, move |server| seat(server, who, room)) {
-                    fail(ctx, who, &why);
-                }
-            }
-            Err(error) => fail(ctx, who, &error.to_string()),
+        if let Some(Err(error)) = answer.downcast_ref::<Outcome>() {
+            fail(ctx, who, &error.to_string());
         }
     }
 
     fn on_leave(&mut self, _ctx: &mut RoomCtx<'_>, member: &MemberInfo, _reason: LeaveReason) {
         self.waiting.retain(|_, who| *who != member.sender.session);
+        self.wished.remove(&member.sender.session);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use roomcast::Server;
-use roomcast_client::{Client, RoomEvent};
+use roomcast_client::{Client, ClientEvent};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -162,6 +162,9 @@ async fn play_to_the_board(anna: &mut Mesh, bert: &mut Mesh) {
             let points: u64 = players.iter().map(|one| one["score"].as_u64().unwrap()).sum();
             assert!(found > 0 && points == found, "{told}");
             break;
+        } else if told["action"] == "error" {
+            // On a busy machine a word may come too late.
+            assert_eq!(body["reason"], "refused", "{told}");
         } else {
             assert_eq!(told["action"], "send-message", "{told}");
         }
@@ -184,13 +187,15 @@ async fn strangers_of_both_protocols_are_paired_and_start_by_themselves() {
     anna.expect("client-list-notify").await;
 
     let client = Client::connect(&server.listeners()[0].url).await.unwrap();
+    let mut happenings = client.events();
     let hall = client.join("mesh-global").await.unwrap();
     hall.publish("join-random-room", &json!({ "roomname": "other12345" })).await.unwrap();
     let room = loop {
-        let happened = timeout(PATIENCE, hall.next_event()).await.unwrap().unwrap();
-        if let RoomEvent::Event(event) = happened {
-            assert!(event.is("found-random-room-notify"), "{}", event.json());
-            break event.data::<Value>().unwrap()["roomname"].as_str().unwrap().to_owned();
+        if let Some(ClientEvent::Message(found)) =
+            timeout(PATIENCE, happenings.next()).await.unwrap()
+        {
+            assert!(found.is("found-random-room-notify"), "{}", found.json());
+            break found.data::<Value>().unwrap()["roomname"].as_str().unwrap().to_owned();
         }
     };
     assert_eq!(room, "abcdefghij");
