@@ -7,9 +7,8 @@ mod peer;
 use std::sync::mpsc;
 
 use peer::{Lines, until};
-use roomcast::hook::Publish;
-use roomcast::{Builder, Server};
-use roomcast_wire::{EventName, Refusal};
+use roomcast::hook::{Connect, Publish};
+use roomcast::{Builder, EventName, Heard, HubEvent, Name, Refusal, Server};
 use serde_json::Value;
 
 fn start(change: impl FnOnce(Builder) -> Builder) -> Server {
@@ -193,4 +192,76 @@ fn a_server_that_stops_does_not_wait_for_its_hooks() {
     assert_eq!(mina.expect("goodbye")["reason"], "drain");
     drop(mina);
     stopping.join().unwrap();
+}
+
+#[test]
+fn a_hook_lets_in_whom_the_server_does_not_know_and_leads_them() {
+    let server = start(|builder| {
+        builder
+            .before_connect_async(|mut asked: Connect| async {
+                tokio::task::yield_now().await;
+                if asked.token.as_deref() == Some("sesame") {
+                    asked.granted = true;
+                    asked.identity.user = Name::new("ali").ok();
+                }
+                Ok(asked)
+            })
+            .before_create(|asked| {
+                asked.options.members_max = 1;
+                Ok(())
+            })
+            .before_join(|asked| {
+                if asked.room == "any" {
+                    asked.room = "table".to_owned();
+                }
+                Ok(())
+            })
+            .before_leave(|_| Err(Refusal::refused("stay")))
+    });
+    let mut ali = Lines::connect(&server);
+    ali.send(r#"{"type":"hello","ref":1,"token":"wrong"}"#);
+    assert_eq!(answer(&mut ali, 1)["reason"], "invalid_token");
+    ali.send(r#"{"type":"hello","ref":2,"token":"sesame"}"#);
+    assert_eq!(answer(&mut ali, 2)["user"], "ali");
+    ali.send(r#"{"type":"create","ref":3,"room":"table","join":true}"#);
+    assert_eq!(answer(&mut ali, 3)["type"], "joined");
+    ali.send(r#"{"type":"leave","ref":4,"room":"table"}"#);
+    assert_eq!(answer(&mut ali, 4)["message"], "stay");
+    let mut baba = Lines::connect(&server);
+    baba.send(r#"{"type":"join","ref":1,"room":"any"}"#);
+    assert_eq!(answer(&mut baba, 1)["reason"], "room_full", "the table has one seat");
+}
+
+#[test]
+fn what_happens_is_told_to_after_hooks_and_streams_and_a_slow_stream_knows_what_it_lost() {
+    let (said, heard) = mpsc::channel();
+    let server = start(|builder| {
+        builder
+            .events(8)
+            .after_connect(|_| panic!("on purpose"))
+            .after_publish(move |published| said.send(published.room.clone()).unwrap())
+    });
+    let mut quick = server.handle().events().unwrap();
+    let mut slow = server.handle().events().unwrap();
+    let mut mina = member(&server);
+    for event in ["connected", "created", "joined"] {
+        let Some(Heard::Event(told)) = quick.next_blocking() else { panic!("{event}") };
+        let is_it = match &*told {
+            HubEvent::Connected(_) => event == "connected",
+            HubEvent::RoomCreated(made) => event == "created" && made.room == "lobby",
+            HubEvent::MemberJoined(_) => event == "joined",
+            _ => false,
+        };
+        assert!(is_it, "{event}: {told:?}");
+    }
+    for number in 2..22 {
+        say(&mut mina, number, "hi");
+        assert_eq!(answer(&mut mina, number)["type"], "ok");
+        assert_eq!(heard.recv_timeout(peer::PATIENCE).unwrap(), "lobby");
+    }
+    let Some(Heard::Lost(lost)) = slow.next_blocking() else { panic!("nothing is lost") };
+    assert_eq!(lost, 3 + 20 - 8);
+    server.stop();
+    let rest = std::iter::from_fn(|| slow.next_blocking()).count();
+    assert!(rest >= 8, "{rest}");
 }

@@ -280,3 +280,22 @@ fn s35_the_keys_of_one_issuer_verify_nothing_of_another() {
     reaching["rooms"] = json!([{"room": "*/lobby", "can": ["join"]}]);
     assert_eq!(at(0, &a.sign_as("key-1", &reaching)).1["reason"], "invalid_token");
 }
+
+#[test]
+fn s37_a_revoked_user_is_put_out_of_all_workers() {
+    let server = server(vec![section(&format!("algorithm = \"HS256\"\nsecret = \"{SECRET}\""))]);
+    let token = hs256(&claims("mina"));
+    let mut links: Vec<_> = (0..8).map(|_| Lines::connect(&server)).collect();
+    for link in &mut links {
+        link.send(&json!({"type": "hello", "ref": 1, "token": token}).to_string());
+        assert_eq!(link.next().unwrap()["user"], "mina");
+    }
+    let mina = roomcast::Revoked::User(roomcast::Name::new("mina").unwrap());
+    assert_eq!(server.handle().revoke(mina).wait().unwrap(), 8);
+    for link in &mut links {
+        assert_eq!(link.next().unwrap()["reason"], "unauthorized");
+        assert_eq!(link.next(), None);
+    }
+    assert_eq!(hello(&server, &token)["reason"], "invalid_token");
+    assert_eq!(hello(&server, &hs256(&claims("zoe")))["user"], "zoe");
+}

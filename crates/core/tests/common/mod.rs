@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roomcast_core::hook::Call;
 use roomcast_core::io::Note;
 use roomcast_core::logic::RoomRef;
 use roomcast_core::{
-    HubConfig, HubEvent, Input, LinkId, LinkLoss, Now, Output, Question, Shard, ShardId, Ticket,
-    Verdict,
+    CallTicket, HubConfig, HubEvent, Input, LinkId, LinkLoss, Now, Output, Question, Shard,
+    ShardId, Ticket, Verdict,
 };
 use roomcast_wire::{CloseCode, Format};
 use serde_json::Value;
@@ -28,6 +29,8 @@ pub struct Hub {
     /// Links that were released, oldest first.
     pub released: Vec<u32>,
     pub events: Vec<HubEvent>,
+    /// What clients ask of the application.
+    pub called: Vec<(CallTicket, Box<Call>)>,
 }
 
 impl Hub {
@@ -43,6 +46,7 @@ impl Hub {
             asked: VecDeque::new(),
             released: Vec::new(),
             events: Vec::new(),
+            called: Vec::new(),
         }
     }
 
@@ -133,6 +137,7 @@ impl Hub {
                     self.asked.push_back((link.0, ticket, question));
                 }
                 Output::Release { link } => self.released.push(link.0),
+                Output::Called { ticket, call } => self.called.push((ticket, call)),
                 Output::Event(event) => self.events.push(*event),
                 Output::Note(Note::LogicFailed { room, logic, fault }) => {
                     self.faults.push([room, logic, fault]);

@@ -1,0 +1,55 @@
+//! Calls between clients and the application: what a peer may do wrong.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use bytes::Bytes;
+use common::Hub;
+use roomcast_core::{HubConfig, Input, ServerCall};
+use roomcast_wire::{Codec, EventName, Payload};
+
+fn hub() -> Hub {
+    let mut config = HubConfig { calls: true, ..HubConfig::default() };
+    config.limits.message_bytes = 2_048;
+    Hub::new(config)
+}
+
+#[test]
+fn a_result_can_only_be_given_by_who_was_asked_and_only_once() {
+    let mut hub = hub();
+    hub.open(0);
+    hub.open(1);
+    let welcome = hub.ask(0, r#"{"type":"hello","ref":1}"#);
+    hub.ask(1, r#"{"type":"hello","ref":1}"#);
+    let session = welcome["session"].as_str().unwrap().parse().unwrap();
+    let call = EventName::Number(1);
+    let call = ServerCall::Ask { session, call, data: None, timeout_ms: 1_000 };
+    hub.input(Input::Call { id: 1, call });
+    let id = hub.heard(0)[0]["id"].clone();
+    let result = format!(r#"{{"type":"result","ref":2,"id":{id},"data":1}}"#);
+    assert_eq!(hub.ask(1, result.clone())["reason"], "no_such_call", "another's");
+    assert_eq!(hub.ask(0, result.clone())["type"], "ok");
+    assert_eq!(hub.ask(0, result)["reason"], "no_such_call", "twice");
+    assert_eq!(hub.shard.next_deadline().unwrap().0, 10_000, "nothing waits for the timeout");
+    for id in ["9007199254740991", "0", "-1", "\"1\""] {
+        let result = format!(r#"{{"type":"result","ref":3,"id":{id}}}"#);
+        assert_eq!(hub.ask(0, result)["type"], "error", "{id}");
+    }
+    let error = format!(r#"{{"type":"result","ref":3,"id":1,"error":"{}"}}"#, "x".repeat(256));
+    assert_eq!(hub.ask(0, error)["reason"], "invalid_name");
+}
+
+#[test]
+fn an_application_that_answers_with_too_much_is_stopped() {
+    let mut hub = hub();
+    hub.open(0);
+    assert_eq!(hub.say(0, r#"{"type":"call","ref":1,"call":"much"}"#).len(), 0);
+    let (ticket, call) = hub.called.pop().unwrap();
+    assert_eq!(call.call.to_string(), "much");
+    let much = Bytes::from(format!("\"{}\"", "x".repeat(4_096)));
+    let answer = Ok(Some(Payload::new(Codec::Json, much).unwrap()));
+    hub.input(Input::Answered { ticket, answer: answer.clone() });
+    assert_eq!(hub.heard(0)[0]["reason"], "internal");
+    hub.input(Input::Answered { ticket, answer });
+    assert_eq!(hub.heard(0).len(), 0, "twice");
+}
