@@ -27,3 +27,4 @@ show latency --vs-floor --peer bun --peer ws
 show storm --vs-floor --peer bun --peer ws
 show idle --no-join --vs-floor --peer bun
 show idle --seconds 10 --vs-floor --peer bun --peer ws
+show ticks
