@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::Hub;
+use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
 use roomcast_core::rights::RulesOf;
 use roomcast_core::{
     Act, Authenticate, Grants, HubConfig, Identity, Input, KeyGrant, NamespaceConfig, Now, Revoked,
@@ -49,6 +50,40 @@ impl Authenticate for Plain {
 fn hub_of(namespaces: BTreeMap<String, NamespaceConfig>) -> Hub {
     let authenticate: Option<Arc<dyn Authenticate>> = Some(Arc::new(Plain));
     Hub::new(HubConfig { namespaces, authenticate, ..HubConfig::default() })
+}
+
+struct Closing;
+
+impl RoomLogic for Closing {
+    fn on_event(
+        &mut self,
+        ctx: &mut RoomCtx<'_>,
+        _event: &LogicEvent<'_>,
+    ) -> Result<Relay, Refusal> {
+        ctx.close();
+        Ok(Relay::AsIs)
+    }
+}
+
+#[test]
+fn a_static_room_that_ended_needs_no_right_to_create() {
+    let mut namespaces = HubConfig::default().namespaces;
+    let options = RoomOptions { logic: Some("closing".into()), ..RoomOptions::default() };
+    let rooms = &mut namespaces.get_mut("default").unwrap().static_rooms;
+    rooms.insert("hall".to_owned(), options);
+    let authenticate: Option<Arc<dyn Authenticate>> = Some(Arc::new(Plain));
+    let mut config = HubConfig { namespaces, authenticate, ..HubConfig::default() };
+    config.logics.insert("closing", |_| Box::new(Closing)).unwrap();
+    let mut hub = Hub::new(config);
+    hello(&mut hub, 0, "mina;*:join,publish");
+    for _ in 0..2 {
+        let joined = hub.ask(0, r#"{"type":"join","ref":2,"room":"hall"}"#);
+        assert_eq!(joined["type"], "joined", "{joined}");
+        hub.say(0, r#"{"type":"publish","room":"hall","event":"end"}"#);
+        hub.end_turn();
+    }
+    let other = hub.ask(0, r#"{"type":"join","ref":2,"room":"other"}"#);
+    assert_eq!(other["reason"], "join_not_granted");
 }
 
 #[test]

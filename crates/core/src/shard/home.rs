@@ -74,10 +74,13 @@ impl Shard {
                 let options = self.options_of(namespace, &name).clone();
                 let may = match wish.grant {
                     Grant::None | Grant::Rule => {
-                        let may = self.may_make(namespace, &caller)
-                            || self.policy(namespace).is_static(self.own_name(namespace, &name));
+                        // A static room that ended is made anew, not made up by who comes.
+                        let is_static =
+                            self.policy(namespace).is_static(self.own_name(namespace, &name));
+                        let may =
+                            is_static || (wish.rights.create && self.may_make(namespace, &caller));
                         let open = options.join == JoinRule::Open || wish.grant == Grant::Rule;
-                        open && wish.rights.create && may
+                        open && may
                     }
                     Grant::Room => {
                         return self.refuse_join(&caller, name, no_such_room());
