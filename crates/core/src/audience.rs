@@ -129,30 +129,7 @@ impl Audience {
 
     fn encode(&self, format: Format, group: &[Delivery], out: &mut BytesMut) {
         let room = self.name.as_str();
-        for delivery in group {
-            match delivery {
-                Delivery::Event { event, .. } | Delivery::Told { event, .. } => {
-                    format.encode_push(&Push::Event { room, event }, out);
-                }
-                Delivery::Joined { member, .. } => {
-                    format.encode_push(&Push::MemberJoined { room, member }, out);
-                }
-                Delivery::Left { from, reason, data } => {
-                    let (reason, data) = (*reason, data.as_ref());
-                    format.encode_push(&Push::MemberLeft { room, from, reason, data }, out);
-                }
-                Delivery::Dropped { from } => {
-                    format.encode_push(&Push::MemberDropped { room, from }, out);
-                }
-                Delivery::Resumed { from } => {
-                    format.encode_push(&Push::MemberResumed { room, from }, out);
-                }
-                Delivery::Counts { members, users } => {
-                    let (members, users) = (*members, *users);
-                    format.encode_push(&Push::Presence { room, members, users }, out);
-                }
-            }
-        }
+        format.encode_pushes(group.iter().map(|delivery| delivery.push(room)), out);
     }
 
     /// Unreliable events replace each other only where sender and event name are the same.
@@ -167,6 +144,21 @@ impl Audience {
 }
 
 impl Delivery {
+    fn push<'a>(&'a self, room: &'a str) -> Push<'a> {
+        match self {
+            Self::Event { event, .. } | Self::Told { event, .. } => Push::Event { room, event },
+            Self::Joined { member, .. } => Push::MemberJoined { room, member },
+            Self::Left { from, reason, data } => {
+                Push::MemberLeft { room, from, reason: *reason, data: data.as_ref() }
+            }
+            Self::Dropped { from } => Push::MemberDropped { room, from },
+            Self::Resumed { from } => Push::MemberResumed { room, from },
+            Self::Counts { members, users } => {
+                Push::Presence { room, members: *members, users: *users }
+            }
+        }
+    }
+
     /// Whether it cannot share a frame: it is not for all, or may be dropped by itself.
     fn is_alone(&self) -> bool {
         match self {

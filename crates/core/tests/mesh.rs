@@ -148,6 +148,27 @@ fn a_message_comes_back_to_its_sender_and_reaches_every_dialect() {
 }
 
 #[test]
+fn what_is_said_in_one_turn_comes_in_one_frame_a_line_each() {
+    let mut hub = hub();
+    let (_, mina) = open(&mut hub, MINA);
+    let (_, _) = open(&mut hub, JONAS);
+    hub.end_turn();
+    heard(&mut hub, MINA);
+    for n in 1..=3 {
+        let text = format!(
+            r#"{{"action":"chat","message_body":{{"n":{n}}},"target":"mesh-global","sender":""}}"#
+        );
+        let input = Input::Message { link: LinkId(MINA), bytes: text.into() };
+        hub.input(input);
+    }
+    hub.end_turn();
+    let line = |n| envelope("chat", &format!(r#"{{"n":{n}}}"#), false, "mesh-global", &mina);
+    let all = [line(1), line(2), line(3)].join("\n");
+    assert_eq!(heard(&mut hub, JONAS).last().unwrap(), &all);
+    assert_eq!(heard(&mut hub, MINA), [all]);
+}
+
+#[test]
 fn what_is_told_to_some_names_each_of_them() {
     let mut hub = hub();
     let (_, mina) = open(&mut hub, MINA);

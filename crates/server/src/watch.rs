@@ -65,6 +65,15 @@ thread_local! {
     static AT_WORK: RefCell<Option<Arc<AtWork>>> = const { RefCell::new(None) };
 }
 
+/// For what waits until a worker has done something: on a worker's own thread that is for ever.
+///
+/// # Panics
+/// On the thread of a worker.
+pub(crate) fn must_not_be_a_worker() {
+    let is_worker = AT_WORK.with(|at_work| at_work.borrow().is_some());
+    assert!(!is_worker, "a hook, a handler or a room's logic must not wait for the server");
+}
+
 impl Watch {
     pub(crate) fn new(workers: u16) -> Self {
         let workers = (0..workers).map(|_| Arc::default()).collect();

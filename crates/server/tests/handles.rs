@@ -4,8 +4,11 @@
 
 mod peer;
 
-use peer::{Lines, start, until};
-use roomcast::{CallError, ErrorCode, RoomOptions, Server, SessionId};
+use std::mem::ManuallyDrop;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+
+use peer::{Lines, PATIENCE, start, until};
+use roomcast::{CallError, ErrorCode, RoomOptions, Server, ServerHandle, SessionId};
 use serde_json::{Value, json};
 
 fn session(welcome: &Value) -> SessionId {
@@ -151,4 +154,59 @@ fn an_answer_can_be_awaited_in_a_task() {
     assert_eq!(made.unwrap().rooms.len(), 1);
     server.drain_and_stop();
     assert_eq!(runtime.block_on(async { handle.rooms().await }), Err(CallError::Stopped));
+}
+
+const SAY: &str = r#"{"type":"publish","ref":9,"room":"lobby","event":"chat"}"#;
+
+/// A server of one worker, with somebody in its room.
+fn hooked(
+    hook: impl Fn() -> Result<(), roomcast::Refusal> + Send + Sync + 'static,
+) -> (ManuallyDrop<Server>, Lines) {
+    let builder = Server::builder().listen("tcp://127.0.0.1:0").workers(1);
+    let server = builder.before_publish(move |_| hook()).start().unwrap();
+    let mut peer = Lines::connect(&server);
+    peer.join("lobby");
+    // A test that fails does not wait for a worker that will not end.
+    (ManuallyDrop::new(server), peer)
+}
+
+#[test]
+fn a_hook_that_waits_for_its_own_worker_is_refused_and_holds_nobody_up() {
+    let handle = Arc::new(OnceLock::<ServerHandle>::new());
+    let inside = Arc::clone(&handle);
+    let (server, mut peer) = hooked(move || {
+        let lobby = inside.get().unwrap().room("lobby");
+        lobby.members().wait().map(drop).map_err(|_| roomcast::Refusal::refused("not done"))
+    });
+    handle.set(server.handle()).unwrap();
+    peer.send(SAY);
+    assert_eq!(peer.expect("error")["reason"], "internal");
+    peer.send(r#"{"type":"ping","ref":10}"#);
+    peer.expect("pong");
+    ManuallyDrop::into_inner(server).stop();
+}
+
+#[test]
+fn calls_that_wait_for_a_worker_are_bounded_and_none_of_them_is_lost() {
+    let (entered, is_inside) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let (server, mut peer) = hooked(move || {
+        entered.send(()).unwrap();
+        _ = released.lock().unwrap().recv_timeout(PATIENCE);
+        Ok(())
+    });
+    peer.send(SAY);
+    is_inside.recv_timeout(PATIENCE).unwrap();
+    let lobby = server.handle().room("lobby");
+    let mut asked: Vec<_> = (0..65_536).map(|_| lobby.publish_unreliable("n", ())).collect();
+    let busy = lobby.publish_unreliable("n", ()).wait().unwrap_err();
+    assert!(matches!(&busy, CallError::Busy(refusal) if refusal.retry_ms.is_some()), "{busy}");
+    assert!(busy.to_string().contains("65536 calls"), "{busy}");
+    release.send(()).unwrap();
+    let last = asked.pop().unwrap().wait().unwrap();
+    assert_eq!(last.offset, 65_536 + 1);
+    // There is room again.
+    assert_eq!(lobby.publish_unreliable("n", ()).wait().unwrap().offset, 65_536 + 2);
+    ManuallyDrop::into_inner(server).stop();
 }

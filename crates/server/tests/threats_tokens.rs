@@ -299,3 +299,26 @@ fn s37_a_revoked_user_is_put_out_of_all_workers() {
     assert_eq!(hello(&server, &token)["reason"], "invalid_token");
     assert_eq!(hello(&server, &hs256(&claims("zoe")))["user"], "zoe");
 }
+
+/// Knows no token, and falls over one of them.
+struct Fragile;
+
+impl roomcast::Authenticate for Fragile {
+    fn authenticate(
+        &self,
+        _: roomcast::Now,
+        _: &str,
+        token: &str,
+    ) -> Result<roomcast::Identity, roomcast::Refusal> {
+        assert_ne!(token, "pepper", "on purpose");
+        Err(roomcast::Refusal::new(roomcast::ErrorCode::InvalidToken, "not known"))
+    }
+}
+
+#[test]
+fn a_token_that_the_programs_own_judge_falls_over_ends_nothing() {
+    let builder = Server::builder().listen("tcp://127.0.0.1:0").authenticate(Fragile);
+    let server = builder.start().unwrap();
+    assert_eq!(hello(&server, "pepper")["reason"], "internal");
+    assert_eq!(hello(&server, "salt")["reason"], "invalid_token");
+}

@@ -15,6 +15,7 @@ mod fetch;
 mod keys;
 mod sign;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -235,6 +236,20 @@ impl Authenticate for Tokens {
     }
 }
 
+/// The application's own judge of tokens.
+struct Contained<A>(A);
+
+impl<A: Authenticate> Authenticate for Contained<A> {
+    fn authenticate(&self, now: Now, namespace: &str, token: &str) -> Result<Identity, Refusal> {
+        let judged = AssertUnwindSafe(|| self.0.authenticate(now, namespace, token));
+        catch_unwind(judged).unwrap_or_else(|_| {
+            tracing::error!("`authenticate` panicked (see above); the token is refused");
+            let text = "the server's own code failed; its log has the reason";
+            Err(Refusal::new(ErrorCode::Internal, text))
+        })
+    }
+}
+
 fn identity(now: Now, unix_ms: u64, verified: Verified) -> Result<Identity, Refusal> {
     let invalid = |claim: &str, error: String| {
         let text = format!("the token is not accepted: `{claim}`: {error}");
@@ -340,9 +355,10 @@ fn check(config: &Config, section: &TokenConfig, place: &str, problems: &mut Vec
 impl Builder {
     /// Asks `authenticate` about tokens that are none of the configuration's keys, in place of its
     /// `[[auth.tokens]]`. It is called on the threads that carry messages and must not wait; what
-    /// has to ask elsewhere is a hook before connect.
+    /// has to ask elsewhere is a hook before connect. A panic in it refuses the token with
+    /// `internal`.
     pub fn authenticate(mut self, authenticate: impl Authenticate + 'static) -> Self {
-        self.authenticate = Some(Arc::new(authenticate));
+        self.authenticate = Some(Arc::new(Contained(authenticate)));
         self
     }
 }

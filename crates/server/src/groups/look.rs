@@ -159,10 +159,12 @@ impl Groups {
                 clock.tick().await;
                 loop {
                     clock.tick().await;
-                    if room.presence().await.is_err() {
-                        break;
+                    match room.presence().await {
+                        Ok(_) => tick(id.clone()).await,
+                        // A server that has much to do still has the group.
+                        Err(CallError::Busy(_)) => {}
+                        Err(_) => break,
                     }
-                    tick(id.clone()).await;
                 }
             })
         });

@@ -9,6 +9,7 @@ use roomcast_wire::{ErrorCode, Next, Refusal};
 use tokio::sync::oneshot;
 
 use super::Hub;
+use crate::watch::must_not_be_a_worker;
 
 /// What was asked, and its answer when it has come. The asking is done already: who drops this
 /// only does not hear what became of it.
@@ -90,8 +91,10 @@ impl<T> Asked<T> {
     /// It was not done.
     ///
     /// # Panics
-    /// In an asynchronous task, which must not block: await it there.
+    /// In an asynchronous task, which must not block: await it there. In a closure that the server
+    /// calls (a hook, a handler, a room's logic): it runs on the thread that would have to answer.
     pub fn wait(self) -> Result<T, CallError> {
+        must_not_be_a_worker();
         match self.answer {
             Ok(answer) => finish(answer.blocking_recv().ok(), self.read),
             Err(refusal) => finish(refusal.map(ServerReply::Refused), self.read),

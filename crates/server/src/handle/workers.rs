@@ -4,13 +4,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use roomcast_core::{Counters, ServerCall, ServerReply};
+use roomcast_wire::{ErrorCode, Refusal};
 use tokio::sync::oneshot;
 
 use super::Hub;
 use crate::hooks::Events;
 use crate::metrics;
 use crate::server::Shared;
-use crate::worker::{Address, Mail};
+use crate::worker::{Address, CALLS_MAX, Mail};
+
+/// When who asks faster than a worker answers may ask again, in milliseconds.
+const RETRY_MS: u64 = 100;
 
 /// The workers of a server.
 pub(crate) struct Workers {
@@ -25,6 +29,11 @@ impl Hub for Workers {
         call.subject().hash(&mut hasher);
         let turn = hasher.finish() as usize % self.addresses.len().max(1);
         if let Some(worker) = self.addresses.get(turn) {
+            if worker.is_full_of_calls() {
+                // Who asked may have gone.
+                _ = reply.send(ServerReply::Refused(too_many()));
+                return;
+            }
             // If the worker has ended, the way back is dropped, which says so.
             worker.send(Mail::Call { call, reply });
         }
@@ -36,5 +45,13 @@ impl Hub for Workers {
 
     fn events(&self) -> Option<Events> {
         self.shared.hooks.listen()
+    }
+}
+
+fn too_many() -> Refusal {
+    Refusal {
+        code: ErrorCode::RateLimited,
+        message: format!("{CALLS_MAX} calls of the program wait for a worker").into(),
+        retry_ms: Some(RETRY_MS),
     }
 }

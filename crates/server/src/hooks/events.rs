@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use roomcast_core::HubEvent;
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use crate::watch::must_not_be_a_worker;
+
 /// One hook after the fact.
 type After = dyn Fn(&HubEvent) + Send + Sync;
 
@@ -58,7 +60,11 @@ impl Events {
     }
 
     /// The same, for a thread that may block.
+    ///
+    /// # Panics
+    /// In an asynchronous task, and in a closure that the server calls.
     pub fn next_blocking(&mut self) -> Option<Heard> {
+        must_not_be_a_worker();
         heard(self.0.blocking_recv())
     }
 }

@@ -19,6 +19,9 @@ use crate::acceptor::admission::Admission;
 /// Envelopes that may wait in a mailbox before those who send stop reading from their links.
 const ENVELOPES_MAX: usize = 64 << 10;
 
+/// Calls of the embedding program that may wait in a mailbox before more are refused.
+pub(crate) const CALLS_MAX: usize = 64 << 10;
+
 /// One word to a worker.
 pub(crate) enum Mail {
     /// A new connection.
@@ -54,6 +57,8 @@ struct State {
     woken: AtomicBool,
     /// Envelopes that wait.
     envelopes: AtomicUsize,
+    /// Calls that wait.
+    calls: AtomicUsize,
     /// Links, with those on their way.
     links: AtomicUsize,
 }
@@ -68,8 +73,8 @@ pub(super) struct Mailbox {
 pub(super) fn mailbox(waker: Waker) -> (Address, Mailbox) {
     let (sender, receiver) = mpsc::channel();
     let woken = AtomicBool::new(false);
-    let (envelopes, links) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let state = Arc::new(State { waker, woken, envelopes, links });
+    let [envelopes, calls, links] = [const { AtomicUsize::new(0) }; 3];
+    let state = Arc::new(State { waker, woken, envelopes, calls, links });
     (Address { sender, state: Arc::clone(&state) }, Mailbox { receiver, state })
 }
 
@@ -84,6 +89,7 @@ impl Address {
     pub(super) fn post(&self, mail: Mail) {
         match &mail {
             Mail::Envelope { .. } => _ = self.state.envelopes.fetch_add(1, Ordering::Relaxed),
+            Mail::Call { .. } => _ = self.state.calls.fetch_add(1, Ordering::Relaxed),
             Mail::Accepted { .. } | Mail::Upgraded { .. } | Mail::Moved { .. } => {
                 self.state.links.fetch_add(1, Ordering::Relaxed);
             }
@@ -105,6 +111,11 @@ impl Address {
         self.state.envelopes.load(Ordering::Relaxed) > ENVELOPES_MAX
     }
 
+    /// Whether as many calls wait as may.
+    pub(crate) fn is_full_of_calls(&self) -> bool {
+        self.state.calls.load(Ordering::Relaxed) >= CALLS_MAX
+    }
+
     /// How many links the worker has or is about to have.
     pub(crate) fn links(&self) -> usize {
         self.state.links.load(Ordering::Relaxed)
@@ -120,8 +131,10 @@ impl Mailbox {
 
     pub(super) fn take(&self) -> Option<Mail> {
         let mail = self.receiver.try_recv().ok()?;
-        if matches!(mail, Mail::Envelope { .. }) {
-            self.state.envelopes.fetch_sub(1, Ordering::Relaxed);
+        match mail {
+            Mail::Envelope { .. } => _ = self.state.envelopes.fetch_sub(1, Ordering::Relaxed),
+            Mail::Call { .. } => _ = self.state.calls.fetch_sub(1, Ordering::Relaxed),
+            _ => {}
         }
         Some(mail)
     }

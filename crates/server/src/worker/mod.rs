@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::link::Link;
 use self::link::{Flags, Stage};
 use self::mailbox::Mailbox;
-pub(crate) use self::mailbox::{Address, Mail};
+pub(crate) use self::mailbox::{Address, CALLS_MAX, Mail};
 use self::readiness::Readiness;
 use self::socket::Socket;
 use self::timers::{Due, Timer, Timers};

@@ -192,6 +192,20 @@ impl Format {
         }
     }
 
+    /// Appends what goes out together to all receivers: a frame each, or, where the dialect has
+    /// its messages in lines, one frame.
+    pub fn encode_pushes<'a>(self, pushes: impl Iterator<Item = Push<'a>>, out: &mut BytesMut) {
+        match self.dialect() {
+            Dialect::Native => pushes.for_each(|push| self.encode_push(&push, out)),
+            Dialect::Mesh => {
+                let mut said = pushes.filter(mesh::says_push).peekable();
+                if said.peek().is_some() {
+                    self.framing().frame(out, |body| mesh::encode_pushes(said, body));
+                }
+            }
+        }
+    }
+
     fn mesh_push(self, to: Option<SessionId>, push: &Push<'_>, out: &mut BytesMut) {
         if mesh::says_push(push) {
             self.framing().frame(out, |body| mesh::encode_push(to, push, body));

@@ -67,6 +67,16 @@ pub fn encode_push(to: Option<SessionId>, push: &Push<'_>, out: &mut BytesMut) {
     }
 }
 
+/// Writes pushes that [`says_push`] names, for all their receivers: a line each.
+pub fn encode_pushes<'a>(pushes: impl Iterator<Item = Push<'a>>, out: &mut BytesMut) {
+    for (number, push) in pushes.enumerate() {
+        if number > 0 {
+            out.extend_from_slice(b"\n");
+        }
+        encode_push(None, &push, out);
+    }
+}
+
 /// Writes a reply that [`says_reply`] names, for the client `to`; none: it has no session.
 pub fn encode_reply(to: Option<SessionId>, reply: &Reply<'_>, out: &mut BytesMut) {
     let Reply::Error { code, message, .. } = reply else { return };
