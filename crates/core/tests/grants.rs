@@ -51,6 +51,25 @@ fn hub_of(namespaces: BTreeMap<String, NamespaceConfig>) -> Hub {
     Hub::new(HubConfig { namespaces, authenticate, ..HubConfig::default() })
 }
 
+#[test]
+fn s37_a_revoked_user_does_not_come_back_by_a_key() {
+    let key = |key: &str, user: &str| KeyGrant {
+        key: key.to_owned(),
+        user: Some(Name::new(user).unwrap()),
+        admin: false,
+        grants: None,
+    };
+    let keys = vec![key("the key of mina", "mina"), key("the key of zoe", "zoe")];
+    let mut hub = Hub::new(HubConfig { keys, ..HubConfig::default() });
+    assert_eq!(hello(&mut hub, 0, "the key of mina")["type"], "welcome");
+    let revoked = Revoked::User(Name::new("mina").unwrap());
+    hub.input(Input::Call { id: 1, call: ServerCall::Revoke { revoked } });
+    hub.end_turn();
+    assert_eq!(hub.closed.get(&0), Some(&CloseCode::Unauthorized));
+    assert_eq!(hello(&mut hub, 1, "the key of mina")["message"], "the token was revoked");
+    assert_eq!(hello(&mut hub, 2, "the key of zoe")["type"], "welcome");
+}
+
 fn hub() -> Hub {
     hub_of(HubConfig::default().namespaces)
 }

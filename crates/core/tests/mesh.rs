@@ -5,9 +5,9 @@ mod common;
 
 use common::Hub;
 use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
-use roomcast_core::{HubConfig, Input, LinkId, LinkLoss};
+use roomcast_core::{HookMask, HubConfig, Input, LinkId, LinkLoss, Verdict};
 use roomcast_wire::push::MemberInfo;
-use roomcast_wire::{CloseCode, Format, Refusal, SessionId};
+use roomcast_wire::{CloseCode, ErrorCode, Format, Refusal, SessionId};
 use serde_json::{Value, json};
 
 const MINA: u32 = 0;
@@ -241,4 +241,25 @@ fn where_a_token_is_wanted_the_link_is_closed_with_a_word_why() {
     assert!(told[0].contains(r#""reason":"token_required"}"#), "{}", told[0]);
     assert!(told[0].contains(r#""target":"","#), "{}", told[0]);
     assert_eq!(hub.closed.get(&MINA), Some(&CloseCode::Unauthorized));
+}
+
+#[test]
+fn before_connect_decides_whether_a_mesh_session_begins() {
+    let mut hub = Hub::new(HubConfig { hooks: HookMask::CONNECT, ..HubConfig::default() });
+    hub.open_as(MINA, Format::MESH_WS);
+    let (ticket, question) = hub.question();
+    assert_eq!(hub.shard.counters().sessions, 0, "the application thinks about it");
+    hub.input(Input::Verdict { ticket, verdict: Verdict::Go(question) });
+    assert_eq!((hub.shard.counters().sessions, hub.released.len()), (1, 1));
+    hub.cut(MINA);
+    assert_eq!(hub.shard.counters().sessions, 0, "nobody could resume it");
+    hub.open_as(JONAS, Format::MESH_WS);
+    let (ticket, _) = hub.question();
+    let refusal = Refusal::new(ErrorCode::Refused, "not today");
+    hub.input(Input::Verdict { ticket, verdict: Verdict::Refuse(refusal) });
+    let told = heard(&mut hub, JONAS);
+    assert!(told.len() == 1 && told[0].contains("not today"), "{told:?}");
+    assert_eq!(hub.shard.counters().sessions, 0);
+    hub.advance(60_000);
+    assert_eq!(hub.closed.get(&JONAS), Some(&CloseCode::Unauthorized));
 }

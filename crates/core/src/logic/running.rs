@@ -17,8 +17,8 @@ pub(crate) struct Running {
     /// The logic's own numbers of the calls that wait, by ours.
     pub calls: BTreeMap<u64, u64>,
     pub calls_made: u64,
-    /// The shard's deadline for this room. One a room: one for each timer would outlive it.
-    pub armed: Option<Now>,
+    /// The shard's deadlines for this room, the next one last.
+    armed: Vec<Now>,
 }
 
 impl Running {
@@ -30,7 +30,7 @@ impl Running {
             tick: None,
             calls: BTreeMap::new(),
             calls_made: 0,
-            armed: None,
+            armed: Vec::new(),
         }
     }
 
@@ -40,6 +40,23 @@ impl Running {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
+    }
+
+    /// The deadline that the shard has to set, if none stands before what is due next. One that
+    /// stands is kept: one more for each short timer would pile up before a long one.
+    pub fn arm(&mut self) -> Option<Now> {
+        let next = self.next()?;
+        if self.armed.last().is_some_and(|&armed| armed <= next) {
+            return None;
+        }
+        self.armed.push(next);
+        Some(next)
+    }
+
+    /// One of the shard's deadlines has come. That of a timer that was moved or taken back finds
+    /// nothing due.
+    pub fn woken(&mut self, now: Now) {
+        self.armed.pop_if(|armed| *armed <= now);
     }
 }
 
@@ -130,6 +147,10 @@ impl Tick {
 mod tests {
     use super::*;
 
+    struct Relays;
+
+    impl RoomLogic for Relays {}
+
     #[test]
     fn ticks_stand_on_their_grid_and_late_ones_are_skipped() {
         let mut tick = Tick::new(Now(1_000), 50, 7, 0);
@@ -155,6 +176,26 @@ mod tests {
                 assert!(tick.next() > Now(now) && tick.next() <= Now(now + 10), "{now} {phase}");
             }
         }
+    }
+
+    #[test]
+    fn short_timers_before_a_long_one_leave_no_deadlines_behind() {
+        let mut running = Running::new(Box::new(Relays), None);
+        running.timers.set(1, Now(1_000_000));
+        assert_eq!(running.arm(), Some(Now(1_000_000)));
+        for now in 1..1_000 {
+            running.timers.set(2, Now(now));
+            assert_eq!(running.arm(), Some(Now(now)));
+            running.woken(Now(now));
+            assert_eq!(running.timers.due(Now(now)), Some(2));
+            assert_eq!(running.arm(), None, "the deadline of the long one stands");
+        }
+        // Taken back: the deadline that stands looks for what is due after it.
+        running.timers.cancel(1);
+        running.timers.set(3, Now(2_000_000));
+        assert_eq!(running.arm(), None);
+        running.woken(Now(1_000_000));
+        assert_eq!(running.arm(), Some(Now(2_000_000)));
     }
 
     #[test]

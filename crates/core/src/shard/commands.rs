@@ -84,7 +84,7 @@ impl Shard {
         let slot = match session {
             Some(slot) => slot,
             None if self.config.hooks.contains(HookMask::CONNECT) => {
-                return self.ask_first(link, reference, message);
+                return self.ask_first(link, reference, Some(message));
             }
             None => match self.new_anonymous_session(link) {
                 Ok(slot) => slot,

@@ -163,6 +163,11 @@ impl Shard {
         if let Some(data) = &data {
             self.charge_room(asker, &room, data.bytes().len() as u64);
         }
+        // What the server gave is given back: from now on the session's own rights count.
+        let session = self.sessions.get_mut(asker.slot as usize);
+        if let Some(seat) = session.and_then(|session| session.seat_mut(&room)) {
+            seat.invited = false;
+        }
         let reason = LeaveReason::Left;
         self.word_to_home(asker, namespace, room, RoomOp::Leave { reason, data });
     }

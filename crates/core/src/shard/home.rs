@@ -242,7 +242,9 @@ impl Shard {
             None => self.room_emptied(slot, false),
             Some(room) => {
                 self.notices.push_back((room, Notice::Left(member.info(), reason, data)));
-                self.notices.push_back((room, Notice::Emptied));
+                if self.rooms[slot as usize].member_count() == 0 {
+                    self.notices.push_back((room, Notice::Emptied));
+                }
             }
         }
         Some(member)

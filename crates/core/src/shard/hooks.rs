@@ -131,11 +131,16 @@ impl Shard {
         self.hold_connect(link, reference, identity, (token, name, resume.is_some()), held)
     }
 
-    /// The same for a first message that is no `hello`; it waits too.
-    pub(super) fn ask_first(&mut self, link: LinkId, reference: Option<u64>, message: &Bytes) {
+    /// The same for a session that nobody says `hello` for. A first message waits too.
+    pub(super) fn ask_first(
+        &mut self,
+        link: LinkId,
+        reference: Option<u64>,
+        message: Option<&Bytes>,
+    ) {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
         let identity = self.identify(namespace, None);
-        let first = Some(message.clone());
+        let first = message.cloned();
         let held = |refusal| HeldCommand::Connect { refusal, resume: None, first };
         let asked = self.hold_connect(link, reference, identity, (None, None, false), held);
         if let Err(refusal) = asked {
@@ -337,15 +342,17 @@ impl Shard {
             return Err(refusal);
         }
         self.check_identity(&connect.identity)?;
-        let Some(message) = first else {
+        let Some(format) = self.links.get(link).map(|link| link.format) else { return Ok(()) };
+        if first.is_none() && !format.begins_session() {
             let (slot, resumed) = self.let_in(link, connect.identity, None, resume)?;
             self.greeted(link, reference, slot, resumed);
             return Ok(());
-        };
+        }
         self.begin_unasked(link, connect.identity);
-        let Some(format) = self.links.get(link).map(|link| link.format) else { return Ok(()) };
         // It could be read once, so it can be read again.
-        if let Ok(request) = format.decode(&message) {
+        if let Some(message) = first
+            && let Ok(request) = format.decode(&message)
+        {
             self.on_request(link, request, &message);
         }
         Ok(())

@@ -51,7 +51,10 @@ impl Shard {
         }
         if let Some(grant) = found {
             let (user, admin, grants) = (grant.user.clone(), grant.admin, grant.grants.clone());
-            return Ok(Identity { user, admin, grants, ..Identity::default() });
+            let identity = Identity { user, admin, grants, ..Identity::default() };
+            // A key has no date: what is revoked of its user is older than any moment.
+            self.check_identity(&identity)?;
+            return Ok(identity);
         }
         let Some(known) = &self.config.authenticate else {
             return Err(invalid_token("the token is not one of this server's keys"));

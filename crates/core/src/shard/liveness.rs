@@ -8,6 +8,7 @@ use roomcast_wire::push::LeaveReason;
 use roomcast_wire::{CloseCode, Format, Next};
 
 use super::{DEFAULT, Shard};
+use crate::hook::HookMask;
 use crate::io::{LinkId, LinkLoss, Note, Output};
 use crate::timers::Deadline;
 
@@ -24,9 +25,16 @@ impl Shard {
         self.timers.set(at, Deadline::FirstMessage { link, generation });
         if let Some(retry_ms_max) = self.draining {
             self.say_goodbye_drain(link, retry_ms_max);
-        } else if format.begins_session()
-            && let Err(refusal) = self.new_anonymous_session(link)
-        {
+        } else if format.begins_session() {
+            self.begin_at_once(link);
+        }
+    }
+
+    /// The session of a link whose clients wait for nothing and say no `hello`.
+    fn begin_at_once(&mut self, link: LinkId) {
+        if self.config.hooks.contains(HookMask::CONNECT) {
+            self.ask_first(link, None, None);
+        } else if let Err(refusal) = self.new_anonymous_session(link) {
             self.refuse_on(link, None, &refusal);
             self.close_link(link, CloseCode::Unauthorized, &refusal.message, None);
         }

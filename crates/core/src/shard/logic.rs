@@ -191,9 +191,7 @@ impl Shard {
         let Some(room) = self.rooms.get_mut(slot as usize) else { return };
         let key = room.key;
         let Some(running) = &mut room.logic else { return };
-        let Some(next) = running.next() else { return };
-        if running.armed.is_none_or(|armed| next < armed) {
-            running.armed = Some(next);
+        if let Some(next) = running.arm() {
             self.timers.set(next, Deadline::RoomWake { room: key });
         }
     }
@@ -201,11 +199,7 @@ impl Shard {
     pub(super) fn on_room_wake(&mut self, key: RoomKey) {
         let now = self.now;
         let Some(running) = self.room_at(key).and_then(|room| room.logic.as_mut()) else { return };
-        if running.armed.is_none_or(|armed| armed > now) {
-            // Of a timer that was moved or taken back.
-            return;
-        }
-        running.armed = None;
+        running.woken(now);
         let mut due = Vec::new();
         while let Some(timer) = running.timers.due(now) {
             due.push(Notice::Timer(timer));

@@ -36,8 +36,8 @@ use crate::handle::{Asked, ServerHandle};
 /// Most sections `[[auth.tokens]]`: each may be asked about a token.
 const SOURCES_MAX: usize = 64;
 
-/// Longest `jti`, in bytes: revocations keep them.
-const TOKEN_ID_BYTES_MAX: usize = 255;
+/// Longest `jti`, in bytes: revocations keep them. A token with a longer one is refused.
+pub const TOKEN_ID_BYTES_MAX: usize = 255;
 
 /// All who sign tokens.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
-use roomcast::auth::{Claims, Seconds, sign};
+use roomcast::auth::{Claims, Seconds, TOKEN_ID_BYTES_MAX, sign};
 use roomcast::config::{Algorithm, RuleConfig, TokenConfig};
-use roomcast::{Config, Rule};
+use roomcast::{Config, Name, Rule};
 use serde_json::json;
 
 use super::super::text::{outcome, print};
@@ -30,10 +30,10 @@ Examples:
   roomcast chat --token \"$(roomcast token create --user mina)\"")]
 pub struct Args {
     /// Who its user is
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     user: String,
     /// The display name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<String>,
     /// How long it lasts: seconds, or with s, m, h or d
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long)]
     admin: bool,
     /// Its own name, by which it can be revoked
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = token_id)]
     id: Option<String>,
     /// Anything about the user for the server's own code, as JSON
     #[arg(long, value_name = "JSON", value_parser = value)]
@@ -161,6 +161,17 @@ fn rule(text: &str) -> Result<RuleConfig, String> {
     Ok(RuleConfig { room: room.to_owned(), can })
 }
 
+fn name(text: &str) -> Result<String, String> {
+    Name::new(text).map(|name| name.to_string()).map_err(|error| error.to_string())
+}
+
+fn token_id(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=TOKEN_ID_BYTES_MAX => Ok(text.to_owned()),
+        _ => Err(format!("1 to {TOKEN_ID_BYTES_MAX} bytes")),
+    }
+}
+
 fn value(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("this is no JSON: {error}"))
 }
@@ -185,6 +196,8 @@ mod tests {
         }
         let read = rule("game/battle-*: join, publish").map(|rule| (rule.room, rule.can));
         assert_eq!(read, Ok(("game/battle-*".into(), vec!["join".into(), "publish".into()])));
+        assert!(name("mina").is_ok() && name("").is_err() && name("a\nb").is_err());
+        assert!(token_id(&"x".repeat(255)).is_ok() && token_id(&"x".repeat(256)).is_err());
         for wrong in ["battle-*", "battle-*:fly", ":join", "lobby:send", "a/b/c:join"] {
             assert!(rule(wrong).is_err(), "{wrong}");
         }
