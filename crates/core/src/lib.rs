@@ -45,5 +45,5 @@ pub use io::{
 };
 pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;
-pub use rights::{Authenticate, Grants, Identity, Right, Rule};
+pub use rights::{Authenticate, Grants, Identity, Right, Rule, RulesOf};
 pub use shard::Shard;

@@ -191,6 +191,17 @@ impl RulesOf {
 }
 
 /// Rules, of which the first that names a room decides. What no rule names is refused.
+///
+/// ```
+/// use roomcast_core::{Grants, Right, Rule, RulesOf};
+///
+/// let rules = vec![Rule::new("battle-secret", [])?, Rule::new("battle-*", ["join", "publish"])?];
+/// let grants = Grants::new(RulesOf::Token, rules);
+/// assert!(grants.check(Right::Join, "default", Some("battle-7")).is_ok());
+/// assert!(grants.check(Right::Join, "default", Some("battle-secret")).is_err());
+/// assert!(grants.check(Right::History, "default", Some("battle-7")).is_err());
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grants {
     of: RulesOf,

@@ -40,7 +40,7 @@ pub use room_task::{RoomEvent, RoomTask, Said};
 pub use roomcast_core::logic::{
     IntoData, IntoEvent, LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup,
 };
-pub use roomcast_core::{Authenticate, Grants, Identity, Revoked, Right, Rule};
+pub use roomcast_core::{Authenticate, Grants, Identity, Revoked, Right, Rule, RulesOf};
 pub use roomcast_core::{Counters, HubEvent, Now, RoomState, event, hook, logic};
 pub use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo};

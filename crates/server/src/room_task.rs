@@ -30,6 +30,26 @@ const RETRY_MS: u64 = 500;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The room of a task: what happens in it, and, as a [`RoomHandle`], what may be done to it.
+///
+/// ```
+/// use roomcast::{Config, RoomEvent, RoomTask, Server};
+///
+/// async fn parrot(mut room: RoomTask) {
+///     while let Some(event) = room.next().await {
+///         if let RoomEvent::Message(said) = event {
+///             drop(room.publish(&said.event, said.payload)); // it need not be waited for
+///         }
+///     }
+/// }
+///
+/// let rooms = "listen = ['tcp://127.0.0.1:0']\n[rooms]\nlogic = 'parrot'\n";
+/// let server = Server::builder()
+///     .config(Config::from_toml(rooms, "rooms.toml")?)
+///     .room_task("parrot", parrot)
+///     .start()?;
+/// # server.stop();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct RoomTask {
     handle: RoomHandle,

@@ -30,6 +30,14 @@ use crate::watch::Watch;
 use crate::worker::{Address, Mail, Prepared};
 
 /// A running server. Dropping it ends it at once; [`Server::drain_and_stop`] takes leave first.
+///
+/// ```
+/// let server = roomcast::Server::builder().listen("ws://127.0.0.1:0").start()?;
+/// println!("{}", server.listeners()[0].url); // with the port that was free
+/// server.handle().namespace("default").broadcast("news", "open").wait()?;
+/// server.drain_and_stop();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Server {
     listeners: Vec<Listener>,
     handle: ServerHandle,

@@ -57,6 +57,13 @@ random_id! {
     Secret, "resume secret"
 }
 
+/// As messages have it: 22 characters. A [`Secret`] is written by the server's own replies only.
+impl serde::Serialize for SessionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.write(&mut [0; 22]))
+    }
+}
+
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -131,6 +138,8 @@ mod tests {
             assert_eq!(text.len(), SessionId::TEXT_LEN);
             assert_eq!(text.parse(), Ok(SessionId(n)));
         }
+        let written = serde_json::to_value(SessionId(7)).map_err(|error| error.to_string());
+        assert_eq!(written, Ok(SessionId(7).to_string().into()));
         for n in [0, 1, u64::MAX] {
             let text = Epoch::new(n).to_string();
             assert_eq!(text.len(), Epoch::TEXT_LEN);

@@ -56,6 +56,32 @@ const SHIPPED: &[(&str, Shipped)] = &[
 ///
 /// `on_join` and `on_event` may refuse: with [`Refusal::refused`] the client reads the
 /// application's own words.
+///
+/// ```
+/// use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
+/// use roomcast_wire::Refusal;
+///
+/// /// Counts what is said, and has no patience with shouting.
+/// #[derive(Default)]
+/// struct Quiet {
+///     said: u64,
+/// }
+///
+/// impl RoomLogic for Quiet {
+///     fn on_event(
+///         &mut self,
+///         ctx: &mut RoomCtx<'_>,
+///         event: &LogicEvent<'_>,
+///     ) -> Result<Relay, Refusal> {
+///         if event.name() == Some("shout") {
+///             return Err(Refusal::refused("not so loud"));
+///         }
+///         self.said += 1;
+///         ctx.publish("said", &self.said);
+///         Ok(Relay::AsIs)
+///     }
+/// }
+/// ```
 pub trait RoomLogic: Send {
     /// The room was made. Nobody is in it yet.
     fn on_create(&mut self, _ctx: &mut RoomCtx<'_>) {}

@@ -9,13 +9,32 @@ use roomcast_wire::{ErrorCode, Name, Payload, Refusal, SessionId};
 use super::{Asked, RoomHandle, Rooms, ServerHandle, done, reached, said};
 
 /// One session in the hands of the embedding program.
+///
+/// ```
+/// # let server = roomcast::Server::builder().listen("tcp://127.0.0.1:0").start()?;
+/// let handle = server.handle();
+/// let id: roomcast::SessionId = "AAAAAAAAAAAAAAAAAAAAAA".parse()?; // from an event, say
+/// if let Err(error) = handle.session(id).send("hint", "your turn").wait() {
+///     eprintln!("not sent: {error}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SessionHandle {
     pub(super) server: ServerHandle,
     pub(super) id: SessionId,
 }
 
-/// A user in the hands of the embedding program.
+/// A user in the hands of the embedding program: all sessions that have its name.
+///
+/// ```
+/// # let server = roomcast::Server::builder().listen("tcp://127.0.0.1:0").start()?;
+/// match server.handle().user("mina").send("mail", "3 new ones").wait() {
+///     Ok(sessions) => println!("told to {sessions} sessions"),
+///     Err(error) => println!("she is not there: {error}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct UserHandle {
     server: ServerHandle,

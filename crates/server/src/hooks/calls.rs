@@ -13,6 +13,20 @@ use super::chain::Running;
 use super::{Builder, Hooks};
 
 /// What a handler makes of a call.
+///
+/// ```
+/// use roomcast::{Answer, EventName, Refusal, Server};
+///
+/// let server = Server::builder()
+///     .listen("tcp://127.0.0.1:0")
+///     .on_call(EventName::text("version")?, |call| match &call.data {
+///         None => Answer::data("1.4.2"),
+///         Some(_) => Err(Refusal::refused("it takes no data")),
+///     })
+///     .start()?;
+/// # server.stop();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// The client is told so.

@@ -32,6 +32,24 @@ pub enum Heard {
 
 /// What happens in a server: see [`ServerHandle::events`](crate::ServerHandle::events).
 /// What one session does and what happens in one room comes in its order.
+///
+/// ```
+/// use roomcast::{Heard, HubEvent, Server};
+///
+/// let server = Server::builder().listen("tcp://127.0.0.1:0").events(1024).start()?;
+/// let mut events = server.handle().events().ok_or("no events are kept")?;
+/// server.stop(); // else the loop waits for more
+/// while let Some(heard) = events.next_blocking() {
+///     match heard {
+///         Heard::Event(event) => match &*event {
+///             HubEvent::MemberJoined(joined) => println!("{joined:?}"),
+///             _ => {}
+///         },
+///         Heard::Lost(count) => eprintln!("read too slowly: {count} are lost"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Events(broadcast::Receiver<Arc<HubEvent>>);
 

@@ -259,7 +259,11 @@ impl Talk {
         }
         let name = plain(room.name());
         let Ok(list) = room.members().await else {
-            self.screen.note(&format!("in {name}: {} members", room.members_at_join()));
+            let members = match room.members_at_join() {
+                1 => "1 member".to_owned(),
+                count => format!("{count} members"),
+            };
+            self.screen.note(&format!("in {name}: {members}"));
             return HashSet::new();
         };
         let others = list.members.iter().filter(|m| m.sender().session != self.client.session());
