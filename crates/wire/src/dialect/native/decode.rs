@@ -83,9 +83,8 @@ pub(in crate::dialect) fn command<'a>(
     let mut slots = [None; COUNT];
     match argument {
         Some(map) if map.kind() == Kind::Map => {
-            slots = map
-                .fields(&KEYS)
-                .map_err(|error| Refusal::new(ErrorCode::Malformed, error.0))?;
+            slots =
+                map.fields(&KEYS).map_err(|error| Refusal::new(ErrorCode::Malformed, error.0))?;
         }
         argument => {
             let field = match kind {

@@ -3,10 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::packet::{self, Head, Kind};
-use crate::codec::write::{Map, MsgPack, key};
-use crate::codec::json::{self, Parts, Place};
-use crate::codec::{CodecError, msgpack};
 use crate::Format;
+use crate::codec::json::{self, Parts, Place};
+use crate::codec::write::{Map, MsgPack, key};
+use crate::codec::{CodecError, msgpack};
 
 /// Most attachments of a packet (threat S19). As many as the reference parser takes.
 pub const ATTACHMENTS_MAX: usize = 10;

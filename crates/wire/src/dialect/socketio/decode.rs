@@ -21,7 +21,7 @@ pub(super) fn request<'a>(
 ) -> Result<Request<'a>, DecodeError> {
     let packet = packet::read(message)?;
     match (packet.kind, standing.session) {
-        (Kind::Connect, None) => connect(&packet),
+        (Kind::Connect, None) => connect(message, &packet),
         (Kind::Disconnect, Some(_)) if packet.data.is_none() => {
             Ok(Request { reference: None, command: Command::Bye })
         }
@@ -39,7 +39,7 @@ pub(super) fn request<'a>(
 
 /// What a client says of itself is the application's to read; `token` and `name`, if they are
 /// strings, are the server's too.
-fn connect<'a>(packet: &Packet<'a>) -> Result<Request<'a>, DecodeError> {
+fn connect<'a>(message: &'a Bytes, packet: &Packet<'a>) -> Result<Request<'a>, DecodeError> {
     let mut own = [None; 2];
     if let Some(auth) = packet.data {
         if auth.kind() != ValueKind::Map {
@@ -52,7 +52,8 @@ fn connect<'a>(packet: &Packet<'a>) -> Result<Request<'a>, DecodeError> {
         let text = format!("`token` has more than {TOKEN_BYTES_MAX} bytes");
         return Err(refused(Some(CONNECT), Refusal::new(ErrorCode::InvalidField, text)));
     }
-    let command = Command::Hello { token, name, resume: None };
+    let data = packet.data.map(|auth| auth.payload(message));
+    let command = Command::Hello { token, name, resume: None, data };
     Ok(Request { reference: Some(CONNECT), command })
 }
 

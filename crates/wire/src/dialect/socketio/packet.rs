@@ -92,7 +92,8 @@ pub(super) fn head(text: &str) -> Result<Head<'_>, CodecError> {
     let mut attachments = 0;
     if binary {
         let (digits, after) = split_digits(rest, usize::MAX);
-        rest = after.strip_prefix('-').ok_or_else(|| error("expected the number of attachments"))?;
+        rest =
+            after.strip_prefix('-').ok_or_else(|| error("expected the number of attachments"))?;
         let count = digits.parse().map_err(|_| error("expected the number of attachments"))?;
         if count > ATTACHMENTS_MAX {
             return Err(error("too many attachments"));
