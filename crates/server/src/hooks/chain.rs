@@ -59,6 +59,7 @@ pub(super) async fn decide(hooks: Arc<Hooks>, question: Question) -> Verdict {
         Question::Join(asked) => run(&hooks.join, asked).await.map(Question::Join),
         Question::Leave(asked) => run(&hooks.leave, asked).await.map(Question::Leave),
         Question::Publish(asked) => run(&hooks.publish, asked).await.map(Question::Publish),
+        Question::Refresh(asked) => run(&hooks.refresh, asked).await.map(Question::Refresh),
     };
     match decided {
         Ok(question) => Verdict::Go(question),
