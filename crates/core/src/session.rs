@@ -10,7 +10,6 @@ use crate::io::{LinkId, Now, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rate::Rate;
 use crate::rights::{Grants, Identity};
-use crate::shard::CallCounts;
 
 /// One logical client.
 #[derive(Debug)]
@@ -30,7 +29,6 @@ pub(crate) struct Session {
     pub seats: Vec<Seat>,
     pub fanout: Rate,
     pub creates: Rate,
-    pub calls: CallCounts,
 }
 
 /// What a token gives to a session, and for how long.

@@ -10,9 +10,9 @@ use roomcast_wire::reply::SessionLimits;
 use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, SessionId};
 use subtle::ConstantTimeEq;
 
+use super::Shard;
 use super::commands::Asker;
 use super::identity::is_same_user;
-use super::{CallCounts, Shard};
 use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::hook::HookMask;
 use crate::io::{LinkId, LinkLoss, Output};
@@ -198,7 +198,6 @@ impl Shard {
             seats: Vec::new(),
             fanout: Rate::default(),
             creates: Rate::default(),
-            calls: CallCounts::default(),
         });
         self.session_by_id.insert(id, slot);
         self.counters.sessions += 1;
@@ -321,6 +320,7 @@ impl Shard {
             self.counters.sessions_dropped -= 1;
         }
         let session = self.sessions.remove(slot as usize);
+        self.forget_calls_by(session.key);
         self.session_by_id.remove(&session.sender.session);
         self.counters.sessions -= 1;
         if let Some(link) = session.link.and_then(|link| self.links.get_mut(link))
