@@ -20,7 +20,6 @@ use crate::timers::Deadline;
 /// that puts out whom it hears leaving would go as deep as there are members.
 pub(super) enum Notice {
     Dropped(SessionId),
-    Resumed(SessionId),
     Left(MemberInfo, LeaveReason, Option<Payload>),
     Tick(u64),
     Timer(u64),
@@ -244,10 +243,6 @@ impl Shard {
                 let Some(member) = member(session) else { return };
                 self.ask_logic(slot, |logic, ctx| logic.on_drop(ctx, &member))
             }
-            Notice::Resumed(session) => {
-                let Some(member) = member(session) else { return };
-                self.ask_logic(slot, |logic, ctx| logic.on_resume(ctx, &member))
-            }
             Notice::Left(member, reason, last_word) => self.ask_logic(slot, |logic, ctx| {
                 ctx.last_word = last_word;
                 logic.on_leave(ctx, &member, reason);
@@ -293,6 +288,21 @@ impl Shard {
             return Err(refusal);
         }
         Ok(effects)
+    }
+
+    /// Tells the logic of somebody who joined again on the seat that it had. What the callback
+    /// wants done comes back, for after the answer.
+    pub(super) fn tell_resumed(
+        &mut self,
+        slot: u32,
+        session: SessionId,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let room = self.rooms.get(slot as usize);
+        let Some(member) = room.and_then(|room| room.member(session)).map(Member::info) else {
+            return Err(failed());
+        };
+        let told = self.ask_logic(slot, |logic, ctx| logic.on_resume(ctx, &member));
+        told.map(|((), effects)| effects).ok_or_else(failed)
     }
 
     /// A publication in a room with a logic, which the options allow. What the callback wants done
