@@ -2,12 +2,12 @@
 
 use std::any::Any;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
 use roomcast_wire::{ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
 
 use super::Shard;
+use crate::contained::{contained, discard};
 use crate::envelope::{Caller, Word};
 use crate::io::{Note, Output};
 use crate::key::RoomKey;
@@ -71,7 +71,7 @@ impl Shard {
         let room = &self.rooms[slot as usize];
         let (timers, calls) = (running.timers.len(), running.calls.len());
         // The callback has the logic, and the context the rest.
-        let mut logic = mem::replace(&mut running.logic, Box::new(Absent));
+        let mut logic = running.take_logic();
         let mut ctx = RoomCtx {
             now: self.now,
             room,
@@ -395,7 +395,6 @@ impl Shard {
             self.room_by_name.remove(&room.name);
             self.counters.rooms -= 1;
             self.counters.seats -= u64::from(room.member_count());
-            discard(room.logic);
         }
     }
 }
@@ -407,11 +406,6 @@ impl Running {
     }
 }
 
-/// Stands where a logic is while a callback has it.
-struct Absent;
-
-impl RoomLogic for Absent {}
-
 /// Where a room's ticks stand on the grid: spread over the period, so that a worker with a
 /// thousand rooms has a few to tick at any time instead of all at once.
 fn phase(room: RoomKey) -> u64 {
@@ -422,24 +416,4 @@ fn phase(room: RoomKey) -> u64 {
 /// The refusal of somebody whose room's logic is at fault.
 fn failed() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the room's logic failed; the server's log has the reason")
-}
-
-/// Runs what an application wrote. A panic ends here; what it said comes back.
-fn contained<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
-        let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(text), _) => (*text).to_owned(),
-            (_, Some(text)) => text.clone(),
-            _ => "it panicked without a word".to_owned(),
-        };
-        discard(panic);
-        text
-    })
-}
-
-/// Drops what an application made, which may panic once more.
-fn discard<T>(what: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(what))) {
-        mem::forget(panic);
-    }
 }
