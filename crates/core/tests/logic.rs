@@ -320,6 +320,53 @@ fn timers_run_out_once_can_be_moved_and_end_with_the_room() {
     assert!(hub.heard(0).is_empty(), "a timer of a room that is gone");
 }
 
+/// Its first timer takes back the second, moves the third, and stops the ticks.
+struct First;
+
+impl RoomLogic for First {
+    fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
+        for timer in 1..=3 {
+            ctx.set_timer(timer, 100);
+        }
+        ctx.set_tick(10);
+    }
+
+    fn on_tick(&mut self, ctx: &mut RoomCtx<'_>, _tick: u64) {
+        ctx.publish("tick", ());
+    }
+
+    fn on_timer(&mut self, ctx: &mut RoomCtx<'_>, timer: u64) {
+        ctx.publish("timer", json!(timer));
+        if timer == 1 {
+            ctx.cancel_timer(2);
+            ctx.set_timer(3, 50);
+            ctx.set_tick(0);
+        }
+    }
+}
+
+#[test]
+fn what_a_callback_takes_back_does_not_come_though_it_was_due_with_it() {
+    let mut config = HubConfig::default();
+    config.logics.insert("first", |_| Box::new(First)).unwrap();
+    config.namespaces.get_mut("default").unwrap().options.logic = Some("first".into());
+    let mut hub = Hub::new(config);
+    hub.open(0);
+    hub.say(0, r#"{"type":"join","ref":1,"room":"a"}"#);
+    // A worker that is busy for so long that all is due at once.
+    hub.now = hub.now.plus(120);
+    hub.input(roomcast_core::Input::Tick);
+    hub.end_turn();
+    let told = |heard: &[Value]| heard.iter().map(|one| one["data"].clone()).collect::<Vec<_>>();
+    assert_eq!(told(&hub.heard(0)), [json!(1)]);
+    hub.advance(49);
+    assert!(hub.heard(0).is_empty());
+    hub.advance(1);
+    assert_eq!(told(&hub.heard(0)), [json!(3)]);
+    hub.advance(10_000);
+    assert!(hub.heard(0).is_empty());
+}
+
 #[test]
 fn ticks_do_not_drift_and_those_missed_are_skipped() {
     let (mut hub, _) = room_of(1);
