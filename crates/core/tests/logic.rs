@@ -20,6 +20,15 @@ struct Diary {
     closed: Arc<AtomicU64>,
 }
 
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("dropped"));
+    }
+}
+
 impl RoomLogic for Diary {
     fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
         let by = ctx.creator().is_some();
@@ -73,6 +82,11 @@ impl RoomLogic for Diary {
                 let number: u64 = event.data()?;
                 let accepted = ctx.call(number, std::future::ready(number * 2));
                 ctx.tell(member, "called", json!(accepted));
+            }
+            Some("bomb") => {
+                let bomb = Bomb;
+                ctx.close();
+                _ = ctx.call(1, async move { drop(bomb) });
             }
             Some("timer") => ctx.set_timer(7, event.data()?),
             Some("tick") => ctx.set_tick(event.data()?),
@@ -473,6 +487,14 @@ fn a_future_that_panicked_is_the_logics_fault() {
     hub.input(roomcast_core::Input::TaskDone { room, call, answer: None });
     hub.end_turn();
     assert_eq!(hub.heard(0).last().unwrap()["reason"], "failed");
+}
+
+#[test]
+fn a_future_that_nobody_wants_any_more_harms_nobody_when_it_is_dropped() {
+    let (mut hub, _) = room_of(1);
+    assert_eq!(names(&hub.say(0, publish("bomb", json!(null))))[0], "<ok>");
+    assert_eq!((hub.shard.counters().rooms, hub.tasks.len()), (0, 0));
+    assert_eq!(hub.ask(0, r#"{"type":"ping","ref":1}"#)["type"], "pong");
 }
 
 #[test]

@@ -100,11 +100,10 @@ impl Shard {
     /// Does what a callback asked for, in its order.
     pub(super) fn carry_out(&mut self, slot: u32, effects: Vec<Effect>) {
         let Some(room) = self.rooms.get(slot as usize).map(|room| room.key) else { return };
-        for effect in effects {
-            if self.room_at(room).is_none() {
-                // It closed itself.
-                return;
-            }
+        let mut rest = effects.into_iter();
+        while self.room_at(room).is_some()
+            && let Some(effect) = rest.next()
+        {
             match effect {
                 Effect::Publish { .. } | Effect::Tell { .. } | Effect::TellExcept { .. } => {
                     self.say(slot, effect);
@@ -118,6 +117,8 @@ impl Shard {
                 effect => self.set_running(slot, effect),
             }
         }
+        // What a room that closed itself wanted after that.
+        discard(rest);
         self.arm(slot);
     }
 
@@ -139,7 +140,7 @@ impl Shard {
                 let event = room.aside(said);
                 room.gathered.push(Delivery::Event { event, except: Some(except) });
             }
-            _ => return,
+            other => return discard(other),
         }
         self.room_is_dirty(slot);
     }
