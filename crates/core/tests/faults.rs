@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Hub, cpu_time};
-use roomcast_core::{HubConfig, Input, LinkId, NamespaceConfig};
+use roomcast_core::{HubConfig, Input, LinkId, NamespaceConfig, ServerCall};
+use roomcast_wire::RoomOptions;
 use roomcast_wire::options::{NameRule, PresenceRule};
 
 /// A hub whose rooms of the namespace `default` have options as `change` makes them.
@@ -275,4 +276,38 @@ fn lists_of_many_count_for_more_than_one_command() {
         }
         assert!(hub.paused.contains_key(&link), "{list}");
     }
+}
+
+/// The server's own code asks for something about a room.
+fn call(hub: &mut Hub, call: ServerCall) {
+    hub.input(Input::Call { id: 1, call });
+    hub.end_turn();
+}
+
+#[test]
+fn a_room_that_was_empty_when_it_became_permanent_stays() {
+    let mut hub = Hub::new(HubConfig::default());
+    hub.open(0);
+    let create = r#"{"type":"create","ref":1,"room":"party","options":{"ttl_s":10}}"#;
+    assert_eq!(hub.ask(0, create)["created"], true);
+    let options = RoomOptions::default();
+    let room = "party".to_owned();
+    call(&mut hub, ServerCall::Create { room, options, permanent: true });
+    hub.advance(60_000);
+    assert_eq!(hub.shard.counters().rooms, 1);
+}
+
+#[test]
+fn a_room_that_the_program_made_permanent_ends_when_it_is_deleted() {
+    let mut hub = hub_with(|_, namespace| {
+        namespace.static_rooms.insert("hall".to_owned(), RoomOptions::default());
+    });
+    let options = RoomOptions::default();
+    let room = "party".to_owned();
+    call(&mut hub, ServerCall::Create { room, options, permanent: true });
+    assert_eq!(hub.shard.counters().rooms, 2);
+    call(&mut hub, ServerCall::Delete { room: "hall".to_owned() });
+    assert_eq!(hub.shard.counters().rooms, 2, "one of the configuration stays");
+    call(&mut hub, ServerCall::Delete { room: "party".to_owned() });
+    assert_eq!(hub.shard.counters().rooms, 1);
 }
