@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Hub, cpu_time};
+use roomcast_core::logic::{RoomCtx, RoomLogic};
 use roomcast_core::{HubConfig, Input, LinkId, NamespaceConfig, ServerCall};
-use roomcast_wire::RoomOptions;
 use roomcast_wire::options::{NameRule, PresenceRule};
+use roomcast_wire::push::MemberInfo;
+use roomcast_wire::{Refusal, RoomOptions};
 
 /// A hub whose rooms of the namespace `default` have options as `change` makes them.
 fn hub_with(change: impl FnOnce(&mut HubConfig, &mut NamespaceConfig)) -> Hub {
@@ -114,6 +116,38 @@ fn who_comes_and_goes_is_charged_for_what_the_members_are_told() {
     for _ in 0..2 {
         hub.ask(100, join.clone());
         hub.ask(100, leave.clone());
+    }
+    assert!(hub.paused.contains_key(&100));
+}
+
+/// Says to all what a newcomer brings, as a group does.
+struct Herald;
+
+impl RoomLogic for Herald {
+    fn on_join(&mut self, ctx: &mut RoomCtx<'_>, member: &MemberInfo) -> Result<(), Refusal> {
+        ctx.tell_others(&member.sender, "came", member.data.as_ref());
+        Ok(())
+    }
+}
+
+#[test]
+fn who_comes_to_a_room_with_a_logic_is_charged_for_what_it_may_tell_the_members() {
+    let mut hub = hub_with(|config, namespace| {
+        config.limits.fanout_bytes_per_s = 1_000_000;
+        config.logics.insert("herald", |_| Box::new(Herald)).unwrap();
+        namespace.options.logic = Some("herald".into());
+        namespace.options.presence = PresenceRule::Off;
+    });
+    for link in 0..100 {
+        hub.open(link);
+        hub.ask(link, r#"{"type":"join","ref":1,"room":"lobby"}"#);
+    }
+    hub.open(100);
+    let data = "x".repeat(4_000);
+    let join = format!(r#"{{"type":"join","ref":1,"room":"lobby","data":"{data}"}}"#);
+    for _ in 0..4 {
+        hub.ask(100, join.clone());
+        hub.ask(100, r#"{"type":"leave","ref":1,"room":"lobby"}"#);
     }
     assert!(hub.paused.contains_key(&100));
 }

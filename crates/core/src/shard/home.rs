@@ -152,7 +152,8 @@ impl Shard {
             })?;
         }
         let room = &mut self.rooms[slot as usize];
-        let told_bytes = match is_new && room.tells_members() {
+        // A logic may tell them as much.
+        let told_bytes = match is_new && (has_logic || room.tells_members()) {
             true => 2 * AROUND_BYTES + data_bytes,
             false => 0,
         };
