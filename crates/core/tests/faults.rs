@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Hub, cpu_time};
-use roomcast_core::logic::{RoomCtx, RoomLogic};
+use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
 use roomcast_core::{HubConfig, Input, LinkId, NamespaceConfig, ServerCall};
 use roomcast_wire::options::{NameRule, PresenceRule};
 use roomcast_wire::push::MemberInfo;
@@ -209,6 +209,40 @@ fn a_name_is_free_again_when_its_member_has_left() {
     assert_eq!(hub.ask(1, join)["reason"], "name_taken");
     assert_eq!(hub.ask(0, r#"{"type":"leave","ref":1,"room":"hall"}"#)["type"], "ok");
     assert_eq!(hub.ask(1, join)["type"], "joined");
+}
+
+/// From the first word on, names are unique.
+struct Strict;
+
+impl RoomLogic for Strict {
+    fn on_event(&mut self, ctx: &mut RoomCtx<'_>, _: &LogicEvent<'_>) -> Result<Relay, Refusal> {
+        ctx.set_options(RoomOptions { names: NameRule::Unique, ..ctx.options().clone() });
+        Ok(Relay::Nothing)
+    }
+}
+
+#[test]
+fn a_name_that_two_members_had_before_names_were_unique_is_taken_until_both_have_left() {
+    let mut hub = hub_with(|config, namespace| {
+        config.logics.insert("strict", |_| Box::new(Strict)).unwrap();
+        namespace.options.logic = Some("strict".into());
+    });
+    let join = r#"{"type":"join","ref":1,"room":"lobby"}"#;
+    let leave = r#"{"type":"leave","ref":1,"room":"lobby"}"#;
+    for link in 0..4 {
+        hub.open(link);
+        let name = if link == 0 { "Zoe" } else { "Mina" };
+        hub.ask(link, format!(r#"{{"type":"hello","ref":1,"name":"{name}"}}"#));
+    }
+    for link in 0..3 {
+        assert_eq!(hub.ask(link, join)["type"], "joined");
+    }
+    hub.say(0, r#"{"type":"publish","room":"lobby","event":"x"}"#);
+    assert_eq!(hub.ask(3, join)["reason"], "name_taken");
+    hub.say(1, leave);
+    assert_eq!(hub.ask(3, join)["reason"], "name_taken");
+    hub.say(2, leave);
+    assert_eq!(hub.ask(3, join)["type"], "joined");
 }
 
 #[test]
