@@ -153,10 +153,8 @@ impl Shard {
         }
         let room = &mut self.rooms[slot as usize];
         // A logic may tell them as much.
-        let told_bytes = match is_new && (has_logic || room.tells_members()) {
-            true => 2 * AROUND_BYTES + data_bytes,
-            false => 0,
-        };
+        let is_told = is_new && (has_logic || room.tells_members());
+        let told_bytes = if is_told { 2 * AROUND_BYTES + data_bytes } else { 0 };
         if is_new
             && room.tells_members()
             && let Some(member) = room.member(sender.session).map(Member::info)
