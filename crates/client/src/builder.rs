@@ -142,7 +142,7 @@ impl Builder {
     ///
     /// ```no_run
     /// # struct Login { access_token: String, expires_in: u64 }
-    /// # async fn log_in() -> Result<Login, std::io::Error> { unimplemented!() }
+    /// # async fn log_in() -> std::io::Result<Login> { std::future::pending().await }
     /// # async fn run() -> Result<(), roomcast_client::Error> {
     /// use std::time::Duration;
     ///

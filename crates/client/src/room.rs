@@ -28,8 +28,8 @@ pub struct Room {
     queue: RoomQueue,
 }
 
-/// A seat that the server gave unasked, told by [`ClientEvent::Joined`](crate::ClientEvent::Joined).
-/// What is said in the room is kept for it, at most
+/// A seat that the server gave unasked; [`ClientEvent::Joined`](crate::ClientEvent::Joined) tells
+/// of it. What is said in the room is kept for it, at most
 /// [`Builder::room_queue`](crate::Builder::room_queue) things, until it is dropped.
 #[derive(Debug, Clone)]
 pub struct Given {

@@ -141,7 +141,8 @@ impl Shard {
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
         let is_new = room.seat(key, &sender, wish.data)?;
         self.counters.seats += u64::from(is_new);
-        let effects = match (room.logic.is_some(), is_new) {
+        let has_logic = room.logic.is_some();
+        let effects = match (has_logic, is_new) {
             (false, _) => Vec::new(),
             (true, true) => {
                 let room = room.key;
@@ -156,7 +157,8 @@ impl Shard {
         let room = &mut self.rooms[slot as usize];
         let members = room.member_count();
         let mut told_bytes: u64 = effects.iter().map(|effect| effect.bytes(members)).sum();
-        if is_new && room.tells_members() {
+        // A logic may tell them as much, when the member goes too.
+        if is_new && (has_logic || room.tells_members()) {
             told_bytes += (2 * AROUND_BYTES + data_bytes) * u64::from(members);
         }
         if is_new
@@ -278,7 +280,8 @@ impl Shard {
         let now = self.now;
         let Some(room) = self.room_at(key) else { return };
         room.end_is_set = false;
-        let Some(emptied) = room.emptied else { return };
+        // It may have become permanent since.
+        let Some(emptied) = room.emptied.filter(|_| !room.permanent) else { return };
         let at = room.ends_at(emptied);
         if at <= now {
             return self.close_room(key.slot, ClosedReason::Expired);
@@ -372,7 +375,8 @@ impl Shard {
         let Some(slot) = slot else {
             return self.answer(caller.reply, Answer::Refused(no_such_room()));
         };
-        if self.rooms[slot as usize].permanent {
+        let room = &self.rooms[slot as usize];
+        if self.policy(room.namespace).is_static(self.own_name(room.namespace, &room.name)) {
             let text = "a static room cannot be deleted: take it out of the configuration";
             let refusal = Refusal::new(ErrorCode::Forbidden, text);
             return self.answer(caller.reply, Answer::Refused(refusal));
