@@ -72,6 +72,7 @@ counters! {
     read_bytes_total, Counter, io, "Bytes read";
     reads_total, Counter, io, "Reads from sockets";
     turns_total, Counter, io, "Turns of the worker's loop";
+    upgrades_total, Counter, io, "Sessions that went from HTTP long-polling to a WebSocket";
     writes_total, Counter, io, "Writes to sockets";
     written_bytes_total, Counter, io, "Bytes written";
 }
@@ -86,6 +87,7 @@ pub(crate) struct IoCounters {
     pub(crate) read_bytes_total: u64,
     pub(crate) reads_total: u64,
     pub(crate) turns_total: u64,
+    pub(crate) upgrades_total: u64,
     pub(crate) writes_total: u64,
     pub(crate) written_bytes_total: u64,
 }
