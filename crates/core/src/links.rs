@@ -1,8 +1,9 @@
 //! The links of one shard and what waits for them.
 
 use bytes::{Bytes, BytesMut};
+use roomcast_wire::Receiver;
 use roomcast_wire::options::SlowRule;
-use roomcast_wire::{CloseCode, Format, Push, Reply, SessionId};
+use roomcast_wire::{CloseCode, Format, Name, Push, Reply, SessionId};
 
 use crate::held::Held;
 use crate::io::{Counters, LinkId, Now};
@@ -23,6 +24,8 @@ pub(crate) struct Links {
     scratch: BytesMut,
     outbox_bytes_max: usize,
     opened: u32,
+    /// The names of the namespaces that links number.
+    namespaces: Box<[Name]>,
 }
 
 /// One open link. What a delivery needs of it comes first and fills one cache line: in small rooms
@@ -102,7 +105,7 @@ pub(crate) struct Delivering {
 }
 
 impl Links {
-    pub fn new(outbox_bytes_max: usize) -> Self {
+    pub fn new(outbox_bytes_max: usize, namespaces: Box<[Name]>) -> Self {
         Self {
             table: Vec::new(),
             dirty: Vec::new(),
@@ -110,6 +113,7 @@ impl Links {
             scratch: BytesMut::new(),
             outbox_bytes_max,
             opened: 0,
+            namespaces,
         }
     }
 
@@ -186,19 +190,37 @@ impl Links {
         reply: &Reply<'_>,
     ) {
         let Some(entry) = self.get(link).filter(|link| !link.closing) else { return };
-        let (format, owner) = (entry.format, entry.owner.as_deref().copied());
-        let bytes = self.encode(|out| format.encode_reply(owner, reference, reply, out));
+        let format = entry.format;
+        let bytes = self.encode_for(link, |to, out| format.encode_reply(to, reference, reply, out));
         self.put(counters, link, bytes);
     }
 
     /// Writes a push to one link.
     pub fn push(&mut self, counters: &mut Counters, link: LinkId, push: &Push<'_>) -> usize {
         let Some(entry) = self.get(link).filter(|link| !link.closing) else { return 0 };
-        let (format, owner) = (entry.format, entry.owner.as_deref().copied());
-        let bytes = self.encode(|out| format.encode_push_to(owner, push, out));
+        let format = entry.format;
+        let bytes = self.encode_for(link, |to, out| format.encode_push(to, push, out));
         let len = bytes.len();
         self.put(counters, link, bytes);
         len
+    }
+
+    /// The bytes that `write` appends for one link.
+    pub fn encode_for(
+        &mut self,
+        link: LinkId,
+        write: impl FnOnce(&Receiver<'_>, &mut BytesMut),
+    ) -> Bytes {
+        let namespaces = std::mem::take(&mut self.namespaces);
+        let entry = self.get(link);
+        let namespace = entry.and_then(|entry| namespaces.get(usize::from(entry.namespace)));
+        let to = Receiver {
+            session: entry.and_then(|entry| entry.owner.as_deref().copied()),
+            namespace: namespace.map_or("", Name::as_str),
+        };
+        let bytes = self.encode(|out| write(&to, out));
+        self.namespaces = namespaces;
+        bytes
     }
 
     /// The bytes that `write` appends, in an allocation of just their size: a slice of a larger

@@ -25,7 +25,7 @@ pub mod ws;
 
 pub use codec::Codec;
 pub use command::{Command, Request, Resume, Target};
-pub use dialect::Format;
+pub use dialect::{Format, Receiver, Standing};
 pub use error::{CloseCode, ErrorCode, Next, Refusal};
 pub use id::{Epoch, Position, Secret, SessionId};
 pub use name::{EventName, Name, RoomPath};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use roomcast_wire::dialect::mesh::{MESSAGE_BYTES_MAX, session_id, session_of, slug};
+use roomcast_wire::dialect::{Receiver, Standing};
 use roomcast_wire::push::{Event, MemberInfo, Sender};
 use roomcast_wire::{
     CloseCode, Codec, Command, Epoch, ErrorCode, EventName, Format, Name, Payload, Position, Push,
@@ -19,7 +20,7 @@ fn frame(text: &str) -> Bytes {
 
 fn refused(text: &str) -> ErrorCode {
     let message = frame(text);
-    let error = MESH.decode(&message).unwrap_err();
+    let error = MESH.decode(&message, &Standing::default()).unwrap_err();
     assert_eq!(error.reference, None);
     error.refusal.code
 }
@@ -35,9 +36,13 @@ fn text(frame: &[u8]) -> &str {
     std::str::from_utf8(&frame[header..]).unwrap()
 }
 
+fn to_session(session: Option<SessionId>) -> Receiver<'static> {
+    Receiver { session, namespace: "default" }
+}
+
 fn pushed(to: Option<SessionId>, push: &Push<'_>) -> String {
     let mut out = BytesMut::new();
-    MESH.encode_push_to(to, push, &mut out);
+    MESH.encode_push(&to_session(to), push, &mut out);
     if out.is_empty() { String::new() } else { text(&out).to_owned() }
 }
 
@@ -66,7 +71,7 @@ fn a_message_to_a_room_is_a_publish_that_its_sender_hears() {
         r#"{"action":"chat","message_body":{"x": 1},"#,
         r#""IsTargetClient":false,"target":"r1","sender":"me"}"#,
     ));
-    let request = MESH.decode(&message).unwrap();
+    let request = MESH.decode(&message, &Standing::default()).unwrap();
     let expected = Command::Publish {
         room: RoomPath::parse("r1").unwrap(),
         event: EventName::text("chat").unwrap(),
@@ -85,7 +90,9 @@ fn a_body_may_be_missing_and_keys_stand_in_any_order() {
         r#"{"target":"mesh-global","message_body":null,"action":"hi","surplus":[1]}"#,
     ] {
         let message = frame(text);
-        let Command::Publish { room, data, .. } = MESH.decode(&message).unwrap().command else {
+        let Command::Publish { room, data, .. } =
+            MESH.decode(&message, &Standing::default()).unwrap().command
+        else {
             panic!("{text}")
         };
         assert_eq!((room.as_str(), data), ("mesh-global", None));
@@ -97,7 +104,9 @@ fn a_message_to_a_client_is_a_direct_one() {
     for key in ["IsTargetClient", "isTargetClient", "istargetclient"] {
         let text = format!(r#"{{"action":"psst","{key}":true,"target":"ZePyT817"}}"#);
         let message = frame(&text);
-        let Command::Send { to, event, data } = MESH.decode(&message).unwrap().command else {
+        let Command::Send { to, event, data } =
+            MESH.decode(&message, &Standing::default()).unwrap().command
+        else {
             panic!("{key}")
         };
         assert_eq!((to, data), (Target::Session(anna()), None));
@@ -112,7 +121,10 @@ fn what_cannot_be_understood_is_refused() {
         assert_eq!(refused(text), ErrorCode::Malformed, "{text}");
     }
     let raw = Bytes::from_static(b"\x00\xff\xfe");
-    assert_eq!(MESH.decode(&raw).unwrap_err().refusal.code, ErrorCode::Malformed);
+    assert_eq!(
+        MESH.decode(&raw, &Standing::default()).unwrap_err().refusal.code,
+        ErrorCode::Malformed
+    );
     for text in [
         "{}",
         r#"{"action":"a"}"#,
@@ -251,7 +263,7 @@ fn what_the_grammar_has_no_word_for_is_not_said() {
     }
     let mut out = BytesMut::new();
     for reply in [Reply::Pong, Reply::Ok { position: None, delivered: None }] {
-        MESH.encode_reply(Some(anna()), Some(1), &reply, &mut out);
+        MESH.encode_reply(&to_session(Some(anna())), Some(1), &reply, &mut out);
     }
     assert!(out.is_empty());
 }
@@ -262,7 +274,7 @@ fn a_refusal_is_an_error_in_the_same_envelope() {
         Reply::Error { code: ErrorCode::NotAMember, message: "say \"r1\"".into(), retry_ms: None };
     let said = |to| {
         let mut out = BytesMut::new();
-        MESH.encode_reply(to, None, &reply, &mut out);
+        MESH.encode_reply(&to_session(to), None, &reply, &mut out);
         text(&out).to_owned()
     };
     assert_eq!(

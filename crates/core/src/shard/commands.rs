@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roomcast_wire::Standing;
 use roomcast_wire::push::Sender;
 use roomcast_wire::reply::RoomInfo;
 use roomcast_wire::{
     CloseCode, Command, ErrorCode, EventName, Name, Payload, Refusal, Reply, Request, RoomPath,
-    Target,
+    SessionId, Target,
 };
 
 use super::Shard;
@@ -24,6 +25,20 @@ use crate::room::Publication;
 /// is said.
 pub(super) const AROUND_BYTES: u64 = 128;
 
+/// Where the sender of a message stands.
+pub(super) struct Place {
+    session: Option<SessionId>,
+    namespace: Box<str>,
+    room: Option<FullName>,
+}
+
+impl Place {
+    pub(super) fn standing(&self) -> Standing<'_> {
+        let room = self.room.as_ref().map(FullName::as_str);
+        Standing { session: self.session, namespace: &self.namespace, room }
+    }
+}
+
 impl Shard {
     pub(super) fn on_message(&mut self, link: LinkId, message: &Bytes) {
         let per_second = self.config.limits.commands_per_s.into();
@@ -34,7 +49,9 @@ impl Shard {
         if let Some(until) = pause {
             self.pause(link, until);
         }
-        match format.decode(message) {
+        let place = format.reads_standing().then(|| self.place_of(link));
+        let standing = place.as_ref().map(Place::standing).unwrap_or_default();
+        match format.decode(message, &standing) {
             Ok(request) => {
                 self.counters.commands_total += 1;
                 if let Some(entry) = self.links.get_mut(link) {
@@ -46,6 +63,20 @@ impl Shard {
                 self.refuse_on(link, error.reference, &error.refusal);
                 self.count_error(link);
             }
+        }
+    }
+
+    /// Where the sender of a message stands, with names of its own: what is read from the message
+    /// may borrow them.
+    pub(super) fn place_of(&self, link: LinkId) -> Place {
+        let entry = self.links.get(link);
+        let slot = entry.and_then(|entry| entry.session);
+        let session = slot.and_then(|slot| self.sessions.get(slot as usize));
+        let namespace = entry.map_or(super::DEFAULT, |entry| entry.namespace);
+        Place {
+            session: session.map(|session| session.sender.session),
+            namespace: self.namespace_name(namespace).into(),
+            room: session.and_then(|session| session.seats.last()).map(|seat| seat.name.clone()),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use roomcast_wire::Receiver;
 use roomcast_wire::push::LeaveReason;
 use roomcast_wire::reply::RoomInfo;
 use roomcast_wire::{CloseCode, ErrorCode, Format, Name, Push, Refusal, SessionId};
@@ -120,10 +121,12 @@ impl Shard {
         let sessions = self.sessions.iter().filter(|(_, one)| one.namespace == namespace);
         let links: Vec<_> = sessions.filter_map(|(_, one)| one.link).collect();
         let mut delivered = 0;
+        let name = self.namespace_name(namespace).to_owned();
+        let to = Receiver { session: None, namespace: &name };
         for link in links {
             let Some(format) = self.links.get(link).map(|link| link.format) else { continue };
             let frame = frames[format.index()].get_or_insert_with(|| {
-                self.links.encode(|out| format.encode_push(&message.push(), out))
+                self.links.encode(|out| format.encode_push(&to, &message.push(), out))
             });
             self.links.put(&mut self.counters, link, frame.clone());
             delivered += 1;

@@ -11,7 +11,7 @@ use roomcast_wire::{
 };
 
 use super::Shard;
-use super::commands::{Asker, gone};
+use super::commands::{Asker, Place, gone};
 use crate::envelope::{CreateWish, Grant, SeatWish, WantedOptions};
 use crate::held::{Held, HeldCommand};
 use crate::hook::{Connect, Create, HookMask, Join, Leave, Publish, Question, Ticket, Verdict};
@@ -350,8 +350,10 @@ impl Shard {
         }
         self.begin_unasked(link, connect.identity);
         // It could be read once, so it can be read again.
+        let place = format.reads_standing().then(|| self.place_of(link));
+        let standing = place.as_ref().map(Place::standing).unwrap_or_default();
         if let Some(message) = first
-            && let Ok(request) = format.decode(&message)
+            && let Ok(request) = format.decode(&message, &standing)
         {
             self.on_request(link, request, &message);
         }

@@ -117,8 +117,11 @@ impl Shard {
             home_hasher,
             anonymous: identity::anonymous_grants(&namespaces),
             revocations: Revocations::new(&hasher),
+            links: Links::new(
+                config.limits.outbox_bytes,
+                namespaces.iter().map(|(name, _)| name.clone()).collect(),
+            ),
             namespaces,
-            links: Links::new(config.limits.outbox_bytes),
             sessions: Slab::new(),
             session_by_id: HashMap::with_hasher(hasher.clone()),
             users: HashMap::with_hasher(hasher.clone()),

@@ -1,6 +1,7 @@
 //! What homes tell the sessions held on this shard: seats given and taken, things said, answers.
 
 use bytes::Bytes;
+use roomcast_wire::Receiver;
 use roomcast_wire::push::ClosedReason;
 use roomcast_wire::reply::Recovery;
 use roomcast_wire::{Format, Push, Refusal, Reply};
@@ -107,7 +108,7 @@ impl Shard {
         }
         let frames = self.links.encode(|out| {
             for event in &joined.missed {
-                format.encode_push(&Push::Event { room, event }, out);
+                format.encode_push(&Receiver::default(), &Push::Event { room, event }, out);
             }
         });
         self.counters.deliveries_total += joined.missed.len() as u64;
@@ -203,16 +204,18 @@ impl Shard {
             });
             let Some(link) = session.link.filter(|_| hears) else { continue };
             let Some(entry) = self.links.get(link) else { continue };
-            let (format, owner) = (entry.format, entry.owner.as_deref().copied());
+            let format = entry.format;
             let receivers = &self.audiences[audience as usize];
             let push = Push::Event { room: receivers.name.as_str(), event };
-            let write = |out: &mut _| format.encode_push_to(owner, &push, out);
             let own;
             let frame = if format.names_receiver() {
-                own = self.links.encode(write);
+                own = self.links.encode_for(link, |to, out| format.encode_push(to, &push, out));
                 &own
             } else {
-                frames[format.index()].get_or_insert_with(|| self.links.encode(write))
+                let anybody = Receiver::default();
+                frames[format.index()].get_or_insert_with(|| {
+                    self.links.encode(|out| format.encode_push(&anybody, &push, out))
+                })
             };
             let how = receivers.delivering();
             self.links.deliver(&mut self.counters, link, frame, 1, how);

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 
 use bytes::{Bytes, BytesMut};
 use roomcast_core::{LinkId, LinkLoss, Outbox};
+use roomcast_wire::dialect::Receiver;
 use roomcast_wire::{CloseCode, Push};
 use rustls::ServerConnection;
 
@@ -68,7 +69,7 @@ impl Worker {
         };
         let mut goodbye = BytesMut::new();
         let push = Push::Goodbye { code: fault.code, message: &fault.message, retry_ms: None };
-        format.encode_push(&push, &mut goodbye);
+        format.encode_push(&Receiver::default(), &push, &mut goodbye);
         if let Some(outbox) = self.shard.outbox(LinkId(key)) {
             outbox.push_control(goodbye.freeze());
         }

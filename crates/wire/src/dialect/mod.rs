@@ -1,6 +1,7 @@
 //! The grammars of client protocols, and the table of formats: each a dialect, a codec and a
 //! framing. A session has one format; an event is encoded once for each format that is present.
 
+mod grammar;
 pub mod mesh;
 pub mod native;
 
@@ -8,6 +9,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+pub use self::grammar::{Cut, CutError, Cutter, Grammar, Receiver, Standing};
 use crate::framing::Framing;
 use crate::{Codec, Push, Refusal, Reply, Request, SessionId};
 
@@ -21,9 +23,12 @@ pub enum Dialect {
     Native,
 }
 
+/// Sorted by name.
+const GRAMMARS: &[(Dialect, &dyn Grammar)] = &[(MESH, &mesh::Mesh), (NATIVE, &native::Native)];
+
 impl Dialect {
     /// All dialects, by name.
-    pub const ALL: &'static [Self] = &[Self::Mesh, Self::Native];
+    pub const ALL: &'static [Self] = &[MESH, NATIVE];
 
     /// The word in a listener's URL.
     pub const fn as_str(self) -> &'static str {
@@ -33,17 +38,21 @@ impl Dialect {
         }
     }
 
+    /// What it is made of.
+    pub fn grammar(self) -> &'static dyn Grammar {
+        // Each dialect has its line (tested below).
+        let line = GRAMMARS.get(self as usize).or(GRAMMARS.first());
+        line.map_or(&native::Native, |(_, grammar)| *grammar)
+    }
+
     /// How it is spoken on every WebSocket, if the handshake has no say in it.
     pub fn ws_format(self) -> Option<Format> {
-        match self {
-            Self::Mesh => Some(Format::MESH_WS),
-            Self::Native => None,
-        }
+        self.grammar().ws_format()
     }
 
     /// Whether it is spoken on bare TCP.
     pub fn has_tcp(self) -> bool {
-        self == Self::Native
+        self.grammar().stream().is_some()
     }
 }
 
@@ -90,19 +99,34 @@ impl Format {
     /// How many formats there are.
     pub const COUNT: usize = TABLE.len();
     /// GoMeshStream's envelope in WebSocket text frames.
-    pub const MESH_WS: Self = Self(0);
+    pub const MESH_WS: Self = Self::of(MESH, Codec::Json, Framing::WsText);
     /// Native JSON, one object a line.
-    pub const JSON_LINE: Self = Self(1);
+    pub const JSON_LINE: Self = Self::of(NATIVE, Codec::Json, Framing::Line);
     /// Native JSON in WebSocket text frames.
-    pub const JSON_WS: Self = Self(2);
+    pub const JSON_WS: Self = Self::of(NATIVE, Codec::Json, Framing::WsText);
     /// Native JSON in WebSocket text frames, compressed (RFC 7692).
-    pub const JSON_WS_DEFLATE: Self = Self(3);
+    pub const JSON_WS_DEFLATE: Self = Self::of(NATIVE, Codec::Json, Framing::WsTextDeflate);
     /// Native MessagePack, each message behind its length (u32, big-endian).
-    pub const MSGPACK_LENGTH: Self = Self(4);
+    pub const MSGPACK_LENGTH: Self = Self::of(NATIVE, Codec::MsgPack, Framing::Length);
     /// Native MessagePack in WebSocket binary frames.
-    pub const MSGPACK_WS: Self = Self(5);
+    pub const MSGPACK_WS: Self = Self::of(NATIVE, Codec::MsgPack, Framing::WsBinary);
     /// Native MessagePack in WebSocket binary frames, compressed (RFC 7692).
-    pub const MSGPACK_WS_DEFLATE: Self = Self(6);
+    pub const MSGPACK_WS_DEFLATE: Self = Self::of(NATIVE, Codec::MsgPack, Framing::WsBinaryDeflate);
+
+    /// The place of a line of the table. Without such a line the constants do not compile.
+    const fn of(dialect: Dialect, codec: Codec, framing: Framing) -> Self {
+        let mut at = 0;
+        loop {
+            let entry = &TABLE[at];
+            if entry.dialect as u8 == dialect as u8
+                && entry.codec as u8 == codec as u8
+                && entry.framing as u8 == framing as u8
+            {
+                return Self(at as u8);
+            }
+            at += 1;
+        }
+    }
 
     /// All formats, in the order of their indices.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -129,111 +153,75 @@ impl Format {
         TABLE[self.index()].framing
     }
 
+    fn grammar(self) -> &'static dyn Grammar {
+        self.dialect().grammar()
+    }
+
     /// Whether a session begins with the link: its clients only listen until they are told more.
     pub fn begins_session(self) -> bool {
-        self.dialect() == Dialect::Mesh
+        self.grammar().begins_session()
     }
 
     /// Whether a message may come in text and in binary frames alike.
     pub fn takes_any_frame(self) -> bool {
-        self.dialect() == Dialect::Mesh
+        self.grammar().takes_any_frame()
     }
 
     /// Largest message that the dialect itself allows, in bytes.
     pub fn message_bytes_max(self) -> usize {
-        match self.dialect() {
-            Dialect::Mesh => mesh::MESSAGE_BYTES_MAX,
-            Dialect::Native => usize::MAX,
-        }
+        self.grammar().message_bytes_max()
     }
 
     /// The id of a new session, drawn from `random`.
     pub fn session_id(self, random: u128) -> SessionId {
-        match self.dialect() {
-            Dialect::Mesh => mesh::session_id(random),
-            Dialect::Native => SessionId(random),
-        }
+        self.grammar().session_id(random)
     }
 
     /// Whether what is told to some members only names each of them: then
-    /// [`Format::encode_push_to`] writes it for each.
+    /// [`Format::encode_push`] writes it for each.
     pub fn names_receiver(self) -> bool {
-        self.dialect() == Dialect::Mesh
+        self.grammar().names_receiver()
+    }
+
+    /// Whether [`Format::decode`] asks where its sender stands.
+    pub fn reads_standing(self) -> bool {
+        self.grammar().reads_standing()
     }
 
     /// Reads one message (without its framing). Names borrow from it, payloads share its buffer.
+    /// What the sender's [`Standing`] is counts only where the format
+    /// [`reads_standing`](Format::reads_standing).
     ///
     /// # Errors
     /// The refusal to answer with; the connection can go on.
-    pub fn decode(self, message: &Bytes) -> Result<Request<'_>, DecodeError> {
-        match self.dialect() {
-            Dialect::Mesh => mesh::decode(message),
-            Dialect::Native => native::decode(self.codec(), message),
-        }
+    pub fn decode<'a>(
+        self,
+        message: &'a Bytes,
+        standing: &Standing<'a>,
+    ) -> Result<Request<'a>, DecodeError> {
+        self.grammar().decode(self, message, standing)
     }
 
-    /// Appends the frame of a push for all its receivers; nothing if the dialect has no word for
-    /// it.
-    pub fn encode_push(self, push: &Push<'_>, out: &mut BytesMut) {
-        match self.dialect() {
-            Dialect::Mesh => self.mesh_push(None, push, out),
-            Dialect::Native => {
-                let codec = self.codec();
-                self.framing().frame(out, |body| native::encode_push(codec, push, body));
-            }
-        }
+    /// Appends the frame of a push for `to`; nothing if the dialect has no word for it.
+    pub fn encode_push(self, to: &Receiver<'_>, push: &Push<'_>, out: &mut BytesMut) {
+        self.grammar().encode_push(self, to, push, out);
     }
 
-    /// Appends the frame of a push for one session; nothing if the dialect has no word for it.
-    pub fn encode_push_to(self, to: Option<SessionId>, push: &Push<'_>, out: &mut BytesMut) {
-        match self.dialect() {
-            Dialect::Mesh => self.mesh_push(to, push, out),
-            Dialect::Native => self.encode_push(push, out),
-        }
+    /// Appends what goes out together to all members of a room: a frame each, or, where the
+    /// dialect has its messages in lines, one frame.
+    pub fn encode_pushes<'a>(self, mut pushes: impl Iterator<Item = Push<'a>>, out: &mut BytesMut) {
+        self.grammar().encode_pushes(self, &mut pushes, out);
     }
 
-    /// Appends what goes out together to all receivers: a frame each, or, where the dialect has
-    /// its messages in lines, one frame.
-    pub fn encode_pushes<'a>(self, pushes: impl Iterator<Item = Push<'a>>, out: &mut BytesMut) {
-        match self.dialect() {
-            Dialect::Native => pushes.for_each(|push| self.encode_push(&push, out)),
-            Dialect::Mesh => {
-                let mut said = pushes.filter(mesh::says_push).peekable();
-                if said.peek().is_some() {
-                    self.framing().frame(out, |body| mesh::encode_pushes(said, body));
-                }
-            }
-        }
-    }
-
-    fn mesh_push(self, to: Option<SessionId>, push: &Push<'_>, out: &mut BytesMut) {
-        if mesh::says_push(push) {
-            self.framing().frame(out, |body| mesh::encode_push(to, push, body));
-        }
-    }
-
-    /// Appends the frame of a reply for the session `to`, if there is one; nothing if the dialect
-    /// has no word for it.
+    /// Appends the frame of a reply for the link `to`; nothing if the dialect has no word for it.
     pub fn encode_reply(
         self,
-        to: Option<SessionId>,
+        to: &Receiver<'_>,
         reference: Option<u64>,
         reply: &Reply<'_>,
         out: &mut BytesMut,
     ) {
-        match self.dialect() {
-            Dialect::Mesh if !mesh::says_reply(reply) => {}
-            Dialect::Mesh => {
-                self.framing().frame(out, |body| mesh::encode_reply(to, reply, body));
-            }
-            Dialect::Native => {
-                let codec = self.codec();
-                let write = |body: &mut BytesMut| {
-                    native::encode_reply(codec, reference, reply, body);
-                };
-                self.framing().frame(out, write);
-            }
-        }
+        self.grammar().encode_reply(self, to, reference, reply, out);
     }
 }
 
@@ -242,16 +230,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_constants_name_their_lines() {
-        let found = |format: Format| (format.dialect(), format.codec(), format.framing());
-        assert_eq!(found(Format::MESH_WS), (MESH, Codec::Json, Framing::WsText));
-        assert_eq!(found(Format::JSON_LINE), (NATIVE, Codec::Json, Framing::Line));
-        assert_eq!(found(Format::JSON_WS), (NATIVE, Codec::Json, Framing::WsText));
-        assert_eq!(found(Format::JSON_WS_DEFLATE), (NATIVE, Codec::Json, Framing::WsTextDeflate));
-        assert_eq!(found(Format::MSGPACK_LENGTH), (NATIVE, Codec::MsgPack, Framing::Length));
-        assert_eq!(found(Format::MSGPACK_WS), (NATIVE, Codec::MsgPack, Framing::WsBinary));
-        let deflate = (NATIVE, Codec::MsgPack, Framing::WsBinaryDeflate);
-        assert_eq!(found(Format::MSGPACK_WS_DEFLATE), deflate);
+    fn the_tables_are_sorted_and_whole() {
         assert!(Dialect::ALL.is_sorted_by_key(|dialect| dialect.as_str()));
+        let named: Vec<_> = GRAMMARS.iter().map(|(dialect, _)| *dialect).collect();
+        assert_eq!(named, Dialect::ALL);
+        for (at, dialect) in Dialect::ALL.iter().enumerate() {
+            assert_eq!(*dialect as usize, at);
+            assert!(Format::all().any(|format| format.dialect() == *dialect), "{dialect}");
+            assert!(dialect.ws_format().is_none_or(|format| format.dialect() == *dialect));
+        }
+        let keys =
+            TABLE.iter().map(|line| (line.dialect as u8, line.codec as u8, line.framing as u8));
+        assert!(keys.is_sorted_by(|a, b| a < b));
     }
 }

@@ -11,7 +11,7 @@ mod slug;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::DecodeError;
+use super::{DecodeError, Format, Grammar, Receiver, Standing};
 use crate::codec::json::write_uint;
 use crate::push::{Event, Sender};
 use crate::{ErrorCode, EventName, Payload, Push, Reply, Request, SessionId};
@@ -30,6 +30,75 @@ pub const SERVER: &str = "bot-of-the-room";
 /// What the server calls a refusal.
 const ERROR: &str = "error";
 
+/// GoMeshStream's grammar.
+pub(super) struct Mesh;
+
+impl Grammar for Mesh {
+    fn decode<'a>(
+        &self,
+        _: Format,
+        message: &'a Bytes,
+        _: &Standing<'a>,
+    ) -> Result<Request<'a>, DecodeError> {
+        decode(message)
+    }
+
+    fn encode_push(&self, format: Format, to: &Receiver<'_>, push: &Push<'_>, out: &mut BytesMut) {
+        if says_push(push) {
+            format.framing().frame(out, |body| encode_push(to.session, push, body));
+        }
+    }
+
+    fn encode_pushes<'a>(
+        &self,
+        format: Format,
+        pushes: &mut dyn Iterator<Item = Push<'a>>,
+        out: &mut BytesMut,
+    ) {
+        let mut said = pushes.filter(says_push).peekable();
+        if said.peek().is_some() {
+            format.framing().frame(out, |body| encode_pushes(said, body));
+        }
+    }
+
+    fn encode_reply(
+        &self,
+        format: Format,
+        to: &Receiver<'_>,
+        _: Option<u64>,
+        reply: &Reply<'_>,
+        out: &mut BytesMut,
+    ) {
+        if says_reply(reply) {
+            format.framing().frame(out, |body| encode_reply(to.session, reply, body));
+        }
+    }
+
+    fn ws_format(&self) -> Option<Format> {
+        Some(Format::MESH_WS)
+    }
+
+    fn begins_session(&self) -> bool {
+        true
+    }
+
+    fn takes_any_frame(&self) -> bool {
+        true
+    }
+
+    fn message_bytes_max(&self) -> usize {
+        MESSAGE_BYTES_MAX
+    }
+
+    fn session_id(&self, random: u128) -> SessionId {
+        session_id(random)
+    }
+
+    fn names_receiver(&self) -> bool {
+        true
+    }
+}
+
 /// Reads a command.
 ///
 /// # Errors
@@ -39,17 +108,17 @@ pub fn decode(message: &Bytes) -> Result<Request<'_>, DecodeError> {
 }
 
 /// Whether the grammar has words for a push. Who comes and goes is told by the room's logic only.
-pub fn says_push(push: &Push<'_>) -> bool {
+fn says_push(push: &Push<'_>) -> bool {
     matches!(push, Push::Event { .. } | Push::Message { .. })
 }
 
 /// Whether the grammar has words for a reply: nothing is answered but what was refused.
-pub fn says_reply(reply: &Reply<'_>) -> bool {
+fn says_reply(reply: &Reply<'_>) -> bool {
     matches!(reply, Reply::Error { .. })
 }
 
 /// Writes a push that [`says_push`] names, for the client `to`; none: for all receivers.
-pub fn encode_push(to: Option<SessionId>, push: &Push<'_>, out: &mut BytesMut) {
+fn encode_push(to: Option<SessionId>, push: &Push<'_>, out: &mut BytesMut) {
     match push {
         Push::Event { room, event } => {
             let Event { name, payload, from, .. } = event;
@@ -68,7 +137,7 @@ pub fn encode_push(to: Option<SessionId>, push: &Push<'_>, out: &mut BytesMut) {
 }
 
 /// Writes pushes that [`says_push`] names, for all their receivers: a line each.
-pub fn encode_pushes<'a>(pushes: impl Iterator<Item = Push<'a>>, out: &mut BytesMut) {
+fn encode_pushes<'a>(pushes: impl Iterator<Item = Push<'a>>, out: &mut BytesMut) {
     for (number, push) in pushes.enumerate() {
         if number > 0 {
             out.extend_from_slice(b"\n");
@@ -78,7 +147,7 @@ pub fn encode_pushes<'a>(pushes: impl Iterator<Item = Push<'a>>, out: &mut Bytes
 }
 
 /// Writes a reply that [`says_reply`] names, for the client `to`; none: it has no session.
-pub fn encode_reply(to: Option<SessionId>, reply: &Reply<'_>, out: &mut BytesMut) {
+fn encode_reply(to: Option<SessionId>, reply: &Reply<'_>, out: &mut BytesMut) {
     let Reply::Error { code, message, .. } = reply else { return };
     let write = |out: &mut BytesMut| refusal(*code, message, out);
     write_envelope(ERROR, write, Target::Own(to), None, out);

@@ -3,14 +3,50 @@
 mod decode;
 mod encode;
 mod incoming;
+mod stream;
 
 use bytes::{Bytes, BytesMut};
 
-use super::DecodeError;
+use super::{Cutter, DecodeError, Format, Grammar, Receiver, Standing};
 use crate::codec::CodecError;
 use crate::codec::write::{Json, MsgPack};
 use crate::incoming::Incoming;
 use crate::{Codec, Push, Reply, Request};
+
+/// The native dialect.
+pub(super) struct Native;
+
+impl Grammar for Native {
+    fn decode<'a>(
+        &self,
+        format: Format,
+        message: &'a Bytes,
+        _: &Standing<'a>,
+    ) -> Result<Request<'a>, DecodeError> {
+        decode(format.codec(), message)
+    }
+
+    fn encode_push(&self, format: Format, _: &Receiver<'_>, push: &Push<'_>, out: &mut BytesMut) {
+        let codec = format.codec();
+        format.framing().frame(out, |body| encode_push(codec, push, body));
+    }
+
+    fn encode_reply(
+        &self,
+        format: Format,
+        _: &Receiver<'_>,
+        reference: Option<u64>,
+        reply: &Reply<'_>,
+        out: &mut BytesMut,
+    ) {
+        let codec = format.codec();
+        format.framing().frame(out, |body| encode_reply(codec, reference, reply, body));
+    }
+
+    fn stream(&self) -> Option<Box<dyn Cutter>> {
+        Some(Box::<stream::FirstByte>::default())
+    }
+}
 
 /// Reads a command.
 ///

@@ -1,0 +1,137 @@
+//! What a dialect is made of. A new one is a file that implements [`Grammar`], a line in the table
+//! of grammars and a line for each of its formats.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{DecodeError, Format};
+use crate::{CloseCode, Push, Reply, Request, SessionId};
+
+/// What a dialect is made of. What most have in common is the default.
+pub trait Grammar: Sync {
+    /// Reads one message, as [`Format::decode`] says.
+    ///
+    /// # Errors
+    /// The refusal to answer with; the connection can go on.
+    fn decode<'a>(
+        &self,
+        format: Format,
+        message: &'a Bytes,
+        standing: &Standing<'a>,
+    ) -> Result<Request<'a>, DecodeError>;
+
+    /// Appends the frame of a push for `to`; nothing if there is no word for it.
+    fn encode_push(&self, format: Format, to: &Receiver<'_>, push: &Push<'_>, out: &mut BytesMut);
+
+    /// Appends what goes out together to all members of a room: a frame each.
+    fn encode_pushes<'a>(
+        &self,
+        format: Format,
+        pushes: &mut dyn Iterator<Item = Push<'a>>,
+        out: &mut BytesMut,
+    ) {
+        for push in pushes {
+            self.encode_push(format, &Receiver::default(), &push, out);
+        }
+    }
+
+    /// Appends the frame of a reply for the link `to`; nothing if there is no word for it.
+    fn encode_reply(
+        &self,
+        format: Format,
+        to: &Receiver<'_>,
+        reference: Option<u64>,
+        reply: &Reply<'_>,
+        out: &mut BytesMut,
+    );
+
+    /// Cuts a bare byte stream (TCP) into messages; none: it is spoken on WebSockets only.
+    fn stream(&self) -> Option<Box<dyn Cutter>> {
+        None
+    }
+
+    /// How it is spoken on every WebSocket, if the handshake has no say in it.
+    fn ws_format(&self) -> Option<Format> {
+        None
+    }
+
+    /// Whether a session begins with the link: its clients only listen until they are told more.
+    fn begins_session(&self) -> bool {
+        false
+    }
+
+    /// Whether a message may come in text and in binary frames alike.
+    fn takes_any_frame(&self) -> bool {
+        false
+    }
+
+    /// Largest message that the grammar itself allows, in bytes.
+    fn message_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// The id of a new session, drawn from `random`.
+    fn session_id(&self, random: u128) -> SessionId {
+        SessionId(random)
+    }
+
+    /// Whether what is told to some members only names each of them.
+    fn names_receiver(&self) -> bool {
+        false
+    }
+
+    /// Whether [`Grammar::decode`] asks where the sender stands.
+    fn reads_standing(&self) -> bool {
+        false
+    }
+}
+
+/// Where the sender of a message stands, as far as the hub knows: for grammars whose messages do
+/// not say it themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standing<'a> {
+    /// Its session; none: it has said no hello yet.
+    pub session: Option<SessionId>,
+    /// The namespace of its link.
+    pub namespace: &'a str,
+    /// The full name of the room that it took a seat in last.
+    pub room: Option<&'a str>,
+}
+
+/// Whom a frame is written for. Of what goes to all members of a room nothing is known but what
+/// the push itself says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Receiver<'a> {
+    /// Its session, where the format [names it](Format::names_receiver) and it has one.
+    pub session: Option<SessionId>,
+    /// The namespace of its link.
+    pub namespace: &'a str,
+}
+
+/// Cuts one byte stream into messages.
+pub trait Cutter: Send {
+    /// Takes the next thing off the bytes that came; `None`: more are needed.
+    ///
+    /// # Errors
+    /// Nothing can be read after it.
+    fn cut(&mut self, buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Cut>, CutError>;
+}
+
+/// What a [`Cutter`] has found.
+#[derive(Debug)]
+pub enum Cut {
+    /// Which format it is: once, before any message.
+    Begins(Format),
+    /// One whole message.
+    Message(Bytes),
+}
+
+/// The stream cannot be read on.
+#[derive(Debug)]
+pub struct CutError {
+    /// What the link is closed with.
+    pub code: CloseCode,
+    /// For the person who reads it.
+    pub message: String,
+    /// What is written to a peer whose format is not known yet.
+    pub answer: &'static [u8],
+}
