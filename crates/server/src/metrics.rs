@@ -187,6 +187,7 @@ impl Scrape {
         let gauges = [
             ("connections", "Connections that count towards the limit", self.0.connections()),
             ("logics_stuck", "Workers in a callback of a logic for 1 s", self.0.watch.stuck()),
+            ("polling_sessions", "Sessions on long-polling", self.0.polling.len() as u64),
             ("draining", "1 while the server is about to stop", u64::from(self.0.is_draining())),
         ];
         for (name, help, value) in gauges {

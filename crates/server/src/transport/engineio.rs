@@ -28,13 +28,13 @@ pub(super) fn read_head(head: &Head<'_>, site: &Site) -> Result<Received, Fault>
         return Ok(Received::Request);
     }
     let format = Some(Format::ENGINEIO);
-    let accepted = handshake::accept(head, &site.policy, false, format).map_err(super::ws::refused)?;
+    let accepted =
+        handshake::accept(head, &site.policy, false, format).map_err(super::ws::refused)?;
     Ok(Received::Carries { protocol: opened(site.dialect), response: accepted.response() })
 }
 
 /// A connection whose WebSocket stands already.
-pub(super) fn opened(dialect: Dialect) -> Box<dyn Protocol> {
-    _ = dialect;
+pub(super) fn opened(_: Dialect) -> Box<dyn Protocol> {
     Box::new(Engineio { reader: Reader::new(false), pong: None })
 }
 

@@ -75,7 +75,8 @@ mod tests {
         assert_eq!(query.session(), Some(0xab));
         assert_eq!(Query::read("").session(), None);
         assert_eq!(Query::read("&&transport&=&EIO"), Query::default());
-        for bad in ["", "ab", "000000000000000000000000000000AB", "+00000000000000000000000000000ab"]
+        for bad in
+            ["", "ab", "000000000000000000000000000000AB", "+00000000000000000000000000000ab"]
         {
             assert_eq!(Query { sid: Some(bad), ..Query::default() }.session(), None, "{bad}");
         }
