@@ -326,6 +326,7 @@ async fn introduce(
             token: token.clone().map(Into::into),
             name: settings.name.clone().map(Into::into),
             resume,
+            data: None,
         };
         link.queue(encode(settings, Some(0), hello));
         match answer(settings, link).await? {

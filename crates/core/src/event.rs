@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
-use roomcast_wire::{CloseCode, Name, Refusal};
+use roomcast_wire::{CloseCode, Name, Payload, Refusal};
 
 /// What happened. Told only if [`HubConfig::events`](crate::HubConfig::events) is set. What one
 /// session does and what happens in one room is told in its order; of two rooms with homes on
@@ -45,6 +45,8 @@ pub struct Connected {
     pub namespace: Name,
     /// An earlier session was taken up again.
     pub resumed: bool,
+    /// The `data` of its `hello`; none of one that was resumed.
+    pub data: Option<Payload>,
 }
 
 /// See [`HubEvent::Disconnected`].

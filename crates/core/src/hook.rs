@@ -88,8 +88,12 @@ pub struct CallTicket(pub(crate) u64);
 pub struct Call {
     /// Who asks.
     pub from: Arc<Sender>,
+    /// The namespace of its session.
+    pub namespace: Name,
     /// Whether it may do everything.
     pub admin: bool,
+    /// Whether its client waits for an answer: it gave a `ref`.
+    pub answered: bool,
     /// What is asked.
     pub call: EventName,
     /// The full name of the room it is about, if the client named one. The session need not be in
@@ -131,6 +135,8 @@ pub struct Connect {
     pub namespace: Name,
     /// The `token` of `hello` as it came, whether the server knows it or not. Read only.
     pub token: Option<Box<str>>,
+    /// The `data` of `hello`: what the client says to the server's own code. Read only.
+    pub data: Option<Payload>,
     /// It wants to take up an earlier session, which must be of the same user. Read only.
     pub resumes: bool,
     /// Why the server would refuse the session: `token_required` or `invalid_token`. Read only;

@@ -5,7 +5,7 @@ mod common;
 
 use bytes::Bytes;
 use common::Hub;
-use roomcast_core::{HubConfig, Input, ServerCall};
+use roomcast_core::{HubConfig, HubEvent, Input, ServerCall};
 use roomcast_wire::{Codec, EventName, Payload};
 
 fn hub() -> Hub {
@@ -52,4 +52,18 @@ fn an_application_that_answers_with_too_much_is_stopped() {
     assert_eq!(hub.heard(0)[0]["reason"], "internal");
     hub.input(Input::Answered { ticket, answer });
     assert_eq!(hub.heard(0).len(), 0, "twice");
+}
+
+#[test]
+fn the_application_is_told_of_what_hello_says_to_it_and_where_a_call_comes_from() {
+    let mut hub = Hub::new(HubConfig { calls: true, events: true, ..HubConfig::default() });
+    hub.open(0);
+    hub.ask(0, r#"{"type":"hello","ref":1,"data":{"app":"3.2"}}"#);
+    let Some(HubEvent::Connected(connected)) = hub.events.pop() else { panic!("no session") };
+    assert_eq!(connected.data.unwrap().bytes().as_ref(), br#"{"app":"3.2"}"#);
+    hub.say(0, r#"{"type":"call","call":"save"}"#);
+    hub.say(0, r#"{"type":"call","ref":2,"call":"save"}"#);
+    let told = hub.called.drain(..).map(|(_, call)| (call.namespace.to_string(), call.answered));
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [("default".to_owned(), false), ("default".to_owned(), true)]);
 }

@@ -15,7 +15,7 @@ use crate::server::{Server, StartError};
 /// What a server is to be. [`Server::builder`] begins one, [`Builder::start`] ends it.
 ///
 /// ```
-/// let server = roomcast::Server::builder().listen("ws://127.0.0.1:0").start()?;
+/// let server = roomcast::Server::builder().listen("ws://127.0.0.1:0").workers(1).start()?;
 /// println!("connect to {}", server.listeners()[0].url);
 /// server.drain_and_stop();
 /// # Ok::<(), roomcast::StartError>(())

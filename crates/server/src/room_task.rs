@@ -38,6 +38,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 ///     while let Some(event) = room.next().await {
 ///         if let RoomEvent::Message(said) = event {
 ///             drop(room.publish(&said.event, said.payload)); // it need not be waited for
+///             drop(room.server().room("log").publish("parroted", ()));
 ///         }
 ///     }
 /// }
@@ -58,7 +59,7 @@ pub struct RoomTask {
     tick_waits: Arc<AtomicBool>,
 }
 
-/// What happens in a room.
+/// What happens in a room. See [`RoomTask`] for an example.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RoomEvent {
     /// A member said something. Nobody else has heard it: the task says what they hear.
@@ -78,7 +79,7 @@ pub enum RoomEvent {
     Closing(ClosedReason),
 }
 
-/// What a member said.
+/// What a member said. See [`RoomTask`] for an example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Said {
     /// Who.

@@ -35,6 +35,9 @@ use crate::worker::{Address, Mail, Prepared};
 /// let server = roomcast::Server::builder().listen("ws://127.0.0.1:0").start()?;
 /// println!("{}", server.listeners()[0].url); // with the port that was free
 /// server.handle().namespace("default").broadcast("news", "open").wait()?;
+/// assert_eq!((server.connections(), server.take_connections_most()), (0, 0));
+/// server.reload_certificates()?; // after new ones were put in place
+/// server.reload_token_keys()?;
 /// server.drain_and_stop();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -51,7 +54,7 @@ pub struct Server {
     drain: Drain,
 }
 
-/// One address that is listened on.
+/// One address that is listened on. See [`Server`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Where clients connect, with the port that the system chose for port 0.
@@ -61,6 +64,16 @@ pub struct Listener {
 }
 
 /// The server did not start.
+///
+/// ```
+/// use roomcast::{Server, StartError};
+///
+/// match Server::builder().listen("http://127.0.0.1:0").start() {
+///     Err(StartError::Config(error)) => println!("{error}"), // did you mean `ws`?
+///     Err(error) => println!("it does not start: {error}"),
+///     Ok(server) => server.stop(),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The configuration cannot be used as it stands.

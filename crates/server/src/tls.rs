@@ -18,7 +18,8 @@ use crate::config::TlsConfig;
 /// and shared.
 const BUFFER_BYTES: usize = 32 << 10;
 
-/// The certificate cannot be used.
+/// The certificate cannot be used. One of the reasons why a server does not start:
+/// [`StartError`](crate::StartError).
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// No certificate is configured.

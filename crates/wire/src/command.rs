@@ -25,6 +25,8 @@ pub enum Command<'a> {
         name: Option<Cow<'a, str>>,
         /// The session to take up again.
         resume: Option<Resume>,
+        /// What the client says to the server's own code (the `auth` of Socket.IO).
+        data: Option<Payload>,
     },
     /// Take a seat in a room. Joining again is no error: it answers with the current position and
     /// replays from `since`.

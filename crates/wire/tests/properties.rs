@@ -24,6 +24,7 @@ fn request_in_json(mut request: Request<'_>) -> Request<'_> {
         | Command::Announce { data, .. }
         | Command::Call { data, .. }
         | Command::Result { data, .. }
+        | Command::Hello { data, .. }
         | Command::Create { options: data, .. } => {
             *data = data.take().map(|data| data.to_codec(Codec::Json));
         }

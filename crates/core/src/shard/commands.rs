@@ -104,13 +104,14 @@ impl Shard {
             return self.refuse_on(link, reference, &refusal);
         }
         let session = entry.session;
-        if let Command::Hello { token, name, resume } = command {
+        if let Command::Hello { token, name, resume, data } = command {
             if session.is_some() {
                 let text = "`hello` must be the first command of a connection";
                 let refusal = Refusal::new(ErrorCode::HelloNotFirst, text);
                 return self.refuse_on(link, reference, &refusal);
             }
-            return self.on_hello(link, reference, &Hello { token, name, resume }, message);
+            let hello = Hello { token, name, resume, data };
+            return self.on_hello(link, reference, &hello, message);
         }
         let slot = match session {
             Some(slot) => slot,

@@ -67,11 +67,13 @@ impl Shard {
         session.calls.asked_by += 1;
         let key = session.key;
         let from = Arc::clone(&session.sender);
-        let admin = session.admin;
+        let (admin, answered) = (session.admin, asker.reference.is_some());
+        let namespace = session.namespace;
+        let namespace = self.namespaces[usize::from(namespace)].0.clone();
         let number = self.dialogue.asked_by.add(until, (key, asker.reply_to(key)));
         // The application may keep it for long.
         let data = data.map(|data| data.detached());
-        let call = Box::new(Call { from, admin, call, room, data });
+        let call = Box::new(Call { from, namespace, admin, answered, call, room, data });
         self.outputs.push_back(Output::Called { ticket: CallTicket(number), call });
         Ok(())
     }

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use roomcast_wire::limits::MEMBER_DATA_BYTES_MAX;
 use roomcast_wire::name::EVENT_NUMBER_MAX;
 use roomcast_wire::push::Sender;
-use roomcast_wire::{
-    Command, ErrorCode, EventName, Name, Payload, Position, Refusal, Resume, RoomPath,
-};
+use roomcast_wire::{Command, ErrorCode, EventName, Payload, Position, Refusal, Resume, RoomPath};
 
 use super::Shard;
 use super::commands::{Asker, Place, gone};
+use super::sessions::Introduction;
 use crate::envelope::{CreateWish, Grant, SeatWish, WantedOptions};
 use crate::held::{Held, HeldCommand};
 use crate::hook::{Connect, Create, HookMask, Join, Leave, Publish, Question, Ticket, Verdict};
@@ -125,10 +124,10 @@ impl Shard {
         reference: Option<u64>,
         identity: Result<Identity, Refusal>,
         token: Option<&str>,
-        (name, resume): (Option<Name>, Option<Resume>),
+        (own, resume): (Introduction, Option<Resume>),
     ) -> Result<(), Refusal> {
         let held = |refusal| HeldCommand::Connect { refusal, resume, first: None };
-        self.hold_connect(link, reference, identity, (token, name, resume.is_some()), held)
+        self.hold_connect(link, reference, identity, (token, own, resume.is_some()), held)
     }
 
     /// The same for a session that nobody says `hello` for. A first message waits too.
@@ -142,7 +141,13 @@ impl Shard {
         let identity = self.identify(namespace, None);
         let first = message.cloned();
         let held = |refusal| HeldCommand::Connect { refusal, resume: None, first };
-        let asked = self.hold_connect(link, reference, identity, (None, None, false), held);
+        let asked = self.hold_connect(
+            link,
+            reference,
+            identity,
+            (None, Introduction::default(), false),
+            held,
+        );
         if let Err(refusal) = asked {
             self.refuse_on(link, reference, &refusal);
         }
@@ -153,7 +158,7 @@ impl Shard {
         link: LinkId,
         reference: Option<u64>,
         identity: Result<Identity, Refusal>,
-        (token, name, resumes): (Option<&str>, Option<Name>, bool),
+        (token, own, resumes): (Option<&str>, Introduction, bool),
         held: impl FnOnce(Option<Refusal>) -> HeldCommand,
     ) -> Result<(), Refusal> {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
@@ -163,11 +168,12 @@ impl Shard {
             Err(refusal) => (Identity::default(), Some(refusal)),
         };
         // What the token says counts more than what its holder says.
-        identity.name = identity.name.or(name);
+        identity.name = identity.name.or(own.name);
         let token = token.map(Into::into);
         let question = Question::Connect(Box::new(Connect {
             namespace,
             token,
+            data: own.data,
             resumes,
             refusal: refusal.clone(),
             granted: false,
@@ -344,7 +350,8 @@ impl Shard {
         self.check_identity(&connect.identity)?;
         let Some(format) = self.links.get(link).map(|link| link.format) else { return Ok(()) };
         if first.is_none() && !format.begins_session() {
-            let (slot, resumed) = self.let_in(link, connect.identity, None, resume)?;
+            let own = Introduction { name: None, data: connect.data };
+            let (slot, resumed) = self.let_in(link, connect.identity, own, resume)?;
             self.greeted(link, reference, slot, resumed);
             return Ok(());
         }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use roomcast_wire::name::NameError;
 use roomcast_wire::push::{LeaveReason, Sender};
 use roomcast_wire::reply::SessionLimits;
-use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, Reply, Resume, Secret, SessionId};
+use roomcast_wire::{
+    CloseCode, ErrorCode, Name, Payload, Refusal, Reply, Resume, Secret, SessionId,
+};
 use subtle::ConstantTimeEq;
 
 use super::commands::Asker;
@@ -27,6 +29,14 @@ pub(super) struct Hello<'a> {
     pub token: Option<Cow<'a, str>>,
     pub name: Option<Cow<'a, str>>,
     pub resume: Option<Resume>,
+    pub data: Option<Payload>,
+}
+
+/// What a new session says of itself.
+#[derive(Default)]
+pub(super) struct Introduction {
+    pub name: Option<Name>,
+    pub data: Option<Payload>,
 }
 
 impl Shard {
@@ -80,11 +90,14 @@ impl Shard {
             Some(_) => None,
             None => hello.name.as_deref().map(Name::new).transpose().map_err(invalid_name)?,
         };
+        // The application may keep it for long.
+        let data = hello.data.as_ref().map(Payload::detached);
+        let own = Introduction { name, data };
         if asks {
-            self.ask_connect(link, reference, identity, token, (name, hello.resume))?;
+            self.ask_connect(link, reference, identity, token, (own, hello.resume))?;
             return Ok(None);
         }
-        self.let_in(link, identity?, name, hello.resume).map(Some)
+        self.let_in(link, identity?, own, hello.resume).map(Some)
     }
 
     /// Begins or resumes a session.
@@ -95,11 +108,11 @@ impl Shard {
         &mut self,
         link: LinkId,
         identity: Identity,
-        name: Option<Name>,
+        own: Introduction,
         resume: Option<Resume>,
     ) -> Result<(u32, bool), Refusal> {
         let Some(resume) = resume else {
-            return Ok((self.new_session(link, identity, name), false));
+            return Ok((self.new_session(link, identity, own), false));
         };
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
         let slot = self.resumable(&resume, namespace, &identity)?;
@@ -133,7 +146,7 @@ impl Shard {
 
     /// Begins a session that nobody said `hello` for.
     pub(super) fn begin_unasked(&mut self, link: LinkId, identity: Identity) -> u32 {
-        let slot = self.new_session(link, identity, None);
+        let slot = self.new_session(link, identity, Introduction::default());
         self.join_lobby(slot, link);
         slot
     }
@@ -174,7 +187,7 @@ impl Shard {
         Err(cannot_resume())
     }
 
-    fn new_session(&mut self, link: LinkId, identity: Identity, name: Option<Name>) -> u32 {
+    fn new_session(&mut self, link: LinkId, identity: Identity, own: Introduction) -> u32 {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
         let id = self.new_session_id(link);
         let generation = self.next_made();
@@ -184,7 +197,7 @@ impl Shard {
         let rights = Rights::of(&identity);
         let Identity { user, name: known_as, admin, metadata, .. } = identity;
         // What the token says counts more than what its holder says.
-        let name = known_as.or(name);
+        let name = known_as.or(own.name);
         let metadata = metadata.map(Box::new);
         entry.insert(Session {
             key,
@@ -206,7 +219,7 @@ impl Shard {
             link.session = Some(slot);
             link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
-        self.tell_connected(slot, false);
+        self.tell_connected(slot, false, own.data);
         self.tell_user_session(slot, true);
         self.watch_expiry(slot);
         slot
@@ -233,7 +246,7 @@ impl Shard {
             link.owner = link.format.names_receiver().then(|| Box::new(id));
         }
         self.counters.resumed_total += 1;
-        self.tell_connected(slot, true);
+        self.tell_connected(slot, true, None);
         if let Some(old) = old {
             if let Some(entry) = self.links.get_mut(old) {
                 entry.session = None;

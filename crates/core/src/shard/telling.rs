@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, Sender};
-use roomcast_wire::{CloseCode, Name, Refusal, SessionId};
+use roomcast_wire::{CloseCode, Name, Payload, Refusal, SessionId};
 
 use super::Shard;
 use crate::event::{
@@ -28,9 +28,9 @@ impl Shard {
         Some((Arc::clone(&session.sender), namespace))
     }
 
-    pub(super) fn tell_connected(&mut self, slot: u32, resumed: bool) {
+    pub(super) fn tell_connected(&mut self, slot: u32, resumed: bool, data: Option<Payload>) {
         if let Some((who, namespace)) = self.heard_of(Some(slot)) {
-            self.tell(HubEvent::Connected(Connected { who, namespace, resumed }));
+            self.tell(HubEvent::Connected(Connected { who, namespace, resumed, data }));
         }
     }
 

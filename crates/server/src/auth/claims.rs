@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::config::RuleConfig;
 
 /// The claims of a token that count here; others are passed over. A claim that is given twice, or
-/// is of the wrong kind, makes the whole token invalid (threat S33).
+/// is of the wrong kind, makes the whole token invalid (threat S33). See
+/// [`Tokens`](super::Tokens) for an example.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claims {
     /// The user.
@@ -43,7 +44,8 @@ pub struct Claims {
     pub rooms: Option<Vec<RuleConfig>>,
 }
 
-/// Seconds since 1970: a number, whole or not, never a text.
+/// Seconds since 1970: a number, whole or not, never a text; see
+/// [`Tokens`](super::Tokens) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Seconds(
     /// How many.

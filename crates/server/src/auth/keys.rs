@@ -169,7 +169,8 @@ fn single(algorithm: Algorithm, bytes: &[u8]) -> Result<DecodingKey, String> {
     key.map_err(|_| format!("this is no public key for {algorithm:?} as PEM"))
 }
 
-/// Looks whether a secret of `HS256` may be used: one that can be guessed lets everybody sign.
+/// Looks whether a secret of `HS256` may be used: one that can be guessed lets everybody sign. See
+/// [`Tokens`](super::Tokens) for an example.
 ///
 /// # Errors
 /// Too short, or not meant to be secret.

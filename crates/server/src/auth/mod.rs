@@ -40,6 +40,41 @@ const SOURCES_MAX: usize = 64;
 pub const TOKEN_ID_BYTES_MAX: usize = 255;
 
 /// All who sign tokens.
+///
+/// ```
+/// use roomcast::auth::{Claims, Seconds, Tokens, check_secret, sign};
+/// use roomcast::config::{Algorithm, Config};
+///
+/// let secret = "32 bytes of chance that only you know";
+/// check_secret(secret.as_bytes())?;
+/// let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
+/// let claims = Claims {
+///     sub: "mina".to_owned(),
+///     exp: Seconds(now + 600),
+///     nbf: None,
+///     iat: Some(Seconds(now)),
+///     jti: None,
+///     iss: None,
+///     aud: None,
+///     name: Some("Mina".to_owned()),
+///     meta: None,
+///     admin: false,
+///     rooms: None,
+/// };
+/// let token = sign(Algorithm::HS256, secret.as_bytes(), None, &claims)?;
+///
+/// // What a server with this configuration makes of it.
+/// let toml = format!("[[auth.tokens]]\nalgorithm = 'HS256'\nsecret = '{secret}'\n");
+/// let tokens = Tokens::load(&Config::from_toml(&toml, "example")?)?.ok_or("no keys")?;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// tokens.fetch().await?; // the keys at URLs, if there are any
+/// # Ok::<(), roomcast::config::ConfigError>(()) })?;
+/// let verified = tokens.verify(&token, Some("default"))?;
+/// assert_eq!(verified.claims.sub, "mina");
+/// assert!(tokens.verify(&token.replace('.', "!"), None).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Tokens {
     sources: Vec<Source>,
@@ -53,7 +88,7 @@ struct Source {
     keys: Keys,
 }
 
-/// A token that is good.
+/// A token that is good. See [`Tokens`] for an example.
 #[derive(Debug)]
 pub struct Verified {
     /// Which `[[auth.tokens]]` it is of, counted from 0.

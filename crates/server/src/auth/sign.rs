@@ -7,7 +7,7 @@ use super::keys::{check_secret, jwa};
 use crate::config::Algorithm;
 
 /// A token that says `claims`, signed with `key`: the secret of `HS256`, else the private key as
-/// PEM (`RS256`: PKCS #1 or #8, the others: PKCS #8).
+/// PEM (`RS256`: PKCS #1 or #8, the others: PKCS #8). See [`Tokens`](super::Tokens) for an example.
 ///
 /// # Errors
 /// The key does not fit, in words for a person and without a word of it.

@@ -20,7 +20,7 @@ impl Config {
     ///
     /// # Errors
     /// Every problem that [`Config::check`] finds.
-    pub fn hub_config(
+    pub(crate) fn hub_config(
         &self,
         seed: [u8; 32],
         shards: u16,

@@ -5,12 +5,27 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use roomcast_wire::Name;
+/// Part of a [`ListenerUrl`], which has an example.
 pub use roomcast_wire::dialect::Dialect;
 
 use super::suggest::hint;
 
 /// One listener, read from its URL. A host name has been resolved: `addresses` has at least one
 /// address, and each of them is listened on.
+///
+/// ```
+/// use roomcast::config::listener::{ListenerProblem, ListenerUrl, Scheme};
+///
+/// let url = ListenerUrl::parse("wss://127.0.0.1:0?namespace=game")?;
+/// assert_eq!((url.scheme.as_str(), url.to_string().as_str()), ("wss", "wss://127.0.0.1:0"));
+/// assert!(url.is_loopback() && url.scheme.is_tls() && url.scheme.is_http());
+/// assert!(Scheme::all().contains(&url.scheme));
+///
+/// let error = ListenerUrl::parse("http://127.0.0.1:0").expect_err("it is no scheme of ours");
+/// assert!(matches!(error.problem, ListenerProblem::UnknownScheme { .. }));
+/// println!("{error}"); // says what to write
+/// # Ok::<(), roomcast::config::ListenerError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerUrl {
     /// How it is spoken to.
@@ -27,7 +42,7 @@ pub struct ListenerUrl {
     pub dialect: Dialect,
 }
 
-/// How a listener is spoken to.
+/// How a listener is spoken to. See [`ListenerUrl`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// JSON lines or length-prefixed MessagePack on TCP.
@@ -40,7 +55,7 @@ pub enum Scheme {
     Wss,
 }
 
-/// A listener URL that cannot be used.
+/// A listener URL that cannot be used. See [`ListenerUrl`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("listener `{url}`: {problem}")]
 pub struct ListenerError {
@@ -50,7 +65,7 @@ pub struct ListenerError {
     pub problem: ListenerProblem,
 }
 
-/// What is wrong with a listener URL.
+/// What is wrong with a listener URL. See [`ListenerUrl`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListenerProblem {
     /// There is no `://`.

@@ -33,6 +33,58 @@ pub const STARTER_TOML: &str = include_str!("starter.toml");
 const ENGINEIO_PATH: &str = "/engine.io/";
 
 /// Everything that can be configured. `roomcast config default` prints it with its comments.
+///
+/// ```
+/// use roomcast::config::{Algorithm, Config, LogFormat, Scheme};
+///
+/// let toml = r#"
+/// listen = ["ws://127.0.0.1:7400", "tcp://127.0.0.1:7401?namespace=game"]
+///
+/// [auth]
+/// anonymous = false
+/// [[auth.keys]]
+/// key = "a-key-of-some-length"
+/// user = "mina"
+/// rooms = [{ room = "*", can = ["join", "publish"] }]
+///
+/// [[auth.tokens]]
+/// algorithm = "HS256"
+/// secret = "never in a file that others can read"
+///
+/// [http]
+/// origins = ["https://game.example"]
+///
+/// [limits]
+/// connections = 5_000
+///
+/// [namespaces.game]
+/// create = false
+/// static.lobby = { members_max = 50 }
+///
+/// [log]
+/// format = "json"
+/// "#;
+/// let config = Config::from_toml(toml, "roomcast.toml")?;
+/// config.check()?;
+/// assert_eq!((config.limits.connections, config.log.format), (5_000, LogFormat::Json));
+/// assert_eq!(config.auth.tokens[0].algorithm, Algorithm::HS256);
+/// assert_eq!(config.auth.keys[0].user.as_deref(), Some("mina"));
+/// assert!(config.namespaces["game"].r#static.contains_key("lobby"));
+/// assert!(config.tls.cert.is_none() && !config.is_anonymous_allowed("game"));
+/// let listeners = config.listeners()?;
+/// assert_eq!((listeners[1].scheme, listeners[1].port), (Scheme::Tcp, 7401));
+///
+/// // As the binary reads it: a file, and over it the environment.
+/// let env = [("ROOMCAST_WORKERS".into(), "2".into())];
+/// assert_eq!(Config::load(None, env)?.workers, 2);
+/// let file = Config::file(Some("my.toml".as_ref()), [("ROOMCAST_CONFIG", "theirs.toml")]);
+/// assert_eq!(file, Some("my.toml".into()));
+///
+/// // What is wrong is told with its place.
+/// let error = Config::from_toml("[limits]\nconections = 1\n", "a.toml").expect_err("a typo");
+/// assert_eq!(error.problems[0].place, "a.toml:2:1");
+/// # Ok::<(), roomcast::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -84,7 +136,8 @@ impl Default for Config {
     }
 }
 
-/// Certificate of `wss://` and `tls://` listeners; read again on SIGHUP.
+/// Certificate of `wss://` and `tls://` listeners; read again on SIGHUP. See [`Config`] for
+/// an example.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
@@ -94,7 +147,7 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
 }
 
-/// Who may connect.
+/// Who may connect. See [`Config`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
@@ -112,7 +165,7 @@ impl Default for AuthConfig {
     }
 }
 
-/// One key.
+/// One key. See [`Config`] for an example.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
@@ -135,7 +188,7 @@ impl std::fmt::Debug for KeyConfig {
     }
 }
 
-/// WebSocket and HTTP.
+/// WebSocket and HTTP. See [`Config`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {
@@ -200,6 +253,8 @@ impl SocketioConfig {
 }
 
 /// Bounds. Those of the hub are documented in `roomcast_core::Limits`.
+/// Bounds. Those of the hub are documented in `roomcast_core::Limits`. See [`Config`] for an
+/// example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -269,7 +324,7 @@ impl Default for LimitsConfig {
     }
 }
 
-/// One namespace.
+/// One namespace. See [`Config`] for an example.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub struct NamespaceSection {
@@ -295,7 +350,7 @@ pub struct NamespaceSection {
     pub r#static: BTreeMap<String, toml::Table>,
 }
 
-/// Log lines.
+/// Log lines. See [`Config`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
@@ -311,7 +366,7 @@ impl Default for LogConfig {
     }
 }
 
-/// How log lines look.
+/// How log lines look. See [`Config`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {

@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-/// A configuration that cannot be used. Prints one line for each problem.
+/// A configuration that cannot be used. Prints one line for each problem. See
+/// [`Config`](super::Config) for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// All that was found; at least one.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// One thing that is wrong. See
+/// [`Config`](super::Config) for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where: `roomcast.toml:3:1`, `ROOMCAST_LISTEN`, or a key like `limits.outbox_bytes`.

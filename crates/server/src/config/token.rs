@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use roomcast_core::Rule;
 use serde::{Deserialize, Serialize};
 
-/// Who signs tokens: one key, or one set of keys.
+/// Who signs tokens: one key, or one set of keys. See
+/// [`Config`](super::Config) for an example.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenConfig {
@@ -89,7 +90,8 @@ impl std::fmt::Debug for TokenConfig {
     }
 }
 
-/// How tokens are signed.
+/// How tokens are signed. See
+/// [`Config`](super::Config) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Algorithm {
     /// HMAC with SHA-256: who checks can also sign.
@@ -103,7 +105,8 @@ pub enum Algorithm {
 }
 
 /// What may be done in the rooms that a pattern describes: in the configuration and in the claim
-/// `rooms` of tokens.
+/// `rooms` of tokens. See
+/// [`Config`](super::Config) for an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {

@@ -42,6 +42,10 @@ use crate::worker::{Address, Mail};
 /// let mut said = [0; 16];
 /// client.read_exact(&mut said).await?;
 /// assert_eq!(&said, b"{\"type\":\"joined\"");
+///
+/// let nowhere = server.entrance().namespace("game"); // not in the configuration
+/// let refused = nowhere.add_client(tokio::io::empty(), roomcast::Speaks::Stream).await;
+/// assert!(matches!(refused, Err(roomcast::EntranceError::NoNamespace(_))));
 /// # Ok(())
 /// # }
 /// ```
@@ -52,7 +56,7 @@ pub struct Entrance {
     namespace: Arc<str>,
 }
 
-/// What a client that the embedding program brings will say.
+/// What a client that the embedding program brings will say. See [`Entrance`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
     /// What is said on a `tcp://` listener: JSON lines, or MessagePack behind lengths.
@@ -62,7 +66,7 @@ pub enum Speaks {
     WebSocket,
 }
 
-/// A client could not be brought in.
+/// A client could not be brought in; what [`Entrance::add_client`] ends with.
 #[derive(Debug, thiserror::Error)]
 pub enum EntranceError {
     /// The server has as many connections as it may have: later there may be room.

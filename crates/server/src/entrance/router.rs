@@ -20,7 +20,7 @@ impl Entrance {
     /// be this machine's, or stand in `http.hosts` of the configuration: set it to the names under
     /// which the application is known.
     ///
-    /// ```no_run
+    /// ```
     /// use axum::{Router, routing::get};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,8 +28,8 @@ impl Entrance {
     /// let app = Router::new()
     ///     .route("/", get(|| async { "my own page" }))
     ///     .merge(server.entrance().router());
-    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-    /// axum::serve(listener, app).await?;
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// tokio::spawn(async { axum::serve(listener, app).await });
     /// # Ok(())
     /// # }
     /// ```

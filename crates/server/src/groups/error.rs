@@ -4,7 +4,7 @@ use roomcast_wire::{ErrorCode, Refusal};
 
 use crate::CallError;
 
-/// A group was not made.
+/// A group was not made. See [`Groups`](super::Groups) for an example.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NewGroupError {
     /// The time to live is out of bounds.
@@ -33,7 +33,7 @@ pub enum NewGroupError {
     Refused(CallError),
 }
 
-/// A session was not put into a group.
+/// A session was not put into a group. See [`Groups`](super::Groups) for an example.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
     /// It is in there.
@@ -56,7 +56,7 @@ pub enum JoinError {
     Refused(CallError),
 }
 
-/// A session was not taken out of a group.
+/// A session was not taken out of a group. See [`Groups`](super::Groups) for an example.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaveError {
     /// It is not in there.
@@ -76,7 +76,8 @@ pub enum LeaveError {
     Refused(CallError),
 }
 
-/// A group's id of the configuration is not one.
+/// A group's id of the configuration is not one; see
+/// [`Groups`](super::Groups) for an example.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a group's id has 52 characters, `{id}` has {len}")]
 pub struct InvalidGroupId {

@@ -14,7 +14,7 @@ use crate::CallError;
 /// Groups that [`Groups::join_random`] tries before it makes one.
 const RANDOM_TRIES: usize = 8;
 
-/// What there is to know about a group.
+/// What there is to know about a group. See [`Groups`] for an example.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Group {
@@ -38,7 +38,7 @@ pub struct Group {
     pub nodes: Vec<GroupNode>,
 }
 
-/// A server that holds members of a group.
+/// A server that holds members of a group. See [`Groups`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupNode {
@@ -131,6 +131,23 @@ impl Groups {
     /// Calls `tick` with the group's id every `interval_s` seconds until the group ends, another
     /// tick is set for it, or `interval_s` is 0. It runs as a task of its own: a slow one delays
     /// its own next call and nothing else.
+    ///
+    /// ```
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    /// # let _entered = runtime.enter();
+    /// use roomcast::groups::{GroupSetup, Groups};
+    ///
+    /// let id = "s".repeat(52);
+    /// let setup = GroupSetup::default().static_group(&id, 0)?;
+    /// let server = roomcast::Server::builder().listen("ws://127.0.0.1:0").groups(setup).start()?;
+    /// let groups = Groups::new(&server.handle());
+    /// # runtime.block_on(async {
+    /// let tick = |id| async move { println!("{id} has a tick") };
+    /// groups.set_on_tick(&id, 5, tick).await?;
+    /// groups.set_on_tick(&id, 0, tick).await?; // no more of them
+    /// # Ok::<(), roomcast::CallError>(()) })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// There is no such group, or the server has stopped.

@@ -61,11 +61,52 @@ const INTERVAL_MS_MIN: u32 = 100;
 /// let setup = GroupSetup::default().expose_commands(true);
 /// let server = roomcast::Server::builder().listen("ws://127.0.0.1:0").groups(setup).start()?;
 /// let groups = Groups::new(&server.handle());
-/// let nobody = roomcast_wire::SessionId(1);
+/// let nobody = roomcast::SessionId(1);
 /// let wish = NewGroup { allow_empty: true, join: false, ttl_s: 60, interval_ms: 0 };
 /// assert_eq!(groups.new_group(nobody, wish).await, Err(NewGroupError::NoSuchUser));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// With clients, in a test:
+/// ```
+/// use roomcast::groups::{Group, GroupNode, GroupSetup, Groups, JoinError, LeaveError, NewGroup};
+/// use roomcast::groups::{Lost, Notice, Sending};
+///
+/// let setup = GroupSetup::default()
+///     .static_group(&"s".repeat(52), 100)?
+///     .set_on_discard_message(|lost: &Lost<'_>| Notice::new(1, 8, lost.user.unwrap_or("who?")))
+///     .set_on_rejoin_message(|_| Notice::new(1, 9, "back"));
+/// let server = roomcast::testing::Server::start(roomcast::Server::builder().groups(setup))?;
+/// let (mut anna, ben) = (server.client("Anna"), server.client("Ben"));
+/// let groups = Groups::new(&server.handle());
+/// # let (anna_id, ben_id) = (anna.session(), ben.session());
+/// let id = server.run(async {
+///     let wish = NewGroup { allow_empty: true, join: true, ttl_s: 60, interval_ms: 0 };
+///     let id = groups.new_group(anna_id, wish).await?;
+///     groups.join(&id, ben_id, 1, 2, "hello").await?;
+///     assert_eq!(groups.join(&id, ben_id, 1, 2, "").await, Err(JoinError::AlreadyInGroup));
+///     let how = Sending { reliable: true, echo: false };
+///     groups.broadcast(&id, ben_id, 1, 3, "to the others", how).await?;
+///     groups.announce(&id, 1, 4, "from nobody", true).await?;
+///
+///     let group: Group = groups.group(&id).await?.ok_or("it is gone")?;
+///     assert_eq!((group.member_count, group.creator), (2, Some(anna_id)));
+///     assert_eq!(groups.member_nodes(&id).await?, [GroupNode::This]);
+///     assert_eq!(groups.latest_group_id(ben_id).await?, Some(id.clone()));
+///     assert_eq!(groups.group_ids(ben_id).await?.len(), 1);
+///     let (random, made) = groups.join_random(ben_id, wish, 1, 2, "").await?;
+///     assert!(random.len() == 52 && !made);
+///
+///     groups.leave(&id, ben_id, 1, 5, "bye").await?;
+///     assert_eq!(groups.leave(&id, ben_id, 1, 5, "").await, Err(LeaveError::NotAMember));
+///     Ok::<_, Box<dyn std::error::Error>>(id)
+/// })?;
+/// assert_eq!(anna.expect("event")["data"], "hello");
+/// assert_eq!(anna.expect("event")["data"], "to the others");
+/// assert_eq!(anna.expect("event")["event"], 1 << 16 | 4);
+/// assert_eq!(roomcast::groups::event(1, 4).to_string(), "65540");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
@@ -75,7 +116,7 @@ pub struct Groups {
     ticks: Arc<Mutex<HashMap<Box<str>, AbortHandle>>>,
 }
 
-/// A group that is to be made.
+/// A group that is to be made. See [`Groups`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewGroup {
     /// Whether it stays for `ttl_s` when nobody is in it. Otherwise it ends with its last member,
@@ -90,7 +131,7 @@ pub struct NewGroup {
     pub interval_ms: u32,
 }
 
-/// How a message goes.
+/// How a message goes. See [`Groups`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sending {
     /// `false`: may be dropped on its way; the newest wins.

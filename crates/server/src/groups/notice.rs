@@ -4,12 +4,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use roomcast_core::logic::IntoData;
 use roomcast_wire::{Codec, EventName, Payload};
 
-/// The event that a command of a game is: `ver << 16 | cmd`.
+/// The event that a command of a game is: `ver << 16 | cmd`. See
+/// [`Groups`](super::Groups) for an example.
 pub fn event(ver: u8, cmd: u16) -> EventName {
     EventName::Number(u64::from(ver) << 16 | u64::from(cmd))
 }
 
-/// Something the others hear: as `data` of `join` or `leave` it is `{"event": …, "data": …}`.
+/// Something the others hear: as `data` of `join` or `leave` it is `{"event": …, "data": …}`. See
+/// [`Groups`](super::Groups) for an example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
     pub(super) event: EventName,

@@ -17,7 +17,8 @@ use crate::config::{Config, ConfigError, Problem};
 const LOGIC: &str = "group";
 
 /// Groups for [`Builder::groups`](crate::Builder::groups). By default clients cannot make, join or
-/// speak in groups by themselves, nobody is told of lost users, and there are no static groups.
+/// speak in groups by themselves, nobody is told of lost users, and there are no static groups. See
+/// [`Groups`](super::Groups) for an example.
 #[derive(Clone, Default)]
 pub struct GroupSetup {
     exposed: bool,
@@ -25,7 +26,7 @@ pub struct GroupSetup {
     messages: Messages,
 }
 
-/// Somebody who was lost, or is back.
+/// Somebody who was lost, or is back. See [`Groups`](super::Groups) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost<'a> {
     /// In which group.

@@ -30,6 +30,27 @@ pub struct Asked<T> {
 }
 
 /// What was asked was not done. Variants by what the caller does next.
+///
+/// ```
+/// use roomcast::{CallError, RoomHandle, RoomOptions, Server, testing};
+///
+/// /// Says something in a room, making it first if it is not there.
+/// async fn say(room: &RoomHandle, text: &str) -> Result<(), CallError> {
+///     match room.publish("news", text).await {
+///         Err(CallError::Absent(_)) => {
+///             room.create(RoomOptions::default()).await?;
+///             room.publish("news", text).await.map(drop)
+///         }
+///         other => other.map(drop),
+///     }
+/// }
+///
+/// let server = testing::Server::start(Server::builder())?;
+/// server.run(say(&server.handle().room("lobby"), "we are open"))?;
+/// let invalid = server.run(say(&server.handle().room("a/b/c"), "hi"));
+/// assert!(matches!(invalid, Err(CallError::Invalid(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The room, session, user or namespace is not there, or not any more.

@@ -77,6 +77,25 @@ impl SessionHandle {
     /// answers. Refused with `no_such_target` if the session has no link, or loses it meanwhile;
     /// with `call_timeout` if its client does not answer; with `refused` and the client's words if
     /// it says that nothing came of it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use roomcast::{Server, testing};
+    ///
+    /// let server = testing::Server::start(Server::builder())?;
+    /// let mut anna = server.client("Anna");
+    /// let session = server.handle().session(anna.session());
+    /// let where_are_you = session.call("where", (), Duration::from_secs(5));
+    /// server.advance(Duration::ZERO); // to its client
+    /// let asked = anna.expect("call");
+    /// anna.say(serde_json::json!({ "type": "result", "id": asked["id"], "data": "at home" }));
+    /// let answer = server.run(where_are_you)?.ok_or("no word")?;
+    /// assert_eq!(answer.read::<String>()?, "at home");
+    /// server.run(session.disconnect())?;
+    /// assert!(!anna.is_connected());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn call(
         &self,
         call: impl IntoEvent,

@@ -29,7 +29,7 @@ pub struct RoomHandle {
     pub(super) name: String,
 }
 
-/// Who is in a room.
+/// Who is in a room. See [`RoomState`](crate::RoomState) for an example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Members {
     /// In the order of joining.
@@ -38,7 +38,7 @@ pub struct Members {
     pub truncated: bool,
 }
 
-/// How many are in a room.
+/// How many are in a room. See [`RoomState`](crate::RoomState) for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Presence {
     /// Sessions.
@@ -47,7 +47,7 @@ pub struct Presence {
     pub users: u32,
 }
 
-/// What a room remembers.
+/// What a room remembers. See [`RoomState`](crate::RoomState) for an example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
     /// The room's position now.
@@ -58,7 +58,7 @@ pub struct History {
     pub events: Vec<Arc<Event>>,
 }
 
-/// Rooms by name.
+/// Rooms by name. See [`RoomState`](crate::RoomState) for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rooms {
     /// The rooms.

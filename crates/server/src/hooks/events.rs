@@ -20,7 +20,7 @@ pub(super) struct Ears {
     stream: Mutex<Option<broadcast::Sender<Arc<HubEvent>>>>,
 }
 
-/// What a stream brings.
+/// What a stream brings. See [`Events`] for an example.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
     /// Something happened.

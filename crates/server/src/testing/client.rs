@@ -14,6 +14,36 @@ use super::world::{LinkNumber, World};
 /// A client of the tested server. It speaks the protocol of `docs/protocol.md`; what it hears are
 /// the JSON objects that stand there.
 ///
+/// ```
+/// use roomcast::testing::Server;
+/// use serde_json::json;
+///
+/// let server = Server::start_with_seed(roomcast::Server::builder(), 7)?;
+/// let mut anna = server.client("Anna");
+/// let mut ben = server.client_with("Ben on his phone", json!({ "name": "Ben" }));
+/// anna.join("lobby");
+/// ben.join("lobby");
+/// assert_eq!(anna.expect("member_joined")["room"], "lobby");
+///
+/// ben.cut(); // his seat is kept
+/// anna.publish("lobby", "chat", "are you there?");
+/// ben.resume()?;
+/// ben.join("lobby");
+/// assert!(ben.is_connected());
+///
+/// let denied = ben.try_publish("nowhere", "chat", ()).expect_err("he is not in there");
+/// assert_eq!(denied.reason(), "not_a_member");
+/// ben.say(json!({ "type": "send", "session": anna.session(), "event": "psst", "data": 1 }));
+/// assert_eq!(anna.expect("message")["data"], 1);
+/// println!("{:?}", anna.take_heard()); // the rest
+/// anna.expect_nothing();
+/// ben.leave("lobby");
+///
+/// assert!(server.try_client_with("Eve", json!({ "token": "guessed" })).is_err());
+/// assert!(server.now().is_zero() && server.take_faults().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Every method acts at once. Methods that expect something take the first thing heard that fits,
 /// pass over what came before it, and panic with all that was heard if nothing fits.
 pub struct Client {
@@ -26,7 +56,7 @@ pub struct Client {
     references: u64,
 }
 
-/// The server said no.
+/// The server said no. See [`Client`] for an example.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{who} asked {asked} and was refused: {reply}")]
 pub struct Denied {

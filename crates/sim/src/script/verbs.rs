@@ -104,7 +104,7 @@ fn hello(stage: &Stage, client: usize, mut words: Words<'_>) -> Result<Command<'
         };
         Some(Resume { session: whose.session?, secret: secret? })
     });
-    Ok(Command::Hello { token, name: words.next().map(owned), resume })
+    Ok(Command::Hello { token, name: words.next().map(owned), resume, data: None })
 }
 
 fn say(mut words: Words<'_>) -> Result<Command<'static>, String> {

@@ -112,7 +112,7 @@ impl Sim {
         let token = player.token.clone().map(Cow::Owned);
         let name = Some(Cow::Owned(player.name.clone()));
         let asked = Asked::Hello { resumes: resume.map(|resume| resume.session) };
-        self.ask(at, Command::Hello { token, name, resume }, asked);
+        self.ask(at, Command::Hello { token, name, resume, data: None }, asked);
     }
 
     /// Sends a command with a number.

@@ -133,8 +133,9 @@ pub fn request() -> impl Strategy<Value = Request<'static>> {
     let small = small.boxed();
     let command =
         prop_oneof![
-            (option::of(text()), option::of(text()), option::of(resume()))
-                .prop_map(|(token, name, resume)| Command::Hello { token, name, resume }),
+            (option::of(text()), option::of(text()), option::of(resume()), small.clone()).prop_map(
+                |(token, name, resume, data)| Command::Hello { token, name, resume, data }
+            ),
             (room(), option::of(position()), small.clone())
                 .prop_map(|(room, since, data)| Command::Join { room, since, data }),
             (room(), small).prop_map(|(room, data)| Command::Leave { room, data }),

@@ -4,6 +4,7 @@
 // It reads files; the crate reads none.
 #![allow(clippy::disallowed_methods)]
 
+mod examples;
 mod imports;
 mod leftovers;
 mod lengths;
@@ -128,6 +129,12 @@ fn the_tests_that_documents_name_exist() {
     let functions = functions.collect();
     let documents = |path: &str| path.ends_with(".md");
     none(each(&files, documents, |_, text| tables::check(text, &functions)));
+}
+
+#[test]
+fn what_a_program_can_name_is_shown_by_an_example() {
+    let files = Files::all();
+    none(examples::check(files.paths(), read));
 }
 
 #[test]

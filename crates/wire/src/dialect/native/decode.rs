@@ -160,7 +160,12 @@ impl<'a> Fields<'a> {
             None => None,
             Some(value) => Some(resume(value)?),
         };
-        Ok(Command::Hello { token: self.token()?, name: self.name(Field::Name)?, resume })
+        Ok(Command::Hello {
+            token: self.token()?,
+            name: self.name(Field::Name)?,
+            resume,
+            data: self.payload(Field::Data),
+        })
     }
 
     fn create(&self) -> Fallible<Command<'a>> {

@@ -150,12 +150,13 @@ pub(super) fn request<W: Writer>(request: &Request<'_>, out: &mut BytesMut) {
     Map::<W>::write(out, |map| {
         head(map, command.kind(), request.reference);
         match command {
-            Command::Hello { token, name, resume } => {
+            Command::Hello { token, name, resume, data } => {
                 optional_text(map, key!("token"), token.as_deref());
                 optional_text(map, NAME, name.as_deref());
                 if let Some(resume) = resume {
                     map.map(key!("resume"), |map| resume_fields(map, *resume));
                 }
+                map.payload(DATA, data.as_ref());
             }
             Command::Join { room, since, data } => {
                 map.text(ROOM, room.as_str());
