@@ -170,13 +170,7 @@ impl Server {
         let runtime = runtime.map_err(no("epoll"))?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
-            socketio: SocketioConfig {
-                max_payload: match config.socketio.max_payload {
-                    0 => config.limits.message_bytes,
-                    bytes => bytes,
-                },
-                ..config.socketio
-            },
+            socketio: config.socketio.within(&config.limits),
             limits: config.limits,
             listeners: bound.listening,
             entrances,

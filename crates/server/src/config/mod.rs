@@ -200,8 +200,8 @@ pub struct HttpConfig {
     pub deflate: bool,
 }
 
-/// Socket.IO, which is spoken on every `ws://` and `wss://` listener of the native dialect. Times
-/// are in milliseconds.
+/// Socket.IO, a part of [`Config`]. It is spoken on every `ws://` and `wss://` listener of the
+/// native dialect. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SocketioConfig {
@@ -231,6 +231,15 @@ impl Default for SocketioConfig {
 }
 
 impl SocketioConfig {
+    /// The same without a 0 for what another limit says.
+    pub(crate) fn within(self, limits: &LimitsConfig) -> Self {
+        let max_payload = match self.max_payload {
+            0 => limits.message_bytes,
+            bytes => bytes,
+        };
+        Self { max_payload, ..self }
+    }
+
     /// Where Engine.IO is spoken on a listener; none: nowhere.
     pub(crate) fn path_for(&self, dialect: Dialect) -> Option<Box<str>> {
         match dialect {

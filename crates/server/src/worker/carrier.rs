@@ -12,7 +12,7 @@ use roomcast_wire::{CloseCode, Format, Next};
 use super::exchange::Exchange;
 use super::lines::{Carried, Lines};
 use super::link::{Link, Stage};
-use super::{Timer, Worker, mark_dirty};
+use super::{Timer, Worker, mark_dirty, queue};
 use crate::server::Shared;
 use crate::transport::Protocol;
 
@@ -258,20 +258,21 @@ impl Worker {
         if let Some(carrier) = carrier(&mut self.links, by)
             && carrier.asking == Some(key)
         {
-            self.release_line(key);
+            self.release(key);
+            self.again = true;
         }
         self.lose(key, loss);
         self.links.remove_carried(key);
     }
 
-    /// A line waits for the application: nothing more is read from its connection.
-    pub(super) fn hold_line(&mut self, key: u32) {
-        let Some(by) = self.links.carried(key).map(|line| line.by) else { return };
-        if let Some(carrier) = carrier(&mut self.links, by) {
+    /// A message waits for the application: nothing more is read from its link, or from the one
+    /// that carries its line.
+    pub(super) fn hold(&mut self, key: u32) {
+        let by = self.line_of(key);
+        let Some(link) = self.links.get_mut(by as usize) else { return };
+        link.flags.asking = true;
+        if let Stage::Carrying(carrier) = &mut link.stage {
             carrier.asking = Some(key);
-        }
-        if let Some(link) = self.links.get_mut(by as usize) {
-            link.flags.asking = true;
         }
     }
 
@@ -280,16 +281,14 @@ impl Worker {
         self.links.carried(key).map_or(key, |line| line.by)
     }
 
-    /// A line waits no longer, or is gone.
-    pub(super) fn release_line(&mut self, key: u32) {
+    /// It waits no longer, or its line is gone.
+    pub(super) fn release(&mut self, key: u32) {
         let by = self.line_of(key);
-        if let Some(carrier) = carrier(&mut self.links, by) {
+        let Some(link) = self.links.get_mut(by as usize) else { return };
+        link.flags.asking = false;
+        if let Stage::Carrying(carrier) = &mut link.stage {
             carrier.asking = None;
         }
-        if let Some(link) = self.links.get_mut(by as usize) {
-            link.flags.asking = false;
-            super::queue(link, by, &mut self.ready);
-            self.again = true;
-        }
+        queue(link, by, &mut self.ready);
     }
 }

@@ -9,7 +9,7 @@ use roomcast_core::io::Note;
 use roomcast_core::{Input, LinkId, Output, ShardId};
 
 use super::link::Flags;
-use super::{Mail, Timer, Worker, queue};
+use super::{Mail, Timer, Worker};
 use crate::hooks::Running;
 use crate::tasks;
 
@@ -61,11 +61,7 @@ impl Worker {
                 tasks::start(&self.shared.tasks, address.clone(), room, call, task);
             }
             Output::Ask { ticket, link, question } => {
-                if let Some(found) = self.links.get_mut(link.0 as usize) {
-                    found.flags.asking = true;
-                } else {
-                    self.hold_line(link.0);
-                }
+                self.hold(link.0);
                 let deciding = self.shared.hooks.ask(question);
                 let longest_ms = self.shared.limits.hook_ms;
                 self.run_code(deciding, longest_ms, move |verdict| Input::Verdict {
@@ -73,14 +69,7 @@ impl Worker {
                     verdict,
                 });
             }
-            Output::Release { link } => {
-                if let Some(found) = self.links.get_mut(link.0 as usize) {
-                    found.flags.asking = false;
-                    queue(found, link.0, &mut self.ready);
-                } else {
-                    self.release_line(link.0);
-                }
-            }
+            Output::Release { link } => self.release(link.0),
             Output::Called { ticket, call } => {
                 let answering = self.shared.hooks.answer(*call);
                 let longest_ms = self.shared.limits.call_ms;
