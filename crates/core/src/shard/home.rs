@@ -152,10 +152,9 @@ impl Shard {
             })?;
         }
         let room = &mut self.rooms[slot as usize];
-        let told_bytes = match is_new && room.tells_members() {
-            true => 2 * AROUND_BYTES + data_bytes,
-            false => 0,
-        };
+        // A logic may tell them as much.
+        let is_told = is_new && (has_logic || room.tells_members());
+        let told_bytes = if is_told { 2 * AROUND_BYTES + data_bytes } else { 0 };
         if is_new
             && room.tells_members()
             && let Some(member) = room.member(sender.session).map(Member::info)
@@ -280,7 +279,8 @@ impl Shard {
         let now = self.now;
         let Some(room) = self.room_at(key) else { return };
         room.end_is_set = false;
-        let Some(emptied) = room.emptied else { return };
+        // It may have become permanent since.
+        let Some(emptied) = room.emptied.filter(|_| !room.permanent) else { return };
         let at = room.ends_at(emptied);
         if at <= now {
             return self.close_room(key.slot, ClosedReason::Expired);
@@ -374,7 +374,8 @@ impl Shard {
         let Some(slot) = slot else {
             return self.answer(caller.reply, Answer::Refused(no_such_room()));
         };
-        if self.rooms[slot as usize].permanent {
+        let room = &self.rooms[slot as usize];
+        if self.policy(room.namespace).is_static(self.own_name(room.namespace, &room.name)) {
             let text = "a static room cannot be deleted: take it out of the configuration";
             let refusal = Refusal::new(ErrorCode::Forbidden, text);
             return self.answer(caller.reply, Answer::Refused(refusal));

@@ -22,8 +22,8 @@ pub(super) enum Notice {
     Dropped(SessionId),
     Resumed(SessionId),
     Left(MemberInfo, LeaveReason, Option<Payload>),
-    Tick(u64),
-    Timer(u64),
+    /// A timer or a tick may be due.
+    Due,
     Answer(u64, Box<dyn Any + Send>),
     /// The last member may have gone.
     Emptied,
@@ -100,11 +100,10 @@ impl Shard {
     /// Does what a callback asked for, in its order.
     pub(super) fn carry_out(&mut self, slot: u32, effects: Vec<Effect>) {
         let Some(room) = self.rooms.get(slot as usize).map(|room| room.key) else { return };
-        for effect in effects {
-            if self.room_at(room).is_none() {
-                // It closed itself.
-                return;
-            }
+        let mut rest = effects.into_iter();
+        while self.room_at(room).is_some()
+            && let Some(effect) = rest.next()
+        {
             match effect {
                 Effect::Publish { .. } | Effect::Tell { .. } | Effect::TellExcept { .. } => {
                     self.say(slot, effect);
@@ -118,6 +117,8 @@ impl Shard {
                 effect => self.set_running(slot, effect),
             }
         }
+        // What a room that closed itself wanted after that.
+        discard(rest);
         self.arm(slot);
     }
 
@@ -139,7 +140,7 @@ impl Shard {
                 let event = room.aside(said);
                 room.gathered.push(Delivery::Event { event, except: Some(except) });
             }
-            _ => return,
+            other => return discard(other),
         }
         self.room_is_dirty(slot);
     }
@@ -200,13 +201,25 @@ impl Shard {
         let now = self.now;
         let Some(running) = self.room_at(key).and_then(|room| room.logic.as_mut()) else { return };
         running.woken(now);
-        let mut due = Vec::new();
-        while let Some(timer) = running.timers.due(now) {
-            due.push(Notice::Timer(timer));
+        self.notices.push_back((key, Notice::Due));
+    }
+
+    /// Tells a logic of the timer that is due, or of the tick if there is none. The next is looked
+    /// up when this one's callback is over, which may have moved it or taken it back.
+    fn tell_due(&mut self, key: RoomKey) {
+        let (now, slot) = (self.now, key.slot);
+        let Some(running) = self.room_at(key).and_then(|room| room.logic.as_mut()) else { return };
+        let asked = if let Some(timer) = running.timers.due(now) {
+            self.ask_logic(slot, |logic, ctx| logic.on_timer(ctx, timer))
+        } else if let Some(tick) = running.tick.as_mut().and_then(|tick| tick.due(now)) {
+            self.ask_logic(slot, |logic, ctx| logic.on_tick(ctx, tick))
+        } else {
+            return self.arm(slot);
+        };
+        if let Some(((), effects)) = asked {
+            self.carry_out(slot, effects);
+            self.notices.push_back((key, Notice::Due));
         }
-        due.extend(running.tick.as_mut().and_then(|tick| tick.due(now)).map(Notice::Tick));
-        self.notices.extend(due.into_iter().map(|notice| (key, notice)));
-        self.arm(key.slot);
     }
 
     /// What a call of a room's logic came to; none: its future panicked.
@@ -252,8 +265,7 @@ impl Shard {
                 ctx.last_word = last_word;
                 logic.on_leave(ctx, &member, reason);
             }),
-            Notice::Tick(tick) => self.ask_logic(slot, |logic, ctx| logic.on_tick(ctx, tick)),
-            Notice::Timer(timer) => self.ask_logic(slot, |logic, ctx| logic.on_timer(ctx, timer)),
+            Notice::Due => return self.tell_due(key),
             Notice::Answer(call, answer) => {
                 self.ask_logic(slot, |logic, ctx| logic.on_answer(ctx, call, answer))
             }
