@@ -219,6 +219,11 @@ impl Shard {
         }
     }
 
+    /// Whether the link has a session.
+    pub fn has_session(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.session.is_some())
+    }
+
     /// When [`Input::Tick`] is due, if ever.
     pub fn next_deadline(&self) -> Option<Now> {
         match (self.timers.next(), self.dialogue.next_deadline()) {
