@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use roomcast_wire::Standing;
-use roomcast_wire::dialect::DecodeError;
 use roomcast_wire::push::Sender;
 use roomcast_wire::reply::RoomInfo;
 use roomcast_wire::{
@@ -24,7 +23,7 @@ use crate::room::Publication;
 
 /// What surrounds a payload in a frame, roughly. Charged at least: a room hears it however little
 /// is said.
-pub(super) const AROUND_BYTES: u64 = 128;
+pub(crate) const AROUND_BYTES: u64 = 128;
 
 /// Where the sender of a message stands.
 pub(super) struct Place {
@@ -62,11 +61,11 @@ impl Shard {
                 }
                 self.on_request(link, request, message);
             }
-            Err(DecodeError { refusal, close: Some(code), .. }) => {
-                self.counters.refusals_total += 1;
-                self.close_link(link, code, &refusal.message, None);
-            }
             Err(error) => {
+                if let Some(code) = error.close {
+                    self.counters.refusals_total += 1;
+                    return self.close_link(link, code, &error.refusal.message, None);
+                }
                 self.refuse_on(link, error.reference, &error.refusal);
                 self.count_error(link);
             }

@@ -45,7 +45,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, RoomPath, SessionId};
 use slab::Slab;
 
-pub(crate) use self::dialogue::CallCounts;
+pub(crate) use self::commands::AROUND_BYTES;
 use self::dialogue::Dialogue;
 use crate::audience::Audience;
 use crate::config::{HubConfig, NamespaceConfig};

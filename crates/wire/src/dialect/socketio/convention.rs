@@ -64,10 +64,11 @@ fn to_room<'a>(
 /// socket of another would not hear it.
 fn at_home<'a>(command: Command<'a>, standing: &Standing<'_>) -> Result<Command<'a>, Refusal> {
     let room = match &command {
-        Command::Join { room, .. } | Command::Create { room: Some(room), join: true, .. } => room,
-        _ => return Ok(command),
+        Command::Join { room, .. } => Some(room),
+        Command::Create { room, join: true, .. } => room.as_ref(),
+        _ => None,
     };
-    match room.namespace() {
+    match room.and_then(RoomPath::namespace) {
         Some(other) if other != standing.namespace => Err(Refusal::new(
             ErrorCode::InvalidName,
             "a room of another namespace: connect to that namespace and join it there",
