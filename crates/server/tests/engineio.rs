@@ -102,7 +102,7 @@ fn upgrade_in_a_flood(server: &roomcast::Server, round: usize) {
     socket.text("2probe");
     assert_eq!(socket.next_text(), "3probe");
     take(&mut heard, engine::finish(waiting));
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         take(&mut heard, poller.poll());
     }
     assert_eq!(poller.post(&payload(100 * (round % 5) + 1)).0, 200);
