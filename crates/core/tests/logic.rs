@@ -536,7 +536,7 @@ fn the_first_pattern_that_fits_counts_and_clients_choose_what_they_may() {
     };
     let refused = hub.ask(0, create(json!({"logic": "diary"})));
     assert_eq!(refused["reason"], "invalid_option");
-    assert!(refused["message"].as_str().unwrap().contains("client_logics"));
+    assert!(refused["message"].as_str().unwrap().contains("namespaces.default.client_logics"));
     assert_eq!(hub.ask(0, create(json!({"logic_config": {"a": 1}})))["reason"], "invalid_option");
     assert_eq!(hub.ask(0, create(json!({"logic": "relay"})))["reason"], "invalid_option");
     config.namespaces.get_mut("default").unwrap().client_logics = vec!["diary".into(), "no".into()];
