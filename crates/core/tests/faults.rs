@@ -379,3 +379,39 @@ fn a_room_that_the_program_made_permanent_ends_when_it_is_deleted() {
     call(&mut hub, ServerCall::Delete { room: "party".to_owned() });
     assert_eq!(hub.shard.counters().rooms, 1);
 }
+
+/// Gives its room other options when its timer is due.
+struct Hurry;
+
+impl RoomLogic for Hurry {
+    fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
+        ctx.set_timer(1, 5_000);
+    }
+
+    fn on_timer(&mut self, ctx: &mut RoomCtx<'_>, _: u64) {
+        let options = ctx.options().clone();
+        ctx.set_options(RoomOptions { ttl_s: 12, ..options });
+    }
+}
+
+#[test]
+fn an_empty_room_that_gets_less_time_ends_when_that_is_over() {
+    let mut config = HubConfig::default();
+    config.logics.insert("hurry", |_| Box::new(Hurry)).unwrap();
+    let options = RoomOptions {
+        logic: Some("hurry".into()),
+        keep_when_empty: true,
+        ttl_s: 600,
+        ..RoomOptions::default()
+    };
+    let mut hub = Hub::new(config);
+    let room = "party".to_owned();
+    let call = ServerCall::Create { room, options, permanent: false };
+    hub.input(Input::Call { id: 1, call });
+    hub.advance(11_900);
+    assert_eq!(hub.shard.counters().rooms, 1, "from when it was emptied, not from the change");
+    hub.advance(200);
+    assert_eq!(hub.shard.counters().rooms, 0);
+    // The deadline that was set before finds nothing.
+    hub.advance(600_000);
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::Hub;
-use roomcast_core::{HubConfig, LogicEvent, NamespaceConfig, Relay, RoomCtx, RoomLogic};
+use roomcast_core::{HubConfig, Input, LogicEvent, NamespaceConfig, Relay, RoomCtx, RoomLogic};
 use roomcast_wire::options::PresenceRule;
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
 use roomcast_wire::{Refusal, RoomOptions};
@@ -456,7 +456,7 @@ fn what_a_call_comes_to_is_brought_to_the_room_unless_it_is_gone() {
     let (mut hub, _) = room_of(1);
     hub.say(0, publish("call", json!(21)));
     let (room, call) = hub.tasks.remove(0);
-    let done = |answer| roomcast_core::Input::TaskDone { room, call, answer };
+    let done = |answer| Input::TaskDone { room, call, answer };
     hub.input(done(Some(Box::new(42_u64))));
     hub.end_turn();
     assert_eq!(hub.heard(0).last().unwrap()["data"], json!([21, 42]));
@@ -472,7 +472,7 @@ fn what_a_call_comes_to_is_brought_to_the_room_unless_it_is_gone() {
     hub.say(0, r#"{"type":"join","ref":1,"room":"diary-1"}"#);
     for (room, call) in std::mem::take(&mut hub.tasks) {
         let answer: Option<Box<dyn Any + Send>> = Some(Box::new(1_u64));
-        hub.input(roomcast_core::Input::TaskDone { room, call, answer });
+        hub.input(Input::TaskDone { room, call, answer });
     }
     hub.end_turn();
     assert!(hub.heard(0).is_empty(), "answers after the room is gone");
@@ -484,7 +484,7 @@ fn a_future_that_panicked_is_the_logics_fault() {
     let (mut hub, _) = room_of(1);
     hub.say(0, publish("call", json!(21)));
     let (room, call) = hub.tasks.remove(0);
-    hub.input(roomcast_core::Input::TaskDone { room, call, answer: None });
+    hub.input(Input::TaskDone { room, call, answer: None });
     hub.end_turn();
     assert_eq!(hub.heard(0).last().unwrap()["reason"], "failed");
 }

@@ -10,7 +10,7 @@ use roomcast_wire::push::{MemberInfo, Sender};
 use roomcast_wire::{EventName, Payload, RoomOptions, SessionId};
 
 use super::running::Running;
-use super::{IntoData, IntoEvent, Task};
+use super::{IntoData, IntoEvent, RoomRef, Task};
 use crate::io::Now;
 use crate::key::SessionKey;
 use crate::room::{Member, Room};
@@ -93,6 +93,12 @@ impl RoomCtx<'_> {
     /// The room's full name: `room`, or `namespace/room`.
     pub fn room(&self) -> &str {
         &self.room.name
+    }
+
+    /// This life of the room, for who speaks in it from outside.
+    #[doc(hidden)]
+    pub fn life(&self) -> RoomRef {
+        RoomRef(self.room.key)
     }
 
     /// The room's options.
@@ -239,7 +245,9 @@ impl RoomCtx<'_> {
         self.push(Effect::Kick { session, text: text.into() });
     }
 
-    /// Gives the room other options. `logic`, `logic_config` and `slow` stay as they are.
+    /// Gives the room other options. `logic`, `logic_config` and `slow` stay as they are. Members
+    /// stay, though there are more than `members_max`, or names are no longer unique; the time of
+    /// a room that is empty (`ttl_s`) counts from when it became so.
     ///
     /// # Panics
     /// An option is out of bounds.

@@ -174,6 +174,8 @@ impl Shard {
         if other_tick && let Some(running) = &mut room.logic {
             running.set_tick(now, tick_ms, phase(key));
         }
+        // An empty room may have less time now.
+        self.watch_end(slot);
     }
 
     fn put_out(&mut self, slot: u32, session: SessionId, data: Option<Payload>) {

@@ -118,9 +118,9 @@ fn check_lasting(args: &Args, section: Option<&TokenConfig>) -> anyhow::Result<(
     let most_s = (config.limits.token_ms / 1_000).saturating_sub(leeway_s);
     if args.expires > most_s {
         bail!(
-            "--expires {} is more than the server takes: {most_s}s at most (`limits.token_ms`, less \
-             `leeway_s`); give a shorter one, and `refresh` before it ends",
-            format_args!("{}s", args.expires),
+            "--expires {}s is more than the server takes: {most_s}s at most (`limits.token_ms`, \
+             less `leeway_s`); give a shorter one, and `refresh` before it ends",
+            args.expires
         );
     }
     Ok(())
