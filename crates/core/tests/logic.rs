@@ -369,7 +369,7 @@ fn what_a_callback_takes_back_does_not_come_though_it_was_due_with_it() {
     hub.say(0, r#"{"type":"join","ref":1,"room":"a"}"#);
     // A worker that is busy for so long that all is due at once.
     hub.now = hub.now.plus(120);
-    hub.input(roomcast_core::Input::Tick);
+    hub.input(Input::Tick);
     hub.end_turn();
     let told = |heard: &[Value]| heard.iter().map(|one| one["data"].clone()).collect::<Vec<_>>();
     assert_eq!(told(&hub.heard(0)), [json!(1)]);
@@ -395,7 +395,7 @@ fn ticks_do_not_drift_and_those_missed_are_skipped() {
     assert_eq!(at, expected);
     // A worker that is busy for 230 ms: one tick at once, the others on the grid.
     hub.now = hub.now.plus(230);
-    hub.input(roomcast_core::Input::Tick);
+    hub.input(Input::Tick);
     hub.end_turn();
     let late = hub.heard(0);
     let number = (hub.now.0 - first) / 50 + 1;
@@ -557,10 +557,7 @@ fn a_room_of_a_thousand_that_closes_while_all_publish_answers_each_once() {
     for link in 0..1_000 {
         hub.open(link);
         let join = r#"{"type":"join","ref":1,"room":"diary-1","data":"quiet"}"#;
-        hub.input(roomcast_core::Input::Message {
-            link: roomcast_core::LinkId(link),
-            bytes: join.into(),
-        });
+        hub.input(Input::Message { link: roomcast_core::LinkId(link), bytes: join.into() });
     }
     hub.end_turn();
     for link in 0..1_000 {
@@ -571,7 +568,7 @@ fn a_room_of_a_thousand_that_closes_while_all_publish_answers_each_once() {
     for link in 0..1_000 {
         let event = if link == 20 { "close" } else { "chat" };
         let bytes = publish(event, json!(link)).into();
-        hub.input(roomcast_core::Input::Message { link: roomcast_core::LinkId(link), bytes });
+        hub.input(Input::Message { link: roomcast_core::LinkId(link), bytes });
     }
     hub.end_turn();
     for link in 0..1_000 {
