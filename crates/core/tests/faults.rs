@@ -48,6 +48,31 @@ fn who_comes_to_an_empty_room_in_vain_does_not_keep_it_alive() {
     assert_eq!(hub.shard.counters().rooms, 0);
 }
 
+/// Lets nobody in.
+struct Shut;
+
+impl RoomLogic for Shut {
+    fn on_join(&mut self, _: &mut RoomCtx<'_>, _: &MemberInfo) -> Result<(), Refusal> {
+        Err(Refusal::refused("shut"))
+    }
+}
+
+#[test]
+fn who_is_turned_away_by_the_logic_does_not_keep_an_empty_room_alive() {
+    let mut hub = hub_with(|config, namespace| {
+        config.logics.insert("shut", |_| Box::new(Shut)).unwrap();
+        namespace.options.logic = Some("shut".into());
+    });
+    hub.open(0);
+    let create = r#"{"type":"create","ref":1,"room":"party",
+        "options":{"keep_when_empty":true,"ttl_s":10}}"#;
+    assert_eq!(hub.ask(0, create)["created"], true);
+    hub.advance(9_000);
+    assert_eq!(hub.ask(0, r#"{"type":"join","ref":1,"room":"party"}"#)["reason"], "refused");
+    hub.advance(1_500);
+    assert_eq!(hub.shard.counters().rooms, 0);
+}
+
 #[test]
 fn an_empty_room_has_its_whole_time_after_its_last_member() {
     let mut hub = Hub::new(HubConfig::default());
