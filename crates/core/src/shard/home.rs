@@ -6,8 +6,8 @@ use roomcast_wire::options::{JoinRule, PresenceRule};
 use roomcast_wire::push::{ClosedReason, LeaveReason};
 use roomcast_wire::{ErrorCode, Payload, Position, Refusal, SessionId};
 
+use super::AROUND_BYTES;
 use super::Shard;
-use super::commands::AROUND_BYTES;
 use super::logic::Notice;
 use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
@@ -140,21 +140,27 @@ impl Shard {
         }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
         let is_new = room.seat(key, &sender, wish.data)?;
-        let mut effects = Vec::new();
         self.counters.seats += u64::from(is_new);
         let has_logic = room.logic.is_some();
-        if has_logic && is_new {
-            let room = room.key;
-            effects = self.ask_to_join(slot, sender.session).inspect_err(|_| {
-                if let Some(room) = self.room_at(room) {
-                    room.emptied = emptied;
-                }
-            })?;
-        }
+        let effects = match (has_logic, is_new) {
+            (false, _) => Vec::new(),
+            (true, true) => {
+                let room = room.key;
+                self.ask_to_join(slot, sender.session).inspect_err(|_| {
+                    if let Some(room) = self.room_at(room) {
+                        room.emptied = emptied;
+                    }
+                })?
+            }
+            (true, false) => self.tell_resumed(slot, sender.session)?,
+        };
         let room = &mut self.rooms[slot as usize];
-        // A logic may tell them as much.
-        let is_told = is_new && (has_logic || room.tells_members());
-        let told_bytes = if is_told { 2 * AROUND_BYTES + data_bytes } else { 0 };
+        let members = room.member_count();
+        let mut told_bytes: u64 = effects.iter().map(|effect| effect.bytes(members)).sum();
+        // A logic may tell them as much, when the member goes too.
+        if is_new && (has_logic || room.tells_members()) {
+            told_bytes += (2 * AROUND_BYTES + data_bytes) * u64::from(members);
+        }
         if is_new
             && room.tells_members()
             && let Some(member) = room.member(sender.session).map(Member::info)
@@ -178,20 +184,15 @@ impl Shard {
             name: room.name.clone(),
             slow: room.options.slow,
             position,
-            members: room.member_count(),
+            members,
             recovery,
             missed,
             created: wish.created,
             is_new,
             told_bytes,
         };
-        let room = room.key;
         self.send(key.shard, Word::Joined(Box::new(joined)));
-        match is_new {
-            _ if !has_logic => {}
-            true => self.carry_out(slot, effects),
-            false => self.notices.push_back((room, Notice::Resumed(sender.session))),
-        }
+        self.carry_out(slot, effects);
         Ok(())
     }
 

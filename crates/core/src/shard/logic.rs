@@ -3,12 +3,12 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
 use roomcast_wire::{ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
 
 use super::Shard;
+use crate::contained::{contained, discard};
 use crate::envelope::{Caller, Word};
 use crate::io::{Note, Output};
 use crate::key::RoomKey;
@@ -21,7 +21,6 @@ use crate::timers::Deadline;
 /// that puts out whom it hears leaving would go as deep as there are members.
 pub(super) enum Notice {
     Dropped(SessionId),
-    Resumed(SessionId),
     Left(MemberInfo, LeaveReason, Option<Payload>),
     /// A timer or a tick may be due.
     Due,
@@ -73,7 +72,7 @@ impl Shard {
         let room = &self.rooms[slot as usize];
         let (timers, calls) = (running.timers.len(), running.calls.len());
         // The callback has the logic, and the context the rest.
-        let mut logic = mem::replace(&mut running.logic, Box::new(Absent));
+        let mut logic = running.take_logic();
         let mut ctx = RoomCtx {
             now: self.now,
             room,
@@ -259,10 +258,6 @@ impl Shard {
                 let Some(member) = member(session) else { return };
                 self.ask_logic(slot, |logic, ctx| logic.on_drop(ctx, &member))
             }
-            Notice::Resumed(session) => {
-                let Some(member) = member(session) else { return };
-                self.ask_logic(slot, |logic, ctx| logic.on_resume(ctx, &member))
-            }
             Notice::Left(member, reason, last_word) => self.ask_logic(slot, |logic, ctx| {
                 ctx.last_word = last_word;
                 logic.on_leave(ctx, &member, reason);
@@ -307,6 +302,21 @@ impl Shard {
             return Err(refusal);
         }
         Ok(effects)
+    }
+
+    /// Tells the logic of somebody who joined again on the seat that it had. What the callback
+    /// wants done comes back, for after the answer.
+    pub(super) fn tell_resumed(
+        &mut self,
+        slot: u32,
+        session: SessionId,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let room = self.rooms.get(slot as usize);
+        let Some(member) = room.and_then(|room| room.member(session)).map(Member::info) else {
+            return Err(failed());
+        };
+        let told = self.ask_logic(slot, |logic, ctx| logic.on_resume(ctx, &member));
+        told.map(|((), effects)| effects).ok_or_else(failed)
     }
 
     /// A publication in a room with a logic, which the options allow. What the callback wants done
@@ -399,7 +409,6 @@ impl Shard {
             self.room_by_name.remove(&room.name);
             self.counters.rooms -= 1;
             self.counters.seats -= u64::from(room.member_count());
-            discard(room.logic);
         }
     }
 }
@@ -411,11 +420,6 @@ impl Running {
     }
 }
 
-/// Stands where a logic is while a callback has it.
-struct Absent;
-
-impl RoomLogic for Absent {}
-
 /// Where a room's ticks stand on the grid: spread over the period, so that a worker with a
 /// thousand rooms has a few to tick at any time instead of all at once.
 fn phase(room: RoomKey) -> u64 {
@@ -426,24 +430,4 @@ fn phase(room: RoomKey) -> u64 {
 /// The refusal of somebody whose room's logic is at fault.
 fn failed() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the room's logic failed; the server's log has the reason")
-}
-
-/// Runs what an application wrote. A panic ends here; what it said comes back.
-fn contained<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
-        let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(text), _) => (*text).to_owned(),
-            (_, Some(text)) => text.clone(),
-            _ => "it panicked without a word".to_owned(),
-        };
-        discard(panic);
-        text
-    })
-}
-
-/// Drops what an application made, which may panic once more.
-fn discard<T>(what: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(what))) {
-        mem::forget(panic);
-    }
 }

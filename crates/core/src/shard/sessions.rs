@@ -12,9 +12,9 @@ use roomcast_wire::{
 };
 use subtle::ConstantTimeEq;
 
+use super::Shard;
 use super::commands::Asker;
 use super::identity::is_same_user;
-use super::{CallCounts, Shard};
 use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::hook::HookMask;
 use crate::io::{LinkId, LinkLoss, Output};
@@ -211,7 +211,6 @@ impl Shard {
             seats: Vec::new(),
             fanout: Rate::default(),
             creates: Rate::default(),
-            calls: CallCounts::default(),
         });
         self.session_by_id.insert(id, slot);
         self.counters.sessions += 1;
@@ -266,7 +265,8 @@ impl Shard {
         let secret = Secret(self.random_u128());
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        session.secret = Some(secret);
+        let resumes = self.links.get(link).is_some_and(|link| link.format.resumes());
+        session.secret = resumes.then_some(secret);
         let rooms: Vec<_> = session.seats.iter().map(|seat| seat.name.to_string()).collect();
         let sender = Arc::clone(&session.sender);
         let reply = Reply::Welcome {
@@ -334,6 +334,7 @@ impl Shard {
             self.counters.sessions_dropped -= 1;
         }
         let session = self.sessions.remove(slot as usize);
+        self.forget_calls_by(session.key);
         self.session_by_id.remove(&session.sender.session);
         self.counters.sessions -= 1;
         if let Some(link) = session.link.and_then(|link| self.links.get_mut(link))

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Codec, CodecError, json, msgpack};
 use crate::Payload;
@@ -57,6 +57,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// What binary data hold; MessagePack only.
+    pub(crate) fn bytes(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Json(_) => None,
+            Self::MsgPack(value) => value.bytes(),
+        }
+    }
+
     /// The text of a string. A JSON string without escapes borrows.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         match self {
@@ -104,6 +112,23 @@ impl<'a> Value<'a> {
             Self::MsgPack(value) => {
                 Payload::from_checked(Codec::MsgPack, message.slice_ref(value.raw()))
             }
+        }
+    }
+
+    /// Appends it as an element of a list, `first` or after another.
+    pub(crate) fn write_element(self, out: &mut BytesMut, first: bool) {
+        match self {
+            Self::Json(value) => {
+                if !first {
+                    out.put_u8(b',');
+                }
+                if value.has_breaks() {
+                    out.extend_from_slice(&json::without_breaks(value.raw()));
+                } else {
+                    out.extend_from_slice(value.raw().as_bytes());
+                }
+            }
+            Self::MsgPack(value) => out.extend_from_slice(value.raw()),
         }
     }
 
