@@ -299,10 +299,10 @@ fn a_timer_that_is_moved_is_still_one_timer() {
     });
     hub.open(0);
     let create = |logic: &str| {
-        format!(format!(
+        format!(
             r#"{{"type":"create","ref":1,"room":"{logic}","join":true,
                 "options":{{"logic":"{logic}"}}}}"#
-        ))
+        )
     };
     assert_eq!(hub.ask(0, create("fits"))["type"], "joined");
     assert_eq!(hub.ask(0, r#"{"type":"publish","ref":2,"room":"fits","event":"x"}"#)["type"], "ok");

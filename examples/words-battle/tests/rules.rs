@@ -496,7 +496,7 @@ fn who_leaves_before_the_board_does_not_end_the_game_again() {
     }
     table.told();
     let board_at = table.game.deadline();
-    table.game.leave(table.now, ANNA);
+    table.game.leave(table.now, BERT);
     assert_eq!(table.actions(), ["client-list-notify"]);
     assert_eq!(table.game.deadline(), board_at);
     table.after(690);
