@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Hub, cpu_time};
-use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
+use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic, TIMERS_MAX};
 use roomcast_core::{HubConfig, Input, LinkId, NamespaceConfig, ServerCall};
 use roomcast_wire::options::{NameRule, PresenceRule};
 use roomcast_wire::push::MemberInfo;
@@ -44,6 +44,31 @@ fn who_comes_to_an_empty_room_in_vain_does_not_keep_it_alive() {
     hub.advance(9_000);
     let join = r#"{"type":"join","ref":1,"room":"party"}"#;
     assert_eq!(hub.ask(0, join)["reason"], "name_taken");
+    hub.advance(1_500);
+    assert_eq!(hub.shard.counters().rooms, 0);
+}
+
+/// Lets nobody in.
+struct Shut;
+
+impl RoomLogic for Shut {
+    fn on_join(&mut self, _: &mut RoomCtx<'_>, _: &MemberInfo) -> Result<(), Refusal> {
+        Err(Refusal::refused("shut"))
+    }
+}
+
+#[test]
+fn who_is_turned_away_by_the_logic_does_not_keep_an_empty_room_alive() {
+    let mut hub = hub_with(|config, namespace| {
+        config.logics.insert("shut", |_| Box::new(Shut)).unwrap();
+        namespace.options.logic = Some("shut".into());
+    });
+    hub.open(0);
+    let create = r#"{"type":"create","ref":1,"room":"party",
+        "options":{"keep_when_empty":true,"ttl_s":10}}"#;
+    assert_eq!(hub.ask(0, create)["created"], true);
+    hub.advance(9_000);
+    assert_eq!(hub.ask(0, r#"{"type":"join","ref":1,"room":"party"}"#)["reason"], "refused");
     hub.advance(1_500);
     assert_eq!(hub.shard.counters().rooms, 0);
 }
@@ -243,6 +268,47 @@ fn a_name_that_two_members_had_before_names_were_unique_is_taken_until_both_have
     assert_eq!(hub.ask(3, join)["reason"], "name_taken");
     hub.say(2, leave);
     assert_eq!(hub.ask(3, join)["type"], "joined");
+}
+
+/// Sets as many timers as its config says, then moves one of them again and again.
+struct Clockwork(u64);
+
+impl RoomLogic for Clockwork {
+    fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
+        (0..self.0).for_each(|timer| ctx.set_timer(timer, 1_000));
+        for _ in 0..TIMERS_MAX {
+            ctx.set_timer(0, 1_000);
+            ctx.cancel_timer(1);
+            ctx.set_timer(1, 1_000);
+        }
+    }
+
+    fn on_event(&mut self, ctx: &mut RoomCtx<'_>, _: &LogicEvent<'_>) -> Result<Relay, Refusal> {
+        (0..self.0).for_each(|timer| ctx.set_timer(timer, 2_000));
+        Ok(Relay::Nothing)
+    }
+}
+
+#[test]
+fn a_timer_that_is_moved_is_still_one_timer() {
+    let mut hub = hub_with(|config, namespace| {
+        let most = TIMERS_MAX as u64;
+        config.logics.insert("fits", move |_| Box::new(Clockwork(most))).unwrap();
+        config.logics.insert("bursts", move |_| Box::new(Clockwork(most + 1))).unwrap();
+        namespace.client_logics = vec!["fits".into(), "bursts".into()];
+    });
+    hub.open(0);
+    let create = |logic: &str| {
+        format!(
+            r#"{{"type":"create","ref":1,"room":"{logic}","join":true,
+                "options":{{"logic":"{logic}"}}}}"#
+        )
+    };
+    assert_eq!(hub.ask(0, create("fits"))["type"], "joined");
+    assert_eq!(hub.ask(0, r#"{"type":"publish","ref":2,"room":"fits","event":"x"}"#)["type"], "ok");
+    assert!(hub.faults.is_empty(), "{:?}", hub.faults);
+    assert_eq!(hub.ask(0, create("bursts"))["type"], "error");
+    assert!(hub.faults[0][2].contains("timers"), "{:?}", hub.faults);
 }
 
 #[test]

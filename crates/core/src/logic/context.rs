@@ -1,6 +1,7 @@
 //! What a callback sees of its room, and what it may do.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
@@ -38,7 +39,10 @@ pub struct RoomCtx<'a> {
     pub(crate) rng: &'a mut ChaCha12Rng,
     pub(crate) effects: Vec<Effect>,
     pub(crate) last_word: Option<Payload>,
+    /// Timers that will be set when the callback has returned, and those among them, or no longer
+    /// among them, because of it.
     pub(crate) timers: usize,
+    pub(crate) timers_changed: BTreeMap<u64, bool>,
     pub(crate) calls: usize,
 }
 
@@ -215,7 +219,10 @@ impl RoomCtx<'_> {
     /// # Panics
     /// More than [`TIMERS_MAX`] are set.
     pub fn set_timer(&mut self, id: u64, after_ms: u64) {
-        self.timers += 1;
+        if !self.is_timer_set(id) {
+            self.timers += 1;
+            self.timers_changed.insert(id, true);
+        }
         if self.timers > TIMERS_MAX {
             fault(format!("more than {TIMERS_MAX} timers were set"));
         }
@@ -224,7 +231,16 @@ impl RoomCtx<'_> {
 
     /// Takes a timer back, if it is set.
     pub fn cancel_timer(&mut self, id: u64) {
+        if self.is_timer_set(id) {
+            self.timers -= 1;
+            self.timers_changed.insert(id, false);
+        }
         self.push(Effect::CancelTimer { id });
+    }
+
+    fn is_timer_set(&self, id: u64) -> bool {
+        let before = || self.running.timers.contains(id);
+        self.timers_changed.get(&id).copied().unwrap_or_else(before)
     }
 
     /// Has [`on_tick`](super::RoomLogic::on_tick) called every `ms` milliseconds from now on: 10

@@ -1,6 +1,7 @@
 //! Rooms with a logic: its callbacks are run here, and what they ask for is done.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::mem;
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
@@ -80,6 +81,7 @@ impl Shard {
             effects: Vec::new(),
             last_word: None,
             timers,
+            timers_changed: BTreeMap::new(),
             calls,
         };
         let outcome = contained(|| callback(&mut *logic, &mut ctx));
