@@ -28,6 +28,8 @@ pub struct Builder {
     pub(crate) listens: bool,
     /// The groups, if there are to be any.
     groups: Option<GroupSetup>,
+    /// Namespaces that the program's code is for: they are there.
+    pub(crate) namespaces: Vec<String>,
     pub(crate) hooks: Hooks,
     pub(crate) logics: Logics,
     /// Who knows tokens, in place of the configuration's.
@@ -136,6 +138,9 @@ impl Builder {
     ) -> Result<HubConfig, ConfigError> {
         if let Some(groups) = &self.groups {
             groups.configure(&mut self.config);
+        }
+        for namespace in std::mem::take(&mut self.namespaces) {
+            self.config.namespaces.entry(namespace).or_default();
         }
         none_of(std::mem::take(&mut self.problems))?;
         self.tokens = Tokens::load(&self.config)?.map(Arc::new);

@@ -24,6 +24,7 @@ pub mod logic;
 mod metrics;
 mod room_task;
 mod server;
+pub mod socketio;
 mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
