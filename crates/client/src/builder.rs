@@ -1,5 +1,6 @@
 //! How to connect.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::driver::{Driver, connect};
 use crate::ledger::Ledger;
 use crate::link::{BoxIo, Dialer, Io, Trust};
 use crate::queue::Queue;
+use crate::token::{Asking, Provider, Renewal, Token};
 use crate::url::ServerUrl;
 use crate::{Error, backoff};
 
@@ -59,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) overflow: Overflow,
     pub(crate) trust: Trust,
     pub(crate) dialer: Option<Dialer>,
+    pub(crate) provider: Option<Provider>,
 }
 
 /// When to connect again after the link was lost.
@@ -114,6 +117,7 @@ impl Builder {
             overflow: Overflow::default(),
             trust: Trust::default(),
             dialer: None,
+            provider: None,
         };
         Self { url: url.to_owned(), token: None, settings }
     }
@@ -127,6 +131,46 @@ impl Builder {
     /// The key or token that proves who the user is.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Asks `provide` for the token, in place of [`token`](Self::token): for the first connection
+    /// and for each reconnect, at most [`connect_timeout`](Self::connect_timeout) each time, and
+    /// once more before a token ends of which it is known how long it is
+    /// [lasting](Token::lasting). So a session outlives its first token, also where the server
+    /// closes the link because the token has ended.
+    ///
+    /// ```no_run
+    /// # struct Login { access_token: String, expires_in: u64 }
+    /// # async fn log_in() -> std::io::Result<Login> { std::future::pending().await }
+    /// # async fn run() -> Result<(), roomcast_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// use roomcast_client::{Client, Token};
+    ///
+    /// let client = Client::builder("wss://rooms.example.com")
+    ///     .token_with(|| async {
+    ///         let login = log_in().await?;
+    ///         let token = Token::new(login.access_token);
+    ///         Ok::<_, std::io::Error>(token.lasting(Duration::from_secs(login.expires_in)))
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token_with<F, A, T, E>(mut self, provide: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Token>,
+        E: fmt::Display,
+    {
+        let provide = move || -> Asking {
+            let asking = provide();
+            Box::pin(async move { asking.await.map(Into::into).map_err(|error| error.to_string()) })
+        };
+        self.settings.provider = Some(Provider(Arc::new(provide)));
         self
     }
 
@@ -211,18 +255,21 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Unreachable`] and [`Error::Handshake`] if there is no server; [`Error::Refused`]
-    /// if it does not let the client in; [`Error::Invalid`] if the URL is none. The first
+    /// if it does not let the client in; [`Error::Token`] if there is none to show;
+    /// [`Error::Invalid`] if the URL is none. The first
     /// connection is not tried again by itself: whoever starts a program wants to know.
     pub async fn connect(self) -> Result<Client, Error> {
         let mut settings = self.settings;
         settings.url = self.url.parse()?;
         let settings = Arc::new(settings);
-        let (link, welcome) = connect(&settings, self.token.clone(), None).await?;
+        let mut renewal = Renewal::new(settings.provider.clone());
+        let token = renewal.token(self.token, settings.connect_timeout).await?;
+        let (link, welcome) = connect(&settings, token.clone(), None).await?;
         let (ops, ops_taken) = mpsc::channel(OPS_MAX);
         let (closing, closing_taken) = mpsc::channel(1);
         let events = Queue::new(CLIENT_EVENTS_MAX);
         let calls = Calls::new(&ops);
-        let status = welcome.status(self.token);
+        let status = welcome.status(token);
         let driver = Driver {
             settings: Arc::clone(&settings),
             status: Arc::clone(&status),
@@ -231,6 +278,7 @@ impl Builder {
             events: Arc::clone(&events),
             ledger: Ledger::new(&settings, Arc::clone(&events), Arc::clone(&calls)),
             welcome,
+            renewal,
         };
         tokio::spawn(driver.run(link));
         let shared =

@@ -18,6 +18,7 @@ use crate::event::ClientEvent;
 use crate::ledger::{Ledger, Op};
 use crate::link::{Ended, Link, LinkEvent, dial};
 use crate::queue::Queue;
+use crate::token::Renewal;
 
 /// No more commands are taken while so many bytes wait to be written.
 const OUT_BYTES_MAX: usize = 256 << 10;
@@ -87,6 +88,7 @@ pub(crate) struct Driver {
     pub(crate) events: Arc<Queue<ClientEvent>>,
     pub(crate) ledger: Ledger,
     pub(crate) welcome: Welcome,
+    pub(crate) renewal: Renewal,
 }
 
 /// Why [`Driver::serve`] returned.
@@ -159,6 +161,7 @@ impl Driver {
                 }
                 () = wait_for_room(full.as_deref()) => heard = Instant::now(),
                 Some(op) = self.ops.recv(), if take => self.open(link, op),
+                token = self.renewal.next() => link.queue(self.ledger.refresh(token)),
                 () = sleep_until(wake) => {
                     self.ledger.rejoin_due(wake).into_iter().for_each(|join| link.queue(join));
                     if full.is_none() && self.is_silent(heard, probed) {
@@ -227,9 +230,10 @@ impl Driver {
             let delay = lost.retry_after.unwrap_or(jittered);
             self.events.push(ClientEvent::Reconnecting { attempt: *attempt, delay });
             *attempt += 1;
-            let token = self.status.get().token;
+            let fixed = self.status.get().token;
             let connecting = async {
                 sleep(delay).await;
+                let token = self.renewal.token(fixed, settings.connect_timeout).await?;
                 connect(&settings, token, resume).await
             };
             let outcome = tokio::select! {

@@ -46,6 +46,9 @@ pub enum Error {
         /// What was wrong with the answer.
         reason: String,
     },
+    /// [`Builder::token_with`](crate::Builder::token_with) gave no token.
+    #[error("no token: {0}")]
+    Token(String),
     /// An argument cannot be sent: a name, a URL, an option.
     #[error("{0}")]
     Invalid(String),

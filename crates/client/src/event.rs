@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::payload::{json_of, value_of};
 use crate::queue::FromMissed;
+use crate::room::Given;
 use crate::{Error, Refused};
 
 /// What happens in a room, in the room's order.
@@ -201,7 +202,11 @@ pub(crate) fn name_of(sender: &Sender) -> String {
 pub enum ClientEvent {
     /// Something was said to this session, its user or its namespace.
     Message(Message),
-    /// A command that asked for no answer was refused.
+    /// The server gave this session a seat that it had not asked for: in a lobby, or by its own
+    /// code. [`Given::open`] makes a [`Room`](crate::Room) of it.
+    Joined(Given),
+    /// A command that asked for no answer was refused, or a new token of
+    /// [`Builder::token_with`](crate::Builder::token_with).
     Refused(Refused),
     /// The server is about to close the link.
     Goodbye {

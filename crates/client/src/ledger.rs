@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +22,7 @@ use crate::calls::Calls;
 use crate::event::{ClientEvent, Event, LostReason, Member, Message, RoomEvent};
 use crate::link::Ended;
 use crate::queue::Queue;
+use crate::room::Given;
 use crate::{Error, Overflow, Refused};
 
 /// Most commands that wait for an answer.
@@ -66,6 +68,11 @@ struct Seat {
     data: Option<Payload>,
     /// When to ask for the seat again, after a refusal that may pass.
     rejoin_at: Option<Instant>,
+    /// It was asked for again, and the answer brings what is missing: what comes before that
+    /// (in a lobby, whose seat is given unasked) comes once more.
+    rejoins: bool,
+    /// The server gave it: whether the application has opened it.
+    given: Option<Arc<AtomicBool>>,
 }
 
 struct Pending {
@@ -130,6 +137,11 @@ impl Ledger {
         }
         self.remember(op.command, Asker::Application(answer));
         Some(message)
+    }
+
+    /// A message that gives the server the next token.
+    pub(crate) fn refresh(&mut self, token: String) -> Bytes {
+        self.ask(Command::Refresh { token: token.into() })
     }
 
     /// A message that the server answers, as a sign of life.
@@ -206,7 +218,8 @@ impl Ledger {
         if self.overflow == Overflow::DropOldest {
             return None;
         }
-        let mut full = self.seats.values().filter(|seat| has_reader(seat) && seat.queue.is_full());
+        let waits = |seat: &&Seat| has_reader(seat) && is_opened(seat) && seat.queue.is_full();
+        let mut full = self.seats.values().filter(waits);
         full.next().map(|seat| Arc::clone(&seat.queue))
     }
 
@@ -224,7 +237,7 @@ impl Ledger {
 
     fn rejoin(&mut self, room: &str) -> Option<Bytes> {
         let seat = self.seats.get_mut(room)?;
-        seat.rejoin_at = None;
+        (seat.rejoin_at, seat.rejoins) = (None, true);
         let (since, data) = (Some(seat.last), seat.data.clone());
         let room = RoomPath::parse(room.to_owned()).ok()?;
         Some(self.ask(Command::Join { room, since, data }))
@@ -293,15 +306,18 @@ impl Ledger {
                 let _ = to.send(answer.map_err(Error::Refused));
             }
             (Asker::Client, Ok(_)) => {}
-            (Asker::Client, Err(refused)) => self.rejoin_refused(&command, refused, now),
+            (Asker::Client, Err(refused)) => self.own_refused(&command, refused, now),
         }
     }
 
-    fn rejoin_refused(&mut self, command: &Command<'_>, refused: Refused, now: Instant) {
-        let Command::Join { room, .. } = command else { return };
+    fn own_refused(&mut self, command: &Command<'_>, refused: Refused, now: Instant) {
+        let Command::Join { room, .. } = command else {
+            return self.events.push(ClientEvent::Refused(refused));
+        };
         if refused.next() == Next::Retry {
             if let Some(seat) = self.seats.get_mut(room.as_str()) {
                 seat.rejoin_at = Some(now + refused.retry_after.unwrap_or(REJOIN));
+                seat.rejoins = false;
             }
             return;
         }
@@ -323,8 +339,11 @@ impl Ledger {
             last: position,
             data: None,
             rejoin_at: None,
+            rejoins: false,
+            given: None,
         });
         seat.last = position;
+        (seat.rejoins, seat.given) = (false, None);
         if let Command::Join { data, since, .. } = command {
             seat.data.clone_from(data);
             if let (Some(Recovery::Recovered), Some(since)) = (recovery, since) {
@@ -370,14 +389,46 @@ impl Ledger {
                 let refused = Refused { code, reason, message, retry, retry_after };
                 self.events.push(ClientEvent::Refused(refused));
             }
+            Body::Joined { room, position, members, .. } => {
+                self.given(room, position, members);
+            }
             // Newer servers may tell what this version does not know.
             other => tracing::debug!(?other, "passed over"),
         }
     }
 
+    /// The server gave a seat unasked. One that is held goes on as it is.
+    fn given(&mut self, room: String, position: Position, members: u32) {
+        if self.seats.contains_key(&room) {
+            return;
+        }
+        let queue = Queue::new(self.room_queue);
+        let opened = Arc::new(AtomicBool::new(false));
+        let given = Given {
+            room: room.as_str().into(),
+            position,
+            members,
+            queue: Arc::clone(&queue),
+            opened: Arc::clone(&opened),
+        };
+        self.events.push(ClientEvent::Joined(given));
+        let seat = Seat {
+            queue,
+            last: position,
+            data: None,
+            rejoin_at: None,
+            rejoins: false,
+            given: Some(opened),
+        };
+        self.seats.insert(room, seat);
+    }
+
     fn handle_event(&mut self, room: &str, event: push::Event) {
         let Some(seat) = self.seats.get_mut(room) else { return };
         if let Some(position) = event.position {
+            if seat.rejoins {
+                return;
+            }
             let same_log = position.epoch == seat.last.epoch;
             // What can be dropped is not kept either, so it never comes twice.
             if event.reliable && same_log && position.offset <= seat.last.offset {
@@ -393,8 +444,8 @@ impl Ledger {
     fn tell(&mut self, room: &str, event: RoomEvent) {
         let Some(seat) = self.seats.get(room).filter(|seat| has_reader(seat)) else { return };
         match self.overflow {
-            Overflow::DropOldest => seat.queue.push(event),
-            Overflow::Wait => seat.queue.push_all(event),
+            Overflow::Wait if is_opened(seat) => seat.queue.push_all(event),
+            _ => seat.queue.push(event),
         }
     }
 
@@ -411,6 +462,11 @@ impl Ledger {
 /// Nothing is kept for a room whose handles and streams are all gone.
 fn has_reader(seat: &Seat) -> bool {
     Arc::strong_count(&seat.queue) > 1
+}
+
+/// Nobody may ever read the stream of a seat that nobody asked for: it is not waited for.
+fn is_opened(seat: &Seat) -> bool {
+    seat.given.as_ref().is_none_or(|opened| opened.load(Ordering::Relaxed))
 }
 
 /// Whether a command that may have been carried out already can be said again.

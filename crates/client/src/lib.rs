@@ -30,7 +30,8 @@
 //! or [`RoomEvent::Lost`], and goes on. No event comes twice. The client's own
 //! [stream](Client::events) tells what happens to the link. A publish that was under way is
 //! repeated with the same idempotency key, so that the room hears it once; any other command that
-//! was under way ends with [`Error::Disconnected`].
+//! was under way ends with [`Error::Disconnected`]. Where tokens end while clients live, give
+//! them by [`Builder::token_with`]: it is asked again for every link.
 //!
 //! # Bounds
 //! Each room's stream holds at most [`Builder::room_queue`] things that nobody took yet; what
@@ -50,6 +51,7 @@ mod link;
 mod payload;
 mod queue;
 mod room;
+mod token;
 mod url;
 
 pub use builder::{Builder, Overflow, Reconnect};
@@ -59,10 +61,11 @@ pub use event::{ClientEvent, Event, LostReason, Member, Message, RoomEvent};
 pub use link::Io;
 pub use payload::{IntoEventName, payload_of};
 pub use queue::Events;
-pub use room::{History, JoinOptions, MemberList, Presence, PublishOptions, Room};
+pub use room::{Given, History, JoinOptions, MemberList, Presence, PublishOptions, Room};
 pub use roomcast_wire as wire;
 pub use roomcast_wire::push::{ClosedReason, LeaveReason, Sender};
 pub use roomcast_wire::reply::{Recovery, RoomInfo, SessionLimits};
 pub use roomcast_wire::{
     CloseCode, Codec, Epoch, ErrorCode, EventName, Next, Payload, Position, RoomOptions, SessionId,
 };
+pub use token::Token;

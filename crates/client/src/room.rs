@@ -1,6 +1,7 @@
 //! The handle of a room.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use roomcast_wire::incoming::Body;
 use roomcast_wire::reply::Recovery;
@@ -25,6 +26,45 @@ pub struct Room {
     members: u32,
     recovery: Option<Recovery>,
     queue: RoomQueue,
+}
+
+/// A seat that the server gave unasked; [`ClientEvent::Joined`](crate::ClientEvent::Joined) tells
+/// of it. What is said in the room is kept for it, at most
+/// [`Builder::room_queue`](crate::Builder::room_queue) things, until it is dropped.
+#[derive(Debug, Clone)]
+pub struct Given {
+    pub(crate) room: Arc<str>,
+    pub(crate) position: Position,
+    pub(crate) members: u32,
+    pub(crate) queue: RoomQueue,
+    pub(crate) opened: Arc<AtomicBool>,
+}
+
+impl Given {
+    /// The room's full name.
+    pub fn name(&self) -> &str {
+        &self.room
+    }
+
+    /// The handle of the seat, for the client that was told of it.
+    ///
+    /// ```no_run
+    /// # async fn run(client: roomcast_client::Client) {
+    /// use roomcast_client::ClientEvent;
+    /// let mut events = client.events();
+    /// while let Some(event) = events.next().await {
+    ///     if let ClientEvent::Joined(given) = event {
+    ///         let room = given.open(&client);
+    ///         println!("in {} with {} others", room.name(), room.members_at_join() - 1);
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn open(self, client: &Client) -> Room {
+        self.opened.store(true, Ordering::Relaxed);
+        let Self { room: name, position, members, queue, .. } = self;
+        Room { client: client.clone(), name, position, members, recovery: None, queue }
+    }
 }
 
 /// How to take a seat.

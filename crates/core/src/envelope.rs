@@ -234,7 +234,8 @@ pub(crate) struct Joined {
     pub created: bool,
     /// It had no seat before.
     pub is_new: bool,
-    /// Bytes that each member is told of this member's coming and going; 0 if it is not new.
+    /// Bytes that members are told because of it: of its coming and going if it is new, and what
+    /// the room's logic has to say.
     pub told_bytes: u64,
 }
 

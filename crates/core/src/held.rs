@@ -1,11 +1,14 @@
 //! A command that waits for the application.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use roomcast_wire::{Position, Refusal, Resume};
 
 use crate::envelope::CreateWish;
 use crate::io::Now;
 use crate::key::FullName;
+use crate::rights::Grants;
 
 /// A command that waits for the application, kept by its link.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) enum HeldCommand {
     Connect {
         /// Why the session does not begin, if the application does not grant it.
         refusal: Option<Refusal>,
+        /// What the token gives: its rules, and whether it is an admin's.
+        told: (Option<Arc<Grants>>, bool),
         resume: Option<Resume>,
         /// The first message, if it was no `hello`: carried out when the session has begun.
         first: Option<Bytes>,
@@ -47,5 +52,11 @@ pub(crate) enum HeldCommand {
         reliable: bool,
         key: Option<Box<str>>,
         echo: Option<bool>,
+    },
+    Refresh {
+        /// Why the session does not go on, if the application does not grant it.
+        refusal: Option<Refusal>,
+        /// The token's own rules.
+        token_grants: Option<Arc<Grants>>,
     },
 }

@@ -17,7 +17,7 @@ use roomcast_wire::push::Sender;
 use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions};
 
 use crate::io::LinkId;
-use crate::rights::Identity;
+use crate::rights::{Grants, Identity};
 
 /// Which commands are asked about.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +36,8 @@ impl HookMask {
     pub const LEAVE: Self = Self(8);
     /// Before `publish`.
     pub const PUBLISH: Self = Self(16);
+    /// Before `refresh`.
+    pub const REFRESH: Self = Self(32);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -66,6 +68,7 @@ impl fmt::Debug for HookMask {
             (Self::JOIN, "join"),
             (Self::LEAVE, "leave"),
             (Self::PUBLISH, "publish"),
+            (Self::REFRESH, "refresh"),
         ];
         let set = bits.into_iter().filter(|(bit, _)| self.contains(*bit));
         f.debug_set().entries(set.map(|(_, word)| word)).finish()
@@ -116,6 +119,8 @@ pub enum Question {
     Leave(Box<Leave>),
     /// Shall this be said?
     Publish(Box<Publish>),
+    /// May this session go on with a new token?
+    Refresh(Box<Refresh>),
 }
 
 /// What becomes of the command.
@@ -218,4 +223,40 @@ pub struct Publish {
     pub data: Option<Payload>,
     /// `false`: may be dropped, the newest wins. Read only.
     pub reliable: bool,
+}
+
+/// A session that shows a new token.
+#[derive(Clone, PartialEq)]
+pub struct Refresh {
+    /// Who asks. Read only.
+    pub from: Arc<Sender>,
+    /// The namespace of the session. Read only.
+    pub namespace: Name,
+    /// The new token as it came, whether the server knows it or not. Read only.
+    pub token: Box<str>,
+    /// Why the server would refuse the token: `invalid_token`. Read only; [`Refresh::granted`] lets
+    /// the session go on all the same.
+    pub refusal: Option<Refusal>,
+    /// The session goes on although the server itself would refuse the token.
+    pub granted: bool,
+    /// What the session is from now on: as the token says, but with the rules that a hook gave the
+    /// session before; if the server would refuse the token, as the session is, without an end. The
+    /// user cannot become another, nor an admin somebody else.
+    pub identity: Identity,
+    /// The rules of the new token itself, which do not count unless they stand in
+    /// [`Refresh::identity`]. Read only.
+    pub token_grants: Option<Arc<Grants>>,
+}
+
+impl fmt::Debug for Refresh {
+    /// Without the token: it must not come to stand in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh")
+            .field("from", &self.from)
+            .field("namespace", &self.namespace)
+            .field("refusal", &self.refusal)
+            .field("granted", &self.granted)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
 }

@@ -136,7 +136,7 @@ pub enum ServerCall {
         /// Never removed, even when empty.
         permanent: bool,
     },
-    /// Close a room.
+    /// Close a room; static ones of the configuration are not closed so.
     Delete {
         /// Which.
         room: String,
@@ -287,7 +287,8 @@ pub enum Revoked {
 
 impl ServerCall {
     /// The room, session, user or namespace that it is about. Calls about the same one keep their
-    /// order if they are given to the same shard.
+    /// order if they are given to the same shard; only [`ServerCall::Act`] goes by way of its
+    /// session, so that what comes after it may be done before it.
     pub fn subject(&self) -> impl std::hash::Hash + '_ {
         let text = match self {
             Self::Create { room, .. }

@@ -9,7 +9,7 @@ use crate::io::{LinkId, ShardId};
 pub(crate) type FullName = CompactString;
 
 /// Where a session is held. The generation tells a slot's present use from an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionKey {
     pub shard: ShardId,
     pub slot: u32,

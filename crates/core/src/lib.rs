@@ -15,6 +15,7 @@
 
 mod audience;
 pub mod config;
+pub mod contained;
 pub mod envelope;
 pub mod event;
 pub mod glob;

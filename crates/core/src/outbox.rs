@@ -76,6 +76,18 @@ impl Outbox {
         self.push(bytes, Tag::NONE);
     }
 
+    /// Adds all that waits in another, in whole chunks. None of them is dropped from then on.
+    pub fn append(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        let rest = other.rest.into_iter().flat_map(|rest| rest.chunks);
+        for chunk in other.first.into_iter().chain(rest) {
+            self.push(chunk.bytes, Tag::NONE);
+        }
+    }
+
     /// Takes away the oldest `count` bytes: they were written.
     #[inline]
     pub fn consume(&mut self, count: usize) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use roomcast_wire::options::{NameRule, PresenceRule, PublishRule};
 use roomcast_wire::push::{Event, LeaveReason, MemberInfo, Sender};
 use roomcast_wire::reply::Recovery;
@@ -53,8 +53,9 @@ pub(crate) struct Room {
     /// Sessions of each user, so that several sessions count as one user.
     users: HashMap<Name, u32, FixedState>,
     anonymous: u32,
-    /// The members' display names, where they must be unique.
-    names: HashSet<Name, FixedState>,
+    /// How many members have a display name, where it must be unique: several, if it was not so
+    /// when they came.
+    names: HashMap<Name, u32, FixedState>,
     keys: Keys,
     /// When the last member left, while nobody is in it.
     pub emptied: Option<Now>,
@@ -138,7 +139,7 @@ impl Room {
             drops: 0,
             users: HashMap::with_hasher(hasher.clone()),
             anonymous: 0,
-            names: HashSet::with_hasher(hasher.clone()),
+            names: HashMap::with_hasher(hasher.clone()),
             shards: Vec::new(),
             keys: Keys { known: HashMap::with_hasher(hasher.clone()), order: Default::default() },
             rate_events: Rate::default(),
@@ -285,9 +286,11 @@ impl Room {
         self.options.logic = old.logic;
         self.options.logic_config = old.logic_config;
         self.history.set_options(now, self.options.history);
+        self.names.clear();
         if self.options.names == NameRule::Unique {
-            let names = self.members.values().filter_map(|member| member.sender.name.clone());
-            self.names.extend(names);
+            for name in self.members.values().filter_map(|member| member.sender.name.clone()) {
+                *self.names.entry(name).or_insert(0) += 1;
+            }
         }
     }
 
@@ -326,7 +329,7 @@ impl Room {
         }
         if self.options.names == NameRule::Unique {
             self.check_name_is_free(sender)?;
-            self.names.extend(sender.name.clone());
+            self.names.extend(sender.name.clone().map(|name| (name, 1)));
         }
         self.seats_given += 1;
         self.count_user(sender, true);
@@ -350,7 +353,7 @@ impl Room {
                 "members of this room need a display name of their own: give `name` in `hello`",
             ));
         };
-        if self.names.contains(name) {
+        if self.names.contains_key(name) {
             let text = format!("another member is called `{name}` (`names = \"unique\"`)");
             return Err(Refusal::new(ErrorCode::NameTaken, text));
         }
@@ -360,8 +363,13 @@ impl Room {
     /// Takes a session's seat away.
     pub fn unseat(&mut self, session: SessionId) -> Option<Member> {
         let member = self.members.remove(&session)?;
-        if let Some(name) = &member.sender.name {
-            self.names.remove(name);
+        if let Some(name) = &member.sender.name
+            && let Some(members) = self.names.get_mut(name)
+        {
+            *members -= 1;
+            if *members == 0 {
+                self.names.remove(name);
+            }
         }
         self.count_user(&member.sender, false);
         self.count_shard(member.key.shard, false);

@@ -10,7 +10,6 @@ use crate::io::{LinkId, Now, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rate::Rate;
 use crate::rights::{Grants, Identity};
-use crate::shard::CallCounts;
 
 /// One logical client.
 #[derive(Debug)]
@@ -30,16 +29,18 @@ pub(crate) struct Session {
     pub seats: Vec<Seat>,
     pub fanout: Rate,
     pub creates: Rate,
-    pub calls: CallCounts,
 }
 
 /// What a token gives to a session, and for how long.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Rights {
     /// None: what namespaces and rooms allow.
     pub grants: Option<Arc<Grants>>,
     pub token_id: Option<Box<str>>,
     pub expires: Option<Now>,
+    /// A hook gave the rules, or whether it is an admin, in place of the token: the session's next
+    /// token does not bring back what the hook took.
+    pub of_hook: bool,
     /// When the expiry is looked at next; what was set for another time is passed over.
     pub looked_at: Option<Now>,
 }
@@ -52,7 +53,8 @@ impl Rights {
             return None;
         }
         let (grants, token_id) = (grants.cloned(), token_id.clone());
-        Some(Box::new(Self { grants, token_id, expires: *expires, looked_at: None }))
+        let expires = *expires;
+        Some(Box::new(Self { grants, token_id, expires, of_hook: false, looked_at: None }))
     }
 }
 
@@ -73,6 +75,15 @@ pub(crate) struct Seat {
 }
 
 impl Session {
+    /// Whether rules and standing were given by a hook.
+    pub fn set_of_hook(&mut self, of_hook: bool) {
+        if of_hook {
+            self.rights.get_or_insert_default().of_hook = true;
+        } else if let Some(rights) = &mut self.rights {
+            rights.of_hook = false;
+        }
+    }
+
     /// The session as a room's home sees it.
     pub fn caller(&self, reply: ReplyTo) -> Caller {
         Caller {

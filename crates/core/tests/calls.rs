@@ -55,6 +55,30 @@ fn an_application_that_answers_with_too_much_is_stopped() {
 }
 
 #[test]
+fn what_a_session_asked_is_forgotten_with_it() {
+    let mut config = HubConfig { calls: true, ..HubConfig::default() };
+    config.limits.call_ms = 4_000;
+    let mut hub = Hub::new(config);
+    hub.open(0);
+    hub.ask(0, r#"{"type":"hello","ref":1}"#);
+    for reference in 0..32 {
+        let call = format!(r#"{{"type":"call","ref":{reference},"call":"slow"}}"#);
+        assert_eq!(hub.say(0, call).len(), 0);
+    }
+    assert_eq!(hub.ask(0, r#"{"type":"call","ref":33,"call":"slow"}"#)["reason"], "rate_limited");
+    assert_eq!(hub.shard.next_deadline().unwrap().0, 4_000, "the calls'");
+    hub.say(0, r#"{"type":"bye","ref":34}"#);
+    assert_eq!(hub.shard.next_deadline().unwrap().0, 10_000, "the link's: none of a call");
+    // The application answers all the same.
+    for (ticket, _) in std::mem::take(&mut hub.called) {
+        hub.input(Input::Answered { ticket, answer: Ok(None) });
+    }
+    hub.cut(0);
+    hub.open(1);
+    assert_eq!(hub.say(1, r#"{"type":"call","ref":1,"call":"slow"}"#).len(), 0);
+}
+
+#[test]
 fn the_application_is_told_of_what_hello_says_to_it_and_where_a_call_comes_from() {
     let mut hub = Hub::new(HubConfig { calls: true, events: true, ..HubConfig::default() });
     hub.open(0);

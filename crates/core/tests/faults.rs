@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Hub, cpu_time};
-use roomcast_core::{HubConfig, Input, LinkId, NamespaceConfig};
+use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
+use roomcast_core::{HubConfig, Input, LinkId, NamespaceConfig, ServerCall};
 use roomcast_wire::options::{NameRule, PresenceRule};
+use roomcast_wire::push::MemberInfo;
+use roomcast_wire::{Refusal, RoomOptions};
 
 /// A hub whose rooms of the namespace `default` have options as `change` makes them.
 fn hub_with(change: impl FnOnce(&mut HubConfig, &mut NamespaceConfig)) -> Hub {
@@ -117,6 +120,38 @@ fn who_comes_and_goes_is_charged_for_what_the_members_are_told() {
     assert!(hub.paused.contains_key(&100));
 }
 
+/// Says to all what a newcomer brings, as a group does.
+struct Herald;
+
+impl RoomLogic for Herald {
+    fn on_join(&mut self, ctx: &mut RoomCtx<'_>, member: &MemberInfo) -> Result<(), Refusal> {
+        ctx.tell_others(&member.sender, "came", member.data.as_ref());
+        Ok(())
+    }
+}
+
+#[test]
+fn who_comes_to_a_room_with_a_logic_is_charged_for_what_it_may_tell_the_members() {
+    let mut hub = hub_with(|config, namespace| {
+        config.limits.fanout_bytes_per_s = 1_000_000;
+        config.logics.insert("herald", |_| Box::new(Herald)).unwrap();
+        namespace.options.logic = Some("herald".into());
+        namespace.options.presence = PresenceRule::Off;
+    });
+    for link in 0..100 {
+        hub.open(link);
+        hub.ask(link, r#"{"type":"join","ref":1,"room":"lobby"}"#);
+    }
+    hub.open(100);
+    let data = "x".repeat(4_000);
+    let join = format!(r#"{{"type":"join","ref":1,"room":"lobby","data":"{data}"}}"#);
+    for _ in 0..4 {
+        hub.ask(100, join.clone());
+        hub.ask(100, r#"{"type":"leave","ref":1,"room":"lobby"}"#);
+    }
+    assert!(hub.paused.contains_key(&100));
+}
+
 #[test]
 fn who_comes_back_takes_up_all_rooms_at_once() {
     let mut hub = Hub::new(HubConfig::default());
@@ -174,6 +209,40 @@ fn a_name_is_free_again_when_its_member_has_left() {
     assert_eq!(hub.ask(1, join)["reason"], "name_taken");
     assert_eq!(hub.ask(0, r#"{"type":"leave","ref":1,"room":"hall"}"#)["type"], "ok");
     assert_eq!(hub.ask(1, join)["type"], "joined");
+}
+
+/// From the first word on, names are unique.
+struct Strict;
+
+impl RoomLogic for Strict {
+    fn on_event(&mut self, ctx: &mut RoomCtx<'_>, _: &LogicEvent<'_>) -> Result<Relay, Refusal> {
+        ctx.set_options(RoomOptions { names: NameRule::Unique, ..ctx.options().clone() });
+        Ok(Relay::Nothing)
+    }
+}
+
+#[test]
+fn a_name_that_two_members_had_before_names_were_unique_is_taken_until_both_have_left() {
+    let mut hub = hub_with(|config, namespace| {
+        config.logics.insert("strict", |_| Box::new(Strict)).unwrap();
+        namespace.options.logic = Some("strict".into());
+    });
+    let join = r#"{"type":"join","ref":1,"room":"lobby"}"#;
+    let leave = r#"{"type":"leave","ref":1,"room":"lobby"}"#;
+    for link in 0..4 {
+        hub.open(link);
+        let name = if link == 0 { "Zoe" } else { "Mina" };
+        hub.ask(link, format!(r#"{{"type":"hello","ref":1,"name":"{name}"}}"#));
+    }
+    for link in 0..3 {
+        assert_eq!(hub.ask(link, join)["type"], "joined");
+    }
+    hub.say(0, r#"{"type":"publish","room":"lobby","event":"x"}"#);
+    assert_eq!(hub.ask(3, join)["reason"], "name_taken");
+    hub.say(1, leave);
+    assert_eq!(hub.ask(3, join)["reason"], "name_taken");
+    hub.say(2, leave);
+    assert_eq!(hub.ask(3, join)["type"], "joined");
 }
 
 #[test]
@@ -275,4 +344,38 @@ fn lists_of_many_count_for_more_than_one_command() {
         }
         assert!(hub.paused.contains_key(&link), "{list}");
     }
+}
+
+/// The server's own code asks for something about a room.
+fn call(hub: &mut Hub, call: ServerCall) {
+    hub.input(Input::Call { id: 1, call });
+    hub.end_turn();
+}
+
+#[test]
+fn a_room_that_was_empty_when_it_became_permanent_stays() {
+    let mut hub = Hub::new(HubConfig::default());
+    hub.open(0);
+    let create = r#"{"type":"create","ref":1,"room":"party","options":{"ttl_s":10}}"#;
+    assert_eq!(hub.ask(0, create)["created"], true);
+    let options = RoomOptions::default();
+    let room = "party".to_owned();
+    call(&mut hub, ServerCall::Create { room, options, permanent: true });
+    hub.advance(60_000);
+    assert_eq!(hub.shard.counters().rooms, 1);
+}
+
+#[test]
+fn a_room_that_the_program_made_permanent_ends_when_it_is_deleted() {
+    let mut hub = hub_with(|_, namespace| {
+        namespace.static_rooms.insert("hall".to_owned(), RoomOptions::default());
+    });
+    let options = RoomOptions::default();
+    let room = "party".to_owned();
+    call(&mut hub, ServerCall::Create { room, options, permanent: true });
+    assert_eq!(hub.shard.counters().rooms, 2);
+    call(&mut hub, ServerCall::Delete { room: "hall".to_owned() });
+    assert_eq!(hub.shard.counters().rooms, 2, "one of the configuration stays");
+    call(&mut hub, ServerCall::Delete { room: "party".to_owned() });
+    assert_eq!(hub.shard.counters().rooms, 1);
 }

@@ -3,10 +3,14 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::Hub;
-use roomcast_core::{HookMask, HubConfig, Question, Verdict, hook};
-use roomcast_wire::{Codec, ErrorCode, EventName, Payload, Refusal};
+use roomcast_core::{
+    Grants, HookMask, HubConfig, KeyGrant, Question, Rule, RulesOf, Ticket, Verdict, hook,
+};
+use roomcast_wire::{Codec, ErrorCode, EventName, Name, Payload, Refusal};
 use serde_json::{Value, json};
 
 fn hub(hooks: HookMask) -> Hub {
@@ -163,4 +167,100 @@ fn commands_without_a_hook_do_not_wait() {
     hub.open(0);
     assert_eq!(hub.ask(0, publish(2))["reason"], "not_a_member");
     assert_eq!(hub.asked.len(), 0);
+}
+
+fn rules(room: &str) -> Option<Arc<Grants>> {
+    let rule = Rule::new(room, ["join", "create"]).unwrap();
+    Some(Arc::new(Grants::new(RulesOf::Token, vec![rule])))
+}
+
+const KEY: &str = "a-key-of-some-length";
+
+/// A session whose key has no rules, and to whom a hook gave some.
+fn narrowed(hooks: HookMask) -> Hub {
+    let key =
+        KeyGrant { key: KEY.into(), user: Name::new("mina").ok(), admin: false, grants: None };
+    let hooks = hooks | HookMask::CONNECT;
+    let mut hub = Hub::new(HubConfig { hooks, keys: vec![key], ..HubConfig::default() });
+    hub.open(0);
+    assert!(hub.say(0, format!(r#"{{"type":"hello","ref":1,"token":"{KEY}"}}"#)).is_empty());
+    let (ticket, question) = hub.question();
+    let Question::Connect(mut asked) = question else { panic!("{question:?}") };
+    asked.identity.grants = rules("easy-*");
+    let said = hub.decide(0, ticket, Verdict::Go(Question::Connect(asked)));
+    assert_eq!(said[0]["type"], "welcome");
+    hub
+}
+
+fn may_join(hub: &mut Hub, room: &str) -> bool {
+    hub.ask(0, format!(r#"{{"type":"join","ref":9,"room":"{room}"}}"#))["type"] == "joined"
+}
+
+#[test]
+fn what_a_hook_took_at_the_beginning_does_not_come_back_with_a_refresh() {
+    let mut hub = narrowed(HookMask::NONE);
+    assert!(may_join(&mut hub, "easy-1") && !may_join(&mut hub, "hard-1"));
+    for _ in 0..2 {
+        let refresh = format!(r#"{{"type":"refresh","ref":2,"token":"{KEY}"}}"#);
+        assert_eq!(hub.ask(0, refresh)["type"], "ok");
+        assert!(may_join(&mut hub, "easy-2") && !may_join(&mut hub, "hard-1"));
+    }
+    let refresh = r#"{"type":"refresh","ref":3,"token":"guessed"}"#;
+    assert_eq!(hub.ask(0, refresh)["reason"], "invalid_token");
+}
+
+fn refresh(hub: &mut Hub, token: &str) -> (Ticket, Box<hook::Refresh>) {
+    let said = hub.say(0, format!(r#"{{"type":"refresh","ref":2,"token":"{token}"}}"#));
+    assert!(said.is_empty(), "it waits for the hook: {said:?}");
+    let (ticket, question) = hub.question();
+    let Question::Refresh(asked) = question else { panic!("{question:?}") };
+    assert_eq!((asked.from.user.as_deref(), &*asked.token), (Some("mina"), token));
+    (ticket, asked)
+}
+
+#[test]
+fn a_hook_before_refresh_may_give_more_rules_or_refuse() {
+    let mut hub = narrowed(HookMask::REFRESH);
+    let (ticket, asked) = refresh(&mut hub, KEY);
+    assert_eq!((&asked.identity.grants, &asked.token_grants), (&rules("easy-*"), &None));
+    let said = hub.decide(0, ticket, Verdict::Go(Question::Refresh(asked)));
+    assert_eq!((&said[0]["type"], &said[0]["ref"]), (&json!("ok"), &json!(2)));
+    assert!(!may_join(&mut hub, "hard-1"), "the hook said nothing");
+
+    let (ticket, mut asked) = refresh(&mut hub, KEY);
+    asked.identity.grants = rules("hard-*");
+    hub.decide(0, ticket, Verdict::Go(Question::Refresh(asked)));
+    assert!(may_join(&mut hub, "hard-1") && !may_join(&mut hub, "easy-1"));
+
+    let (ticket, _) = refresh(&mut hub, KEY);
+    assert_eq!(hub.decide(0, ticket, refusal())[0]["code"], 4034);
+    assert!(may_join(&mut hub, "hard-2"), "nothing has changed");
+
+    // The token's own rules: none.
+    let (ticket, mut asked) = refresh(&mut hub, KEY);
+    asked.identity.grants = asked.token_grants.take();
+    hub.decide(0, ticket, Verdict::Go(Question::Refresh(asked)));
+    assert!(may_join(&mut hub, "easy-1") && may_join(&mut hub, "harder-1"));
+}
+
+#[test]
+fn a_hook_before_refresh_may_know_a_token_that_the_server_does_not() {
+    let mut hub = narrowed(HookMask::REFRESH);
+    let (ticket, asked) = refresh(&mut hub, "foreign");
+    assert_eq!(asked.refusal.as_ref().unwrap().code, ErrorCode::InvalidToken);
+    let said = hub.decide(0, ticket, Verdict::Go(Question::Refresh(asked)));
+    assert_eq!(said[0]["reason"], "invalid_token");
+
+    let (ticket, mut asked) = refresh(&mut hub, "foreign");
+    asked.granted = true;
+    asked.identity.expires = Some(hub.now.plus(5_000));
+    let said = hub.decide(0, ticket, Verdict::Go(Question::Refresh(asked)));
+    assert_eq!(said[0]["type"], "ok");
+    assert!(!may_join(&mut hub, "hard-1"));
+
+    let (ticket, mut asked) = refresh(&mut hub, "foreign");
+    asked.granted = true;
+    asked.identity.user = Name::new("eve").ok();
+    let said = hub.decide(0, ticket, Verdict::Go(Question::Refresh(asked)));
+    assert_eq!(said[0]["reason"], "invalid_token", "a session keeps its user");
 }

@@ -20,6 +20,15 @@ struct Diary {
     closed: Arc<AtomicU64>,
 }
 
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("dropped"));
+    }
+}
+
 impl RoomLogic for Diary {
     fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
         let by = ctx.creator().is_some();
@@ -73,6 +82,11 @@ impl RoomLogic for Diary {
                 let number: u64 = event.data()?;
                 let accepted = ctx.call(number, std::future::ready(number * 2));
                 ctx.tell(member, "called", json!(accepted));
+            }
+            Some("bomb") => {
+                let bomb = Bomb;
+                ctx.close();
+                _ = ctx.call(1, async move { drop(bomb) });
             }
             Some("timer") => ctx.set_timer(7, event.data()?),
             Some("tick") => ctx.set_tick(event.data()?),
@@ -320,6 +334,53 @@ fn timers_run_out_once_can_be_moved_and_end_with_the_room() {
     assert!(hub.heard(0).is_empty(), "a timer of a room that is gone");
 }
 
+/// Its first timer takes back the second, moves the third, and stops the ticks.
+struct First;
+
+impl RoomLogic for First {
+    fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
+        for timer in 1..=3 {
+            ctx.set_timer(timer, 100);
+        }
+        ctx.set_tick(10);
+    }
+
+    fn on_tick(&mut self, ctx: &mut RoomCtx<'_>, _tick: u64) {
+        ctx.publish("tick", ());
+    }
+
+    fn on_timer(&mut self, ctx: &mut RoomCtx<'_>, timer: u64) {
+        ctx.publish("timer", json!(timer));
+        if timer == 1 {
+            ctx.cancel_timer(2);
+            ctx.set_timer(3, 50);
+            ctx.set_tick(0);
+        }
+    }
+}
+
+#[test]
+fn what_a_callback_takes_back_does_not_come_though_it_was_due_with_it() {
+    let mut config = HubConfig::default();
+    config.logics.insert("first", |_| Box::new(First)).unwrap();
+    config.namespaces.get_mut("default").unwrap().options.logic = Some("first".into());
+    let mut hub = Hub::new(config);
+    hub.open(0);
+    hub.say(0, r#"{"type":"join","ref":1,"room":"a"}"#);
+    // A worker that is busy for so long that all is due at once.
+    hub.now = hub.now.plus(120);
+    hub.input(roomcast_core::Input::Tick);
+    hub.end_turn();
+    let told = |heard: &[Value]| heard.iter().map(|one| one["data"].clone()).collect::<Vec<_>>();
+    assert_eq!(told(&hub.heard(0)), [json!(1)]);
+    hub.advance(49);
+    assert!(hub.heard(0).is_empty());
+    hub.advance(1);
+    assert_eq!(told(&hub.heard(0)), [json!(3)]);
+    hub.advance(10_000);
+    assert!(hub.heard(0).is_empty());
+}
+
 #[test]
 fn ticks_do_not_drift_and_those_missed_are_skipped() {
     let (mut hub, _) = room_of(1);
@@ -426,6 +487,14 @@ fn a_future_that_panicked_is_the_logics_fault() {
     hub.input(roomcast_core::Input::TaskDone { room, call, answer: None });
     hub.end_turn();
     assert_eq!(hub.heard(0).last().unwrap()["reason"], "failed");
+}
+
+#[test]
+fn a_future_that_nobody_wants_any_more_harms_nobody_when_it_is_dropped() {
+    let (mut hub, _) = room_of(1);
+    assert_eq!(names(&hub.say(0, publish("bomb", json!(null))))[0], "<ok>");
+    assert_eq!((hub.shard.counters().rooms, hub.tasks.len()), (0, 0));
+    assert_eq!(hub.ask(0, r#"{"type":"ping","ref":1}"#)["type"], "pong");
 }
 
 #[test]

@@ -78,6 +78,33 @@ fn latest_tells_who_joins_the_last_value_of_each_event_and_key() {
 }
 
 #[test]
+fn what_latest_tells_who_joins_is_charged_however_often_it_asks() {
+    let mut config = HubConfig::default();
+    config.limits.fanout_bytes_per_s = 1 << 20;
+    config.namespaces.get_mut("default").unwrap().options = options("latest", &json!({}));
+    let mut hub = Hub::new(config);
+    join(&mut hub, 0);
+    for event in ["a", "b", "c", "d"] {
+        publish(&mut hub, 0, event, json!("x".repeat(60_000)));
+    }
+    join(&mut hub, 1);
+    let repeats = 10;
+    for _ in 0..repeats {
+        let heard = hub.say(1, r#"{"type":"join","ref":2,"room":"room"}"#);
+        assert_eq!(heard.len(), 5, "`joined`, and every value");
+    }
+    let until = hub.paused.get(&1).map_or(0, |until| until.0);
+    assert!(until > 1_000, "{repeats} joins of 240,000 bytes at a MiB a second: {until} ms");
+    // Leaving between makes no difference.
+    join(&mut hub, 2);
+    for _ in 0..repeats {
+        hub.say(2, r#"{"type":"leave","ref":2,"room":"room"}"#);
+        hub.say(2, r#"{"type":"join","ref":3,"room":"room"}"#);
+    }
+    assert!(hub.paused.get(&2).is_some_and(|until| until.0 > 1_000));
+}
+
+#[test]
 fn latest_by_sender_forgets_who_leaves_and_keeps_within_its_bytes() {
     let mut hub = hub("latest", &json!({"by_sender": true, "bytes_max": 1_024}));
     join(&mut hub, 0);

@@ -29,6 +29,35 @@
 /// ```
 pub use roomcast_core::hook::Connect;
 
+/// ```
+/// use roomcast::hook::{Connect, Refresh};
+/// use roomcast::{Config, Grants, Refusal, Rule, RulesOf, Server, testing};
+/// use serde_json::json;
+///
+/// let rules = |room| Rule::new(room, ["join", "create"]).map_err(Refusal::refused);
+/// let config = "auth.keys = [{ key = 'a-key-of-some-length', user = 'mina' }]";
+/// let builder = Server::builder()
+///     .config(Config::from_toml(config, "example")?)
+///     .before_connect(move |asked: &mut Connect| {
+///         let beginners = Grants::new(RulesOf::Token, vec![rules("easy-*")?]);
+///         asked.identity.grants = Some(beginners.into());
+///         Ok(())
+///     })
+///     .before_refresh(move |asked: &mut Refresh| {
+///         // Until now it has what it had; by now it may have learned more.
+///         let learned = Grants::new(RulesOf::Token, vec![rules("*")?]);
+///         asked.identity.grants = Some(learned.into());
+///         Ok(())
+///     });
+/// let server = testing::Server::start(builder)?;
+/// let mut mina = server.client_with("Mina", json!({ "token": "a-key-of-some-length" }));
+/// assert!(mina.try_join("hard-1").is_err());
+/// mina.ask(json!({ "type": "refresh", "token": "a-key-of-some-length" }))?;
+/// mina.join("hard-1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub use roomcast_core::hook::Refresh;
+
 /// Hooks before all that happens in rooms:
 /// ```
 /// use roomcast::hook::{Create, Join, Leave, Publish};

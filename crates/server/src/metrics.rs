@@ -72,6 +72,7 @@ counters! {
     read_bytes_total, Counter, io, "Bytes read";
     reads_total, Counter, io, "Reads from sockets";
     turns_total, Counter, io, "Turns of the worker's loop";
+    upgrades_total, Counter, io, "Sessions that went from HTTP long-polling to a WebSocket";
     writes_total, Counter, io, "Writes to sockets";
     written_bytes_total, Counter, io, "Bytes written";
 }
@@ -86,6 +87,7 @@ pub(crate) struct IoCounters {
     pub(crate) read_bytes_total: u64,
     pub(crate) reads_total: u64,
     pub(crate) turns_total: u64,
+    pub(crate) upgrades_total: u64,
     pub(crate) writes_total: u64,
     pub(crate) written_bytes_total: u64,
 }
@@ -185,6 +187,7 @@ impl Scrape {
         let gauges = [
             ("connections", "Connections that count towards the limit", self.0.connections()),
             ("logics_stuck", "Workers in a callback of a logic for 1 s", self.0.watch.stuck()),
+            ("polling_sessions", "Sessions on long-polling", self.0.polling.len() as u64),
             ("draining", "1 while the server is about to stop", u64::from(self.0.is_draining())),
         ];
         for (name, help, value) in gauges {

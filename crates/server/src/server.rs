@@ -18,11 +18,11 @@ use crate::acceptor::{self, Acceptor, AcceptorCounters};
 use crate::auth::Tokens;
 use crate::builder::Builder;
 use crate::config::listener::ListenerUrl;
-use crate::config::{ConfigError, HttpConfig, LimitsConfig};
+use crate::config::{Config, ConfigError, LimitsConfig, SocketioConfig};
 use crate::entrance::{self, Entrance, Entrances};
 use crate::handle::{ServerHandle, Workers};
 use crate::hooks::Hooks;
-use crate::http::{self, Handed, Http};
+use crate::http::{self, Handed, Http, Sessions};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
 use crate::transport::{self, Site, Transport};
@@ -116,6 +116,8 @@ struct Drain {
 pub(crate) struct Shared {
     started: Instant,
     pub(crate) limits: LimitsConfig,
+    /// Its `max_payload` is never 0.
+    pub(crate) socketio: SocketioConfig,
     /// Those that listen, then those of [`Shared::entrances`].
     pub(crate) listeners: Vec<Listening>,
     /// Where clients of a namespace stand among the listeners whom the embedding program brings.
@@ -128,6 +130,8 @@ pub(crate) struct Shared {
     pub(crate) watch: Arc<Watch>,
     pub(crate) hooks: Arc<Hooks>,
     pub(crate) admissions: Arc<Admissions>,
+    /// Sessions of Engine.IO that are with long-polling.
+    pub(crate) polling: Sessions,
     draining: AtomicBool,
 }
 
@@ -157,8 +161,8 @@ impl Server {
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
         let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
-        let mut bound = listen(&urls, &config.http, tls.as_ref())?;
-        let entrances = entrance::listening(&hub, &config.http, &mut bound.listening);
+        let mut bound = listen(&urls, &config, tls.as_ref())?;
+        let entrances = entrance::listening(&hub, &config, &mut bound.listening);
         let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
         let LimitsConfig { connections, connections_per_address, .. } = config.limits;
         let admissions = Admissions::new(connections, connections_per_address);
@@ -166,6 +170,7 @@ impl Server {
         let runtime = runtime.map_err(no("epoll"))?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
+            socketio: config.socketio.within(&config.limits),
             limits: config.limits,
             listeners: bound.listening,
             entrances,
@@ -176,6 +181,7 @@ impl Server {
             watch,
             hooks: Arc::new(builder.hooks),
             admissions: Arc::clone(&admissions),
+            polling: Sessions::default(),
             draining: AtomicBool::new(false),
         });
         let (addresses, prepared) = prepare_workers(count)?;
@@ -193,7 +199,7 @@ impl Server {
         if let Some(tokens) = &tokens {
             tokens.keep_fetching(runtime.handle());
         }
-        let http = Http::start(runtime, Arc::clone(&shared), http_queue);
+        let http = Http::start(runtime, &shared, &addresses, http_queue);
         let http = http.map_err(no("HTTP thread"))?;
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
@@ -352,17 +358,20 @@ struct Bound {
 
 fn listen(
     urls: &[ListenerUrl],
-    http: &HttpConfig,
+    config: &Config,
     tls: Option<&Arc<Tls>>,
 ) -> Result<Bound, StartError> {
     let mut bound = Bound { public: Vec::new(), listening: Vec::new(), sockets: Vec::new() };
     for url in urls {
+        let http = &config.http;
         let policy = SitePolicy {
             origins: http.origins.clone(),
             hosts: http.hosts.clone(),
             any_host: !url.is_loopback(),
         };
-        let site = Arc::new(Site { policy, deflate: http.deflate, dialect: url.dialect });
+        let engineio_path = config.socketio.path_for(url.dialect);
+        let (deflate, dialect) = (http.deflate, url.dialect);
+        let site = Arc::new(Site { policy, deflate, dialect, engineio_path });
         for &address in &url.addresses {
             let transport = transport::of(url.scheme);
             let failed = |source: io::Error| StartError::Listen {

@@ -98,6 +98,7 @@ fn set(path: &[String], number: i64) -> Result<(), String> {
     let header = match section.as_str() {
         "" => String::new(),
         "auth.tokens" => format!("[[{section}]]\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n"),
+        "socketio" => "[limits]\noutbox_bytes = 33554434\n[socketio]\n".to_owned(),
         _ => format!("[{section}]\n"),
     };
     // The outbox must hold two of the largest messages, whichever of the two is looked at.

@@ -26,6 +26,10 @@ pub enum Framing {
     WsBinary,
     /// WebSocket binary frames, compressed where that helps.
     WsBinaryDeflate,
+    /// WebSocket frames of a connection that carries several links: the grammar writes them
+    /// whole, and the connection looks for signs of life itself. A body that is framed nevertheless
+    /// is one text frame.
+    Carried,
 }
 
 impl Framing {
@@ -38,7 +42,7 @@ impl Framing {
                 out.put_u8(b'\n');
             }
             Self::Length => length_frame(out, write),
-            Self::WsText => ws_frame(out, Opcode::Text, write),
+            Self::WsText | Self::Carried => ws_frame(out, Opcode::Text, write),
             Self::WsBinary => ws_frame(out, Opcode::Binary, write),
             Self::WsTextDeflate => ws_deflate_frame(out, Opcode::Text, write),
             Self::WsBinaryDeflate => ws_deflate_frame(out, Opcode::Binary, write),
@@ -48,7 +52,7 @@ impl Framing {
     /// A frame that makes a living peer answer by itself, if the framing has one.
     pub fn ping(self) -> Option<&'static [u8]> {
         match self {
-            Self::Line | Self::Length => None,
+            Self::Line | Self::Length | Self::Carried => None,
             // RFC 6455 section 5.5.2: FIN, opcode 9, no payload.
             _ => Some(&[0x89, 0x00]),
         }

@@ -109,11 +109,16 @@ pub fn goodbye(code: u16, reason: &str) -> Value {
 impl Line {
     /// The next command, which must be of this type.
     pub async fn hear(&mut self, kind: &str) -> Value {
+        let command = self.command().await;
+        assert_eq!(command["type"], kind, "heard {command}");
+        command
+    }
+
+    /// The next command; none at the end of the link.
+    pub async fn command(&mut self) -> Value {
         let mut text = String::new();
         self.io.read_line(&mut text).await.unwrap();
-        let command: Value = serde_json::from_str(&text).unwrap_or_default();
-        assert_eq!(command["type"], kind, "heard {text:?}");
-        command
+        serde_json::from_str(&text).unwrap_or_default()
     }
 
     pub async fn say(&mut self, message: &Value) {

@@ -6,3 +6,4 @@ mod commands;
 mod fake;
 mod links;
 mod reconnect;
+mod tokens;

@@ -14,6 +14,7 @@ use super::{IntoData, IntoEvent, Task};
 use crate::io::Now;
 use crate::key::SessionKey;
 use crate::room::{Member, Room};
+use crate::shard::AROUND_BYTES;
 
 /// Most effects that one callback may collect. One more is a fault, and closes the room.
 pub const EFFECTS_MAX: usize = 65_536;
@@ -62,6 +63,20 @@ pub(crate) struct Said {
     pub name: EventName,
     pub data: Option<Payload>,
     pub from: Option<Arc<Sender>>,
+}
+
+impl Effect {
+    /// How much this makes a room of so many members say, in bytes.
+    pub(crate) fn bytes(&self, members: u32) -> u64 {
+        let (data, heard_by) = match self {
+            Self::Publish { data, .. } => (data, members as usize),
+            Self::Tell { to, said } => (&said.data, to.len()),
+            Self::TellExcept { said, .. } => (&said.data, members as usize),
+            _ => return 0,
+        };
+        let data = data.as_ref().map_or(0, |data| data.bytes().len() as u64);
+        (AROUND_BYTES + data) * heard_by as u64
+    }
 }
 
 impl RoomCtx<'_> {

@@ -112,7 +112,8 @@ pub trait RoomLogic: Send {
 
     /// A member is back and hears the room again: it joined on the seat that it had. That may come
     /// without [`RoomLogic::on_drop`]: a client may take up its session by a second link, or ask
-    /// twice.
+    /// twice. What the room says because of it is charged to the session that asked, as of
+    /// [`RoomLogic::on_join`].
     fn on_resume(&mut self, _ctx: &mut RoomCtx<'_>, _member: &MemberInfo) {}
 
     /// A member is gone for good, and no longer among [`RoomCtx::members`].

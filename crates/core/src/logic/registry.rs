@@ -64,28 +64,11 @@ impl Logics {
     where
         F: Fn(&RoomSetup<'_>) -> Box<dyn RoomLogic> + Send + Sync + 'static,
     {
-        self.put(name, Entry { make: Arc::new(make), check: None })
-    }
-
-    /// The same for a logic that says what is wrong with its `logic_config`: such a configuration
-    /// does not start, such a `create` is refused with `invalid_option`.
-    ///
-    /// # Errors
-    /// As [`Logics::insert`].
-    pub fn insert_checked<F, C>(&mut self, name: &str, make: F, check: C) -> Result<(), String>
-    where
-        F: Fn(&RoomSetup<'_>) -> Box<dyn RoomLogic> + Send + Sync + 'static,
-        C: Fn(Option<&Value>) -> Result<(), String> + Send + Sync + 'static,
-    {
-        self.put(name, Entry { make: Arc::new(make), check: Some(Arc::new(check)) })
-    }
-
-    fn put(&mut self, name: &str, entry: Entry) -> Result<(), String> {
         Name::new(name).map_err(|error| format!("a logic called {name:?}: {error}"))?;
         if name == RELAY {
             return Err("`relay` is what a room without logic does".to_owned());
         }
-        self.0.insert(name.into(), entry);
+        self.0.insert(name.into(), Entry { make: Arc::new(make), check: None });
         Ok(())
     }
 

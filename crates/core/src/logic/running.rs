@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem;
 
 use roomcast_wire::SessionId;
 
 use super::RoomLogic;
+use crate::contained::discard;
 use crate::io::Now;
 
 /// A room's logic at work.
@@ -34,6 +36,11 @@ impl Running {
         }
     }
 
+    /// The logic, for a callback to have. It is to be put back.
+    pub fn take_logic(&mut self) -> Box<dyn RoomLogic> {
+        mem::replace(&mut self.logic, Box::new(Absent))
+    }
+
     /// When something is due.
     pub fn next(&self) -> Option<Now> {
         match (self.timers.next(), self.tick.map(Tick::next)) {
@@ -59,6 +66,18 @@ impl Running {
         self.armed.pop_if(|armed| *armed <= now);
     }
 }
+
+impl Drop for Running {
+    /// Wherever a room ends, with its shard too.
+    fn drop(&mut self) {
+        discard(self.take_logic());
+    }
+}
+
+/// Stands where a logic is while a callback has it.
+struct Absent;
+
+impl RoomLogic for Absent {}
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

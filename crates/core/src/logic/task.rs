@@ -5,11 +5,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::contained::discard;
 use crate::key::RoomKey;
 
 /// A future that a room's logic asked for. The worker gives it to an executor and brings what it
 /// comes to back with `Input::TaskDone`.
-pub struct Task(Pin<Box<dyn Future<Output = Box<dyn Any + Send>> + Send>>);
+pub struct Task(Option<Soon>);
+
+type Soon = Pin<Box<dyn Future<Output = Box<dyn Any + Send>> + Send>>;
 
 /// The room that asked. It may be gone when the answer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,7 +23,14 @@ impl Task {
     where
         F: Future<Output: Any + Send> + Send + 'static,
     {
-        Self(Box::pin(Answering(Box::pin(future))))
+        Self(Some(Box::pin(Answering(Box::pin(future)))))
+    }
+}
+
+impl Drop for Task {
+    /// One that is not carried out is dropped by the shard, among all its other rooms.
+    fn drop(&mut self) {
+        discard(self.0.take());
     }
 }
 
@@ -28,7 +38,8 @@ impl Future for Task {
     type Output = Box<dyn Any + Send>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(context)
+        // It is there until this is dropped.
+        self.0.as_mut().map_or(Poll::Pending, |future| future.as_mut().poll(context))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::room::Publication;
 
 /// What surrounds a payload in a frame, roughly. Charged at least: a room hears it however little
 /// is said.
-pub(super) const AROUND_BYTES: u64 = 128;
+pub(crate) const AROUND_BYTES: u64 = 128;
 
 /// Where the sender of a message stands.
 pub(super) struct Place {

@@ -22,9 +22,9 @@ const TIMEOUT_MS_MAX: u64 = 3_600_000;
 #[derive(Debug, Default)]
 pub(super) struct Dialogue {
     /// Of clients, for the application.
-    asked_by: Waiting<(SessionKey, ReplyTo)>,
+    asked_by: Waiting<SessionKey, ReplyTo>,
     /// Of the application, for clients.
-    asked_of: Waiting<(SessionKey, ReplyTo)>,
+    asked_of: Waiting<SessionKey, ReplyTo>,
 }
 
 impl Dialogue {
@@ -34,13 +34,6 @@ impl Dialogue {
             (a, b) => a.or(b),
         }
     }
-}
-
-/// How many calls of a session wait.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct CallCounts {
-    asked_by: u16,
-    asked_of: u16,
 }
 
 impl Shard {
@@ -60,17 +53,16 @@ impl Shard {
         };
         let most = self.config.limits.calls_per_session;
         let until = self.now.plus(self.config.limits.call_ms);
-        let session = self.sessions.get_mut(asker.slot as usize).ok_or_else(gone)?;
-        if u32::from(session.calls.asked_by) >= most {
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let key = session.key;
+        if self.dialogue.asked_by.count_of(&key) >= most as usize {
             return Err(too_many_calls(most));
         }
-        session.calls.asked_by += 1;
-        let key = session.key;
         let from = Arc::clone(&session.sender);
         let (admin, answered) = (session.admin, asker.reference.is_some());
         let namespace = session.namespace;
         let namespace = self.namespaces[usize::from(namespace)].0.clone();
-        let number = self.dialogue.asked_by.add(until, (key, asker.reply_to(key)));
+        let number = self.dialogue.asked_by.add(until, key, asker.reply_to(key));
         // The application may keep it for long.
         let data = data.map(|data| data.detached());
         let call = Box::new(Call { from, namespace, admin, answered, call, room, data });
@@ -84,7 +76,7 @@ impl Shard {
         CallTicket(number): CallTicket,
         answer: Result<Option<Payload>, Refusal>,
     ) {
-        let Some(waiter) = self.dialogue.asked_by.take(number) else { return };
+        let Some(to) = self.dialogue.asked_by.take(number) else { return };
         let most = self.config.limits.message_bytes;
         let too_large = |data: &Payload| data.bytes().len() > most;
         let answer = match answer {
@@ -94,17 +86,6 @@ impl Shard {
             }
             answer => answer,
         };
-        self.answer_call_of(waiter, answer);
-    }
-
-    fn answer_call_of(
-        &mut self,
-        (session, to): (SessionKey, ReplyTo),
-        answer: Result<Option<Payload>, Refusal>,
-    ) {
-        if let Some(session) = self.session_at(session) {
-            session.calls.asked_by = session.calls.asked_by.saturating_sub(1);
-        }
         match answer {
             Ok(data) => self.answer(to, Answer::Call(ServerReply::Answered(data))),
             Err(refusal) => self.answer(to, Answer::Refused(refusal)),
@@ -122,15 +103,14 @@ impl Shard {
         let most = self.config.limits.calls_per_session;
         let until = self.now.plus(timeout_ms.clamp(1, TIMEOUT_MS_MAX));
         let slot = self.session_by_id.get(&session).copied();
-        let held = slot.and_then(|slot| self.sessions.get_mut(slot as usize));
+        let held = slot.and_then(|slot| self.sessions.get(slot as usize));
         let Some((held, link)) = held.and_then(|held| held.link.map(|link| (held, link))) else {
             return self.answer(to, Answer::Refused(no_such_target()));
         };
-        if u32::from(held.calls.asked_of) >= most {
+        if self.dialogue.asked_of.count_of(&held.key) >= most as usize {
             return self.answer(to, Answer::Refused(too_many_calls(most)));
         }
-        held.calls.asked_of += 1;
-        let id = self.dialogue.asked_of.add(until, (held.key, to));
+        let id = self.dialogue.asked_of.add(until, held.key, to);
         let push = Push::Call { id, call: &call, data: data.as_ref() };
         self.links.push(&mut self.counters, link, &push);
     }
@@ -144,8 +124,8 @@ impl Shard {
     ) -> Result<(), Refusal> {
         let key = self.sessions.get(asker.slot as usize).ok_or_else(gone)?.key;
         // The words for another session's call and for none are the same (threat S25).
-        let is_own = |(session, _): &&(SessionKey, ReplyTo)| *session == key;
-        if self.dialogue.asked_of.get(id).filter(is_own).is_none() {
+        let own = self.dialogue.asked_of.owner(id).is_some_and(|session| *session == key);
+        if !own {
             let text =
                 format!("no call {id} waits for a result: it was answered, or took too long");
             return Err(Refusal::new(ErrorCode::NoSuchCall, text));
@@ -154,7 +134,9 @@ impl Shard {
             None => Answer::Call(ServerReply::Answered(data.map(|data| data.detached()))),
             Some(text) => Answer::Refused(Refusal::refused(text.to_owned())),
         };
-        self.answer_call_to(id, answer);
+        if let Some(to) = self.dialogue.asked_of.take(id) {
+            self.answer(to, answer);
+        }
         if asker.reference.is_some() {
             let done = Reply::Ok { position: None, delivered: None };
             self.links.reply(&mut self.counters, asker.link, asker.reference, &done);
@@ -162,42 +144,31 @@ impl Shard {
         Ok(())
     }
 
-    fn answer_call_to(&mut self, id: u64, answer: Answer) {
-        let Some((session, to)) = self.dialogue.asked_of.take(id) else { return };
-        self.end_call_to(session, to, answer);
-    }
-
-    fn end_call_to(&mut self, session: SessionKey, to: ReplyTo, answer: Answer) {
-        if let Some(session) = self.session_at(session) {
-            session.calls.asked_of = session.calls.asked_of.saturating_sub(1);
-        }
-        self.answer(to, answer);
-    }
-
     /// The session's link is lost: nobody will answer what it was asked.
     pub(super) fn give_up_calls_to(&mut self, slot: u32) {
-        let Some(session) = self.sessions.get(slot as usize) else { return };
-        if session.calls.asked_of == 0 {
-            return;
-        }
-        let key = session.key;
-        for id in self.dialogue.asked_of.numbers(|(session, _)| *session == key) {
+        let Some(key) = self.sessions.get(slot as usize).map(|session| session.key) else { return };
+        while let Some(to) = self.dialogue.asked_of.take_of(&key) {
             let text = "the session's link was lost before it answered";
             let refusal = Refusal::new(ErrorCode::NoSuchTarget, text);
-            self.answer_call_to(id, Answer::Refused(refusal));
+            self.answer(to, Answer::Refused(refusal));
         }
+    }
+
+    /// The session is over: nobody waits for what it asked.
+    pub(super) fn forget_calls_by(&mut self, key: SessionKey) {
+        while self.dialogue.asked_by.take_of(&key).is_some() {}
     }
 
     /// Gives up on calls that nobody has answered in time.
     pub(super) fn end_calls(&mut self) {
-        while let Some(waiter) = self.dialogue.asked_by.take_due(self.now) {
+        while let Some(to) = self.dialogue.asked_by.take_due(self.now) {
             let text = "the server's own code took too long to answer (`limits.call_ms`)";
             let refusal = Refusal::new(ErrorCode::CallTimeout, text);
-            self.answer_call_of(waiter, Err(refusal));
+            self.answer(to, Answer::Refused(refusal));
         }
-        while let Some((session, to)) = self.dialogue.asked_of.take_due(self.now) {
+        while let Some(to) = self.dialogue.asked_of.take_due(self.now) {
             let refusal = Refusal::new(ErrorCode::CallTimeout, "the client did not answer in time");
-            self.end_call_to(session, to, Answer::Refused(refusal));
+            self.answer(to, Answer::Refused(refusal));
         }
     }
 }

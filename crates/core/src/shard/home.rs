@@ -6,8 +6,8 @@ use roomcast_wire::options::{JoinRule, PresenceRule};
 use roomcast_wire::push::{ClosedReason, LeaveReason};
 use roomcast_wire::{ErrorCode, Payload, Position, Refusal, SessionId};
 
+use super::AROUND_BYTES;
 use super::Shard;
-use super::commands::AROUND_BYTES;
 use super::logic::Notice;
 use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
@@ -140,22 +140,27 @@ impl Shard {
         }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
         let is_new = room.seat(key, &sender, wish.data)?;
-        let mut effects = Vec::new();
         self.counters.seats += u64::from(is_new);
         let has_logic = room.logic.is_some();
-        if has_logic && is_new {
-            let room = room.key;
-            effects = self.ask_to_join(slot, sender.session).inspect_err(|_| {
-                if let Some(room) = self.room_at(room) {
-                    room.emptied = emptied;
-                }
-            })?;
-        }
-        let room = &mut self.rooms[slot as usize];
-        let told_bytes = match is_new && room.tells_members() {
-            true => 2 * AROUND_BYTES + data_bytes,
-            false => 0,
+        let effects = match (has_logic, is_new) {
+            (false, _) => Vec::new(),
+            (true, true) => {
+                let room = room.key;
+                self.ask_to_join(slot, sender.session).inspect_err(|_| {
+                    if let Some(room) = self.room_at(room) {
+                        room.emptied = emptied;
+                    }
+                })?
+            }
+            (true, false) => self.tell_resumed(slot, sender.session)?,
         };
+        let room = &mut self.rooms[slot as usize];
+        let members = room.member_count();
+        let mut told_bytes: u64 = effects.iter().map(|effect| effect.bytes(members)).sum();
+        // A logic may tell them as much, when the member goes too.
+        if is_new && (has_logic || room.tells_members()) {
+            told_bytes += (2 * AROUND_BYTES + data_bytes) * u64::from(members);
+        }
         if is_new
             && room.tells_members()
             && let Some(member) = room.member(sender.session).map(Member::info)
@@ -179,20 +184,15 @@ impl Shard {
             name: room.name.clone(),
             slow: room.options.slow,
             position,
-            members: room.member_count(),
+            members,
             recovery,
             missed,
             created: wish.created,
             is_new,
             told_bytes,
         };
-        let room = room.key;
         self.send(key.shard, Word::Joined(Box::new(joined)));
-        match is_new {
-            _ if !has_logic => {}
-            true => self.carry_out(slot, effects),
-            false => self.notices.push_back((room, Notice::Resumed(sender.session))),
-        }
+        self.carry_out(slot, effects);
         Ok(())
     }
 
@@ -280,7 +280,8 @@ impl Shard {
         let now = self.now;
         let Some(room) = self.room_at(key) else { return };
         room.end_is_set = false;
-        let Some(emptied) = room.emptied else { return };
+        // It may have become permanent since.
+        let Some(emptied) = room.emptied.filter(|_| !room.permanent) else { return };
         let at = room.ends_at(emptied);
         if at <= now {
             return self.close_room(key.slot, ClosedReason::Expired);
@@ -374,7 +375,8 @@ impl Shard {
         let Some(slot) = slot else {
             return self.answer(caller.reply, Answer::Refused(no_such_room()));
         };
-        if self.rooms[slot as usize].permanent {
+        let room = &self.rooms[slot as usize];
+        if self.policy(room.namespace).is_static(self.own_name(room.namespace, &room.name)) {
             let text = "a static room cannot be deleted: take it out of the configuration";
             let refusal = Refusal::new(ErrorCode::Forbidden, text);
             return self.answer(caller.reply, Answer::Refused(refusal));

@@ -16,7 +16,7 @@ use crate::held::{Held, HeldCommand};
 use crate::hook::{Connect, Create, HookMask, Join, Leave, Publish, Question, Ticket, Verdict};
 use crate::io::{LinkId, Output};
 use crate::key::FullName;
-use crate::rights::{Identity, Right};
+use crate::rights::{Grants, Identity, Right};
 use crate::room::Publication;
 use crate::timers::Deadline;
 
@@ -62,6 +62,12 @@ impl Shard {
                 let options = options.map_or(WantedOptions::Default, WantedOptions::Patch);
                 let wish = CreateWish { options, granted: false, seat: None };
                 return self.ask_about_seat(asker, place, wish).map(|()| None);
+            }
+            Command::Refresh { token } if hooks.contains(HookMask::REFRESH) => {
+                let asked = self.refresh_question(asker, &token)?;
+                let (refusal, token_grants) = (asked.refusal.clone(), asked.token_grants.clone());
+                let held = HeldCommand::Refresh { refusal, token_grants };
+                (held, Question::Refresh(Box::new(asked)))
             }
             command => return Ok(Some(command)),
         };
@@ -126,7 +132,7 @@ impl Shard {
         token: Option<&str>,
         (own, resume): (Introduction, Option<Resume>),
     ) -> Result<(), Refusal> {
-        let held = |refusal| HeldCommand::Connect { refusal, resume, first: None };
+        let held = |refusal, told| HeldCommand::Connect { refusal, told, resume, first: None };
         self.hold_connect(link, reference, identity, (token, own, resume.is_some()), held)
     }
 
@@ -140,14 +146,9 @@ impl Shard {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
         let identity = self.identify(namespace, None);
         let first = message.cloned();
-        let held = |refusal| HeldCommand::Connect { refusal, resume: None, first };
-        let asked = self.hold_connect(
-            link,
-            reference,
-            identity,
-            (None, Introduction::default(), false),
-            held,
-        );
+        let held = |refusal, told| HeldCommand::Connect { refusal, told, resume: None, first };
+        let own = Introduction::default();
+        let asked = self.hold_connect(link, reference, identity, (None, own, false), held);
         if let Err(refusal) = asked {
             self.refuse_on(link, reference, &refusal);
         }
@@ -159,7 +160,7 @@ impl Shard {
         reference: Option<u64>,
         identity: Result<Identity, Refusal>,
         (token, own, resumes): (Option<&str>, Introduction, bool),
-        held: impl FnOnce(Option<Refusal>) -> HeldCommand,
+        held: impl FnOnce(Option<Refusal>, (Option<Arc<Grants>>, bool)) -> HeldCommand,
     ) -> Result<(), Refusal> {
         let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
         let namespace = self.namespaces[usize::from(namespace)].0.clone();
@@ -170,6 +171,7 @@ impl Shard {
         // What the token says counts more than what its holder says.
         identity.name = identity.name.or(own.name);
         let token = token.map(Into::into);
+        let told = (identity.grants.clone(), identity.admin);
         let question = Question::Connect(Box::new(Connect {
             namespace,
             token,
@@ -179,7 +181,7 @@ impl Shard {
             granted: false,
             identity,
         }));
-        self.hold(link, reference, held(refusal), question)
+        self.hold(link, reference, held(refusal, told), question)
     }
 
     /// Holds a link and asks.
@@ -290,8 +292,10 @@ impl Shard {
         question: Question,
     ) -> Result<(), Refusal> {
         let (command, question) = match (command, question) {
-            (HeldCommand::Connect { refusal, resume, first }, Question::Connect(connect)) => {
-                return self.connect_held(link, reference, *connect, refusal, (resume, first));
+            (HeldCommand::Connect { refusal, told, resume, first }, Question::Connect(asked)) => {
+                let of_hook = told != (asked.identity.grants.clone(), asked.identity.admin);
+                let outcome = (refusal, of_hook);
+                return self.connect_held(link, reference, *asked, outcome, (resume, first));
             }
             other => other,
         };
@@ -331,6 +335,9 @@ impl Shard {
                 };
                 self.publish_in(asker, place.0, place.1, echo, publication)
             }
+            (HeldCommand::Refresh { refusal, token_grants }, Question::Refresh(refresh)) => {
+                self.refresh_held(asker, *refresh, refusal, token_grants)
+            }
             _ => Err(wrong_kind()),
         }
     }
@@ -340,9 +347,10 @@ impl Shard {
         link: LinkId,
         reference: Option<u64>,
         connect: Connect,
-        refusal: Option<Refusal>,
+        (refusal, of_hook): (Option<Refusal>, bool),
         (resume, first): (Option<Resume>, Option<Bytes>),
     ) -> Result<(), Refusal> {
+        let of_hook = of_hook || refusal.is_some();
         if let Some(refusal) = refusal.filter(|_| !connect.granted) {
             self.charge_failed_token(link, &refusal);
             return Err(refusal);
@@ -352,10 +360,12 @@ impl Shard {
         if first.is_none() && !format.begins_session() {
             let own = Introduction { name: None, data: connect.data };
             let (slot, resumed) = self.let_in(link, connect.identity, own, resume)?;
+            self.set_of_hook(slot, of_hook);
             self.greeted(link, reference, slot, resumed);
             return Ok(());
         }
-        self.begin_unasked(link, connect.identity);
+        let slot = self.begin_unasked(link, connect.identity);
+        self.set_of_hook(slot, of_hook);
         // It could be read once, so it can be read again.
         let place = format.reads_standing().then(|| self.place_of(link));
         let standing = place.as_ref().map(Place::standing).unwrap_or_default();
@@ -365,6 +375,12 @@ impl Shard {
             self.on_request(link, request, &message);
         }
         Ok(())
+    }
+
+    fn set_of_hook(&mut self, slot: u32, of_hook: bool) {
+        if let Some(session) = self.sessions.get_mut(slot as usize) {
+            session.set_of_hook(of_hook);
+        }
     }
 
     fn create_held(&mut self, asker: Asker, create: Create, join: bool) -> Result<(), Refusal> {

@@ -10,6 +10,7 @@ use super::Shard;
 use super::commands::{Asker, gone};
 use crate::config::NamespaceConfig;
 use crate::envelope::{Caller, RoomOp, Word};
+use crate::hook::Refresh;
 use crate::io::{LinkId, Now, Revoked};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rights::{Grants, Identity, Right, Rule, RulesOf};
@@ -223,24 +224,75 @@ impl Shard {
         self.watch_expiry(key.slot);
     }
 
-    /// A new token of the same user: rights and their end are those of the new one from now on.
-    pub(super) fn refresh_command(&mut self, asker: Asker, token: &str) -> Result<(), Refusal> {
-        let Some(session) = self.sessions.get(asker.slot as usize) else { return Ok(()) };
-        let identity = match self.identify(session.namespace, Some(token)) {
-            Ok(identity) if is_same_user(session, &identity) => identity,
-            Ok(_) => {
-                return Err(invalid_token("the token is another user's: connect anew with it"));
-            }
+    /// What becomes of a session by a new token, for the application to think about.
+    ///
+    /// # Errors
+    /// The session is gone.
+    pub(super) fn refresh_question(&self, asker: Asker, token: &str) -> Result<Refresh, Refusal> {
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        let rights = session.rights.as_deref();
+        let grants = rights.and_then(|rights| rights.grants.clone());
+        let (mut identity, refusal) = match self.identify(session.namespace, Some(token)) {
+            Ok(identity) => (identity, None),
             Err(refusal) => {
-                self.charge_failed_token(asker.link, &refusal);
-                return Err(refusal);
+                let (user, admin) = (session.sender.user.clone(), session.admin);
+                let grants = grants.clone();
+                (Identity { user, admin, grants, ..Identity::default() }, Some(refusal))
             }
         };
+        let token_grants = identity.grants.clone().filter(|_| refusal.is_none());
+        if rights.is_some_and(|rights| rights.of_hook) {
+            identity.admin = session.admin;
+            identity.grants = grants;
+        }
+        Ok(Refresh {
+            from: Arc::clone(&session.sender),
+            namespace: self.namespaces[usize::from(session.namespace)].0.clone(),
+            token: token.into(),
+            refusal,
+            granted: false,
+            identity,
+            token_grants,
+        })
+    }
+
+    /// A new token of the same user: rights and their end are those of the new one from now on,
+    /// but for rules that a hook gave.
+    pub(super) fn refresh_command(&mut self, asker: Asker, token: &str) -> Result<(), Refusal> {
+        let mut asked = self.refresh_question(asker, token)?;
+        let (refusal, token_grants) = (asked.refusal.take(), asked.token_grants.take());
+        self.refresh_held(asker, asked, refusal, token_grants)
+    }
+
+    /// The application has thought about it.
+    pub(super) fn refresh_held(
+        &mut self,
+        asker: Asker,
+        refresh: Refresh,
+        refusal: Option<Refusal>,
+        token_grants: Option<Arc<Grants>>,
+    ) -> Result<(), Refusal> {
+        let Refresh { granted, identity, .. } = refresh;
+        if let Some(refusal) = refusal.filter(|_| !granted) {
+            self.charge_failed_token(asker.link, &refusal);
+            return Err(refusal);
+        }
+        self.check_identity(&identity)?;
+        let session = self.sessions.get(asker.slot as usize).ok_or_else(gone)?;
+        if !is_same_user(session, &identity) {
+            return Err(invalid_token("the token is another user's: connect anew with it"));
+        }
+        let rights = session.rights.as_deref();
+        let kept = rights.is_some_and(|old| old.of_hook && old.grants == identity.grants);
+        let of_hook = kept || identity.grants != token_grants;
         if asker.reference.is_some() {
             let done = Reply::Ok { position: None, delivered: None };
             self.links.reply(&mut self.counters, asker.link, asker.reference, &done);
         }
         self.take_up(asker.slot, &identity, true);
+        if let Some(session) = self.sessions.get_mut(asker.slot as usize) {
+            session.set_of_hook(of_hook);
+        }
         Ok(())
     }
 

@@ -2,12 +2,12 @@
 
 use std::any::Any;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
 use roomcast_wire::{ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
 
 use super::Shard;
+use crate::contained::{contained, discard};
 use crate::envelope::{Caller, Word};
 use crate::io::{Note, Output};
 use crate::key::RoomKey;
@@ -20,10 +20,9 @@ use crate::timers::Deadline;
 /// that puts out whom it hears leaving would go as deep as there are members.
 pub(super) enum Notice {
     Dropped(SessionId),
-    Resumed(SessionId),
     Left(MemberInfo, LeaveReason, Option<Payload>),
-    Tick(u64),
-    Timer(u64),
+    /// A timer or a tick may be due.
+    Due,
     Answer(u64, Box<dyn Any + Send>),
     /// The last member may have gone.
     Emptied,
@@ -72,7 +71,7 @@ impl Shard {
         let room = &self.rooms[slot as usize];
         let (timers, calls) = (running.timers.len(), running.calls.len());
         // The callback has the logic, and the context the rest.
-        let mut logic = mem::replace(&mut running.logic, Box::new(Absent));
+        let mut logic = running.take_logic();
         let mut ctx = RoomCtx {
             now: self.now,
             room,
@@ -100,11 +99,10 @@ impl Shard {
     /// Does what a callback asked for, in its order.
     pub(super) fn carry_out(&mut self, slot: u32, effects: Vec<Effect>) {
         let Some(room) = self.rooms.get(slot as usize).map(|room| room.key) else { return };
-        for effect in effects {
-            if self.room_at(room).is_none() {
-                // It closed itself.
-                return;
-            }
+        let mut rest = effects.into_iter();
+        while self.room_at(room).is_some()
+            && let Some(effect) = rest.next()
+        {
             match effect {
                 Effect::Publish { .. } | Effect::Tell { .. } | Effect::TellExcept { .. } => {
                     self.say(slot, effect);
@@ -118,6 +116,8 @@ impl Shard {
                 effect => self.set_running(slot, effect),
             }
         }
+        // What a room that closed itself wanted after that.
+        discard(rest);
         self.arm(slot);
     }
 
@@ -139,7 +139,7 @@ impl Shard {
                 let event = room.aside(said);
                 room.gathered.push(Delivery::Event { event, except: Some(except) });
             }
-            _ => return,
+            other => return discard(other),
         }
         self.room_is_dirty(slot);
     }
@@ -200,13 +200,25 @@ impl Shard {
         let now = self.now;
         let Some(running) = self.room_at(key).and_then(|room| room.logic.as_mut()) else { return };
         running.woken(now);
-        let mut due = Vec::new();
-        while let Some(timer) = running.timers.due(now) {
-            due.push(Notice::Timer(timer));
+        self.notices.push_back((key, Notice::Due));
+    }
+
+    /// Tells a logic of the timer that is due, or of the tick if there is none. The next is looked
+    /// up when this one's callback is over, which may have moved it or taken it back.
+    fn tell_due(&mut self, key: RoomKey) {
+        let (now, slot) = (self.now, key.slot);
+        let Some(running) = self.room_at(key).and_then(|room| room.logic.as_mut()) else { return };
+        let asked = if let Some(timer) = running.timers.due(now) {
+            self.ask_logic(slot, |logic, ctx| logic.on_timer(ctx, timer))
+        } else if let Some(tick) = running.tick.as_mut().and_then(|tick| tick.due(now)) {
+            self.ask_logic(slot, |logic, ctx| logic.on_tick(ctx, tick))
+        } else {
+            return self.arm(slot);
+        };
+        if let Some(((), effects)) = asked {
+            self.carry_out(slot, effects);
+            self.notices.push_back((key, Notice::Due));
         }
-        due.extend(running.tick.as_mut().and_then(|tick| tick.due(now)).map(Notice::Tick));
-        self.notices.extend(due.into_iter().map(|notice| (key, notice)));
-        self.arm(key.slot);
     }
 
     /// What a call of a room's logic came to; none: its future panicked.
@@ -244,16 +256,11 @@ impl Shard {
                 let Some(member) = member(session) else { return };
                 self.ask_logic(slot, |logic, ctx| logic.on_drop(ctx, &member))
             }
-            Notice::Resumed(session) => {
-                let Some(member) = member(session) else { return };
-                self.ask_logic(slot, |logic, ctx| logic.on_resume(ctx, &member))
-            }
             Notice::Left(member, reason, last_word) => self.ask_logic(slot, |logic, ctx| {
                 ctx.last_word = last_word;
                 logic.on_leave(ctx, &member, reason);
             }),
-            Notice::Tick(tick) => self.ask_logic(slot, |logic, ctx| logic.on_tick(ctx, tick)),
-            Notice::Timer(timer) => self.ask_logic(slot, |logic, ctx| logic.on_timer(ctx, timer)),
+            Notice::Due => return self.tell_due(key),
             Notice::Answer(call, answer) => {
                 self.ask_logic(slot, |logic, ctx| logic.on_answer(ctx, call, answer))
             }
@@ -293,6 +300,21 @@ impl Shard {
             return Err(refusal);
         }
         Ok(effects)
+    }
+
+    /// Tells the logic of somebody who joined again on the seat that it had. What the callback
+    /// wants done comes back, for after the answer.
+    pub(super) fn tell_resumed(
+        &mut self,
+        slot: u32,
+        session: SessionId,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let room = self.rooms.get(slot as usize);
+        let Some(member) = room.and_then(|room| room.member(session)).map(Member::info) else {
+            return Err(failed());
+        };
+        let told = self.ask_logic(slot, |logic, ctx| logic.on_resume(ctx, &member));
+        told.map(|((), effects)| effects).ok_or_else(failed)
     }
 
     /// A publication in a room with a logic, which the options allow. What the callback wants done
@@ -385,7 +407,6 @@ impl Shard {
             self.room_by_name.remove(&room.name);
             self.counters.rooms -= 1;
             self.counters.seats -= u64::from(room.member_count());
-            discard(room.logic);
         }
     }
 }
@@ -397,11 +418,6 @@ impl Running {
     }
 }
 
-/// Stands where a logic is while a callback has it.
-struct Absent;
-
-impl RoomLogic for Absent {}
-
 /// Where a room's ticks stand on the grid: spread over the period, so that a worker with a
 /// thousand rooms has a few to tick at any time instead of all at once.
 fn phase(room: RoomKey) -> u64 {
@@ -412,24 +428,4 @@ fn phase(room: RoomKey) -> u64 {
 /// The refusal of somebody whose room's logic is at fault.
 fn failed() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the room's logic failed; the server's log has the reason")
-}
-
-/// Runs what an application wrote. A panic ends here; what it said comes back.
-fn contained<T>(body: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
-        let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(text), _) => (*text).to_owned(),
-            (_, Some(text)) => text.clone(),
-            _ => "it panicked without a word".to_owned(),
-        };
-        discard(panic);
-        text
-    })
-}
-
-/// Drops what an application made, which may panic once more.
-fn discard<T>(what: T) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(what))) {
-        mem::forget(panic);
-    }
 }

@@ -45,7 +45,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, RoomPath, SessionId};
 use slab::Slab;
 
-pub(crate) use self::dialogue::CallCounts;
+pub(crate) use self::commands::AROUND_BYTES;
 use self::dialogue::Dialogue;
 use crate::audience::Audience;
 use crate::config::{HubConfig, NamespaceConfig};
@@ -217,6 +217,11 @@ impl Shard {
             }
             _ => limits.message_bytes_unknown_peer.min(limits.message_bytes),
         }
+    }
+
+    /// Whether the link has a session.
+    pub fn has_session(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|link| link.session.is_some())
     }
 
     /// When [`Input::Tick`] is due, if ever.

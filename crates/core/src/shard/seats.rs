@@ -41,7 +41,7 @@ impl Shard {
         if let (ReplyTo::Call { .. }, Some(seat)) = (to, session.seat_mut(&joined.name)) {
             seat.invited = true;
         }
-        self.charge_fanout(key.slot, joined.told_bytes * u64::from(joined.members));
+        self.charge_fanout(key.slot, joined.told_bytes);
         if joined.created {
             self.charge_created_room(key);
         }

@@ -12,9 +12,9 @@ use roomcast_wire::{
 };
 use subtle::ConstantTimeEq;
 
+use super::Shard;
 use super::commands::Asker;
 use super::identity::is_same_user;
-use super::{CallCounts, Shard};
 use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::hook::HookMask;
 use crate::io::{LinkId, LinkLoss, Output};
@@ -211,7 +211,6 @@ impl Shard {
             seats: Vec::new(),
             fanout: Rate::default(),
             creates: Rate::default(),
-            calls: CallCounts::default(),
         });
         self.session_by_id.insert(id, slot);
         self.counters.sessions += 1;
@@ -334,6 +333,7 @@ impl Shard {
             self.counters.sessions_dropped -= 1;
         }
         let session = self.sessions.remove(slot as usize);
+        self.forget_calls_by(session.key);
         self.session_by_id.remove(&session.sender.session);
         self.counters.sessions -= 1;
         if let Some(link) = session.link.and_then(|link| self.links.get_mut(link))

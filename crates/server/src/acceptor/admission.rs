@@ -21,7 +21,8 @@ pub(crate) struct Admissions {
 /// One connection that was let in; it counts until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    admissions: Arc<Admissions>,
+    /// None: another counts for the same client.
+    admissions: Option<Arc<Admissions>>,
     address: Option<AddressKey>,
 }
 
@@ -54,7 +55,7 @@ impl Admissions {
         }
         self.most.fetch_max(before + 1, Ordering::Relaxed);
         // From here on the total is given back by the drop of the admission.
-        let mut admission = Admission { admissions: Arc::clone(self), address: None };
+        let mut admission = Admission { admissions: Some(Arc::clone(self)), address: None };
         if let Some(key) = key(from) {
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             let count = addresses.entry(key).or_default();
@@ -79,11 +80,19 @@ impl Admissions {
     }
 }
 
+impl Admission {
+    /// For a connection whose client is counted elsewhere.
+    pub(crate) fn of_another() -> Self {
+        Self { admissions: None, address: None }
+    }
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.admissions.total.fetch_sub(1, Ordering::Relaxed);
+        let Some(admissions) = &self.admissions else { return };
+        admissions.total.fetch_sub(1, Ordering::Relaxed);
         let Some(key) = self.address else { return };
-        let addresses = self.admissions.addresses.lock();
+        let addresses = admissions.addresses.lock();
         let mut addresses = addresses.unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&key) {
             *count -= 1;

@@ -15,12 +15,12 @@ mod fetch;
 mod keys;
 mod sign;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
+use roomcast_core::contained::contained;
 use roomcast_core::rights::RulesOf;
 use roomcast_core::{Authenticate, Grants, Identity, Now, Revoked, Rule};
 use roomcast_wire::{Codec, ErrorCode, Name, Payload, Refusal};
@@ -276,8 +276,8 @@ struct Contained<A>(A);
 
 impl<A: Authenticate> Authenticate for Contained<A> {
     fn authenticate(&self, now: Now, namespace: &str, token: &str) -> Result<Identity, Refusal> {
-        let judged = AssertUnwindSafe(|| self.0.authenticate(now, namespace, token));
-        catch_unwind(judged).unwrap_or_else(|_| {
+        let judged = contained(|| self.0.authenticate(now, namespace, token));
+        judged.unwrap_or_else(|_| {
             tracing::error!("`authenticate` panicked (see above); the token is refused");
             let text = "the server's own code failed; its log has the reason";
             Err(Refusal::new(ErrorCode::Internal, text))

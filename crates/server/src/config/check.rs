@@ -18,6 +18,9 @@ use crate::auth::Tokens;
 /// of reach at any rate the server answers at.
 const KEY_CHARS_MIN: usize = 16;
 
+/// First parts of paths that stand for something else.
+const TAKEN: [&str; 3] = ["health", "metrics", "ws"];
+
 impl Config {
     /// Looks at everything that can be known before the start: bounds, listeners (host names are
     /// resolved), certificates (whether the files can be opened), namespaces, room options, keys.
@@ -51,6 +54,7 @@ impl Config {
         check_keys(self, &mut problems);
         problems.extend(Tokens::load(self).err().into_iter().flat_map(|error| error.problems));
         check_http(self, &mut problems);
+        check_socketio(&self.socketio.path, &mut problems);
         check_log(&self.log.level, &mut problems);
         problems.extend(self.rooms.check().err().map(|message| Problem::new("rooms", message)));
         hub::check_logic("rooms", &self.rooms, logics, &mut problems);
@@ -71,13 +75,17 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 29] {
-    let limits = &config.limits;
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 33] {
+    let (limits, socketio) = (&config.limits, &config.socketio);
     let count = |n: usize| n as u64;
     [
         ("workers", count(config.workers), 0, 1_024),
         ("drain_ms", config.drain_ms, 0, 600_000),
         ("drain_retry_ms", config.drain_retry_ms, 0, 600_000),
+        ("socketio.ping_interval", socketio.ping_interval, 10, 3_600_000),
+        ("socketio.ping_timeout", socketio.ping_timeout, 10, 600_000),
+        ("socketio.max_payload", count(socketio.max_payload), 0, count(MESSAGE_BYTES_CEILING)),
+        ("socketio.connect_timeout", socketio.connect_timeout, 10, 600_000),
         ("limits.connections", count(limits.connections), 1, 10_000_000),
         ("limits.connections_per_address", count(limits.connections_per_address), 1, 10_000_000),
         ("limits.handshake_ms", limits.handshake_ms, 10, 600_000),
@@ -120,6 +128,14 @@ fn check_bounds(config: &Config, problems: &mut Vec<Problem>) {
         }
     }
     let limits = &config.limits;
+    let payload = config.socketio.max_payload;
+    if limits.outbox_bytes / 2 < payload {
+        let message = format!(
+            "is {payload}, but limits.outbox_bytes ({}) must be at least twice as large",
+            limits.outbox_bytes
+        );
+        problems.push(Problem::new("socketio.max_payload", message));
+    }
     if limits.outbox_bytes / 2 < limits.message_bytes {
         // Else one large event would always close the links that should receive it.
         let twice = limits.message_bytes.saturating_mul(2);
@@ -206,6 +222,19 @@ fn check_log(level: &str, problems: &mut Vec<Problem>) {
         problems.push(Problem::new("log.level", message));
     } else if let Err(error) = EnvFilter::try_new(level) {
         problems.push(Problem::new("log.level", error.to_string()));
+    }
+}
+
+fn check_socketio(path: &str, problems: &mut Vec<Problem>) {
+    // RFC 3986 section 3.3, without what is written with `%`.
+    let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+    let whole = path.len() >= 3 && path.starts_with('/') && path.ends_with('/');
+    if !whole || path.contains("//") || !path.bytes().all(is_path) {
+        let message = format!("`{path}`: write it as /name/");
+        problems.push(Problem::new("socketio.path", message));
+    } else if TAKEN.contains(&path.trim_matches('/')) {
+        let message = format!("`{path}`: something else is there");
+        problems.push(Problem::new("socketio.path", message));
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use roomcast_wire::RoomOptions;
+use roomcast_wire::engineio::Handshake;
 use serde::{Deserialize, Serialize};
 
 pub use listener::{Dialect, ListenerError, ListenerUrl, Scheme};
@@ -27,6 +28,9 @@ pub const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// A short file to begin with: what `roomcast config init` writes.
 pub const STARTER_TOML: &str = include_str!("starter.toml");
+
+/// Where Engine.IO is spoken by itself, on listeners of that dialect.
+const ENGINEIO_PATH: &str = "/engine.io/";
 
 /// Everything that can be configured. `roomcast config default` prints it with its comments.
 ///
@@ -100,6 +104,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// WebSocket and HTTP.
     pub http: HttpConfig,
+    /// Socket.IO.
+    pub socketio: SocketioConfig,
     /// Bounds.
     pub limits: LimitsConfig,
     /// Options of all rooms, unless a namespace says otherwise.
@@ -121,6 +127,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             auth: AuthConfig::default(),
             http: HttpConfig::default(),
+            socketio: SocketioConfig::default(),
             limits: LimitsConfig::default(),
             rooms: RoomOptions::default(),
             namespaces: BTreeMap::new(),
@@ -193,6 +200,68 @@ pub struct HttpConfig {
     pub deflate: bool,
 }
 
+/// Socket.IO, a part of [`Config`]. It is spoken on every `ws://` and `wss://` listener of the
+/// native dialect. Times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SocketioConfig {
+    /// Where it is: begins and ends with `/`.
+    pub path: String,
+    /// How long after the last sign of life the server asks for another.
+    pub ping_interval: u64,
+    /// How long it waits for it before it closes the connection.
+    pub ping_timeout: u64,
+    /// Largest message of a client, and largest body of a request, in bytes; 0: as
+    /// `limits.message_bytes`.
+    pub max_payload: usize,
+    /// How long a connection may be open without a namespace that it is connected to.
+    pub connect_timeout: u64,
+}
+
+impl Default for SocketioConfig {
+    fn default() -> Self {
+        Self {
+            path: "/socket.io/".to_owned(),
+            ping_interval: 25_000,
+            ping_timeout: 20_000,
+            max_payload: 0,
+            connect_timeout: 45_000,
+        }
+    }
+}
+
+impl SocketioConfig {
+    /// The same without a 0 for what another limit says.
+    pub(crate) fn within(self, limits: &LimitsConfig) -> Self {
+        let max_payload = match self.max_payload {
+            0 => limits.message_bytes,
+            bytes => bytes,
+        };
+        Self { max_payload, ..self }
+    }
+
+    /// Where Engine.IO is spoken on a listener; none: nowhere.
+    pub(crate) fn path_for(&self, dialect: Dialect) -> Option<Box<str>> {
+        match dialect {
+            Dialect::Engineio => Some(Box::from(ENGINEIO_PATH)),
+            Dialect::Native => Some(Box::from(self.path.as_str())),
+            _ => None,
+        }
+    }
+
+    /// What a session is told first.
+    pub(crate) fn handshake(&self, sid: u128, upgrades: bool) -> Handshake {
+        Handshake {
+            sid,
+            upgrades,
+            ping_interval_ms: self.ping_interval,
+            ping_timeout_ms: self.ping_timeout,
+            max_payload_bytes: self.max_payload,
+        }
+    }
+}
+
+/// Bounds. Those of the hub are documented in `roomcast_core::Limits`.
 /// Bounds. Those of the hub are documented in `roomcast_core::Limits`. See [`Config`] for an
 /// example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use roomcast_wire::ws::handshake::SitePolicy;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::acceptor::admission::Admission;
-use crate::config::{Dialect, HttpConfig, Scheme};
+use crate::config::{Config, Dialect, Scheme};
 use crate::server::{Listening, Shared};
 use crate::transport::{self, Site};
 use crate::worker::{Address, Mail};
@@ -175,13 +175,16 @@ impl Entrances {
 /// Adds two listeners without a socket for each namespace.
 pub(crate) fn listening(
     hub: &HubConfig,
-    http: &HttpConfig,
+    config: &Config,
     listeners: &mut Vec<Listening>,
 ) -> Entrances {
+    let http = &config.http;
     // The host name is checked, as the program may listen on loopback.
     let policy =
         SitePolicy { origins: http.origins.clone(), hosts: http.hosts.clone(), any_host: false };
-    let site = Arc::new(Site { policy, deflate: http.deflate, dialect: Dialect::Native });
+    let dialect = Dialect::Native;
+    let engineio_path = config.socketio.path_for(dialect);
+    let site = Arc::new(Site { policy, deflate: http.deflate, dialect, engineio_path });
     let mut places = BTreeMap::new();
     for name in hub.namespaces.keys() {
         // Links number their listener with 16 bits.

@@ -31,8 +31,9 @@ use crate::socketio::{Io, Sockets};
 
 /// The way into a running server for the program that embeds it: cheap to clone, and to be used
 /// from any thread or task. What is asked is asked at once; the [`Asked`] it gives can be awaited,
-/// waited for, or dropped. What one thread asks of one room is done in that order. While 65,536
-/// wait for a worker, more are refused ([`CallError::Busy`]).
+/// waited for, or dropped. What one thread asks of one room is done in that order, but
+/// for `join` and `leave`: they go by way of the session, so await them before you ask for what has
+/// to come after. While 65,536 wait for a worker, more are refused ([`CallError::Busy`]).
 ///
 /// ```
 /// let server = roomcast::Server::builder().listen("ws://127.0.0.1:0").start()?;

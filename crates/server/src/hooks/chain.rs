@@ -1,11 +1,11 @@
 //! One chain of hooks, and how it is run.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use roomcast_core::contained::contained;
 use roomcast_core::{Question, Verdict};
 use roomcast_wire::{ErrorCode, Refusal};
 
@@ -42,7 +42,7 @@ impl<T> Future for Running<T> {
 
     /// A panic in it refuses its command, and nothing else: it is the application's code.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let polled = catch_unwind(AssertUnwindSafe(|| self.code.as_mut().poll(context)));
+        let polled = contained(|| self.code.as_mut().poll(context));
         polled.unwrap_or_else(|_| {
             tracing::error!("a hook or handler panicked (see above); its command is refused");
             let text = "the server's own code failed; its log has the reason";
@@ -59,6 +59,7 @@ pub(super) async fn decide(hooks: Arc<Hooks>, question: Question) -> Verdict {
         Question::Join(asked) => run(&hooks.join, asked).await.map(Question::Join),
         Question::Leave(asked) => run(&hooks.leave, asked).await.map(Question::Leave),
         Question::Publish(asked) => run(&hooks.publish, asked).await.map(Question::Publish),
+        Question::Refresh(asked) => run(&hooks.refresh, asked).await.map(Question::Refresh),
     };
     match decided {
         Ok(question) => Verdict::Go(question),

@@ -1,9 +1,9 @@
 //! What happened, told to after-hooks and to streams.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use roomcast_core::HubEvent;
+use roomcast_core::contained::contained;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::watch::must_not_be_a_worker;
@@ -103,7 +103,7 @@ impl Ears {
 
     pub(super) fn tell_after(&self, event: &HubEvent) {
         for hook in &self.after {
-            if catch_unwind(AssertUnwindSafe(|| hook(event))).is_err() {
+            if contained(|| hook(event)).is_err() {
                 tracing::error!("an after-hook panicked (see above)");
             }
         }

@@ -19,7 +19,7 @@ use roomcast_core::event::{
     Connected, Disconnected, MemberJoined, MemberLeft, Published, Refused, RoomClosed, RoomCreated,
     SlowMember,
 };
-use roomcast_core::hook::{Connect, Create, Join, Leave, Publish};
+use roomcast_core::hook::{Connect, Create, Join, Leave, Publish, Refresh};
 use roomcast_core::{HookMask, HubEvent, Question, Verdict};
 use roomcast_wire::Refusal;
 use tokio::sync::broadcast;
@@ -42,6 +42,7 @@ pub(crate) struct Hooks {
     join: Vec<Hook<Join>>,
     leave: Vec<Hook<Leave>>,
     publish: Vec<Hook<Publish>>,
+    refresh: Vec<Hook<Refresh>>,
     handlers: Handlers,
     ears: Ears,
     /// Whose handlers answer what `handlers` do not.
@@ -57,6 +58,7 @@ impl Hooks {
             (HookMask::JOIN, self.join.is_empty()),
             (HookMask::LEAVE, self.leave.is_empty()),
             (HookMask::PUBLISH, self.publish.is_empty()),
+            (HookMask::REFRESH, self.refresh.is_empty()),
         ];
         let wanted = bits.into_iter().filter(|(_, is_empty)| !is_empty);
         wanted.fold(HookMask::NONE, |mask, (bit, _)| mask | bit)
@@ -164,8 +166,8 @@ macro_rules! before {
 }
 
 before! {
-    /// Before a session begins: with `hello`, or with the first command where that is optional. Not
-    /// when one is resumed: its client shows the secret that it was given.
+    /// Before a session begins or is resumed: with `hello`, or with the first command where that is
+    /// optional.
     connect, Connect, before_connect, before_connect_async;
     /// Before `create` makes a room. A room that `join` makes is asked about as a join only; where
     /// rooms must not be made so, the namespace says `create = false` and this hook grants.
@@ -190,6 +192,9 @@ before! {
     /// # Ok::<(), roomcast::StartError>(())
     /// ```
     publish, Publish, before_publish, before_publish_async;
+    /// Before `refresh` gives a session another token. Without such a hook, the session goes on as
+    /// the token says; rules that [`Builder::before_connect`] gave it stay.
+    refresh, Refresh, before_refresh, before_refresh_async;
 }
 
 macro_rules! after {

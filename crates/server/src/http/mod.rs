@@ -2,16 +2,19 @@
 //! own; a worker hands a connection over with the bytes it has read.
 
 mod page;
+mod polling;
 mod routes;
 mod stream;
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use roomcast_wire::ws::handshake::{HEAD_BYTES_MAX, HEADERS_MAX};
@@ -19,15 +22,18 @@ use rustls::ServerConnection;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
+use self::polling::Peer;
+pub(crate) use self::polling::Sessions;
 use self::stream::Stream;
 use crate::acceptor::admission::Admission;
 use crate::server::Shared;
-use crate::worker::abort_on_panic;
+use crate::worker::{Address, abort_on_panic};
 
 /// Connections that may wait to be taken over.
 pub(crate) const QUEUE: usize = 1024;
 
-/// How long one connection may live, whatever it asks: there is nothing here that takes longer.
+/// How long one connection may live, whatever it asks. What is asked then is still answered, if
+/// that takes no longer than a poll may wait.
 const LIFE: Duration = Duration::from_secs(120);
 
 /// A connection whose first bytes are an HTTP request.
@@ -55,14 +61,16 @@ impl Http {
     /// The system gives no thread.
     pub(crate) fn start(
         runtime: Runtime,
-        shared: Arc<Shared>,
+        shared: &Arc<Shared>,
+        workers: &Arc<[Address]>,
         queue: mpsc::Receiver<Handed>,
     ) -> io::Result<Self> {
+        let (shared, workers) = (Arc::clone(shared), Arc::clone(workers));
         let (stop, stopped) = oneshot::channel();
         let thread =
             std::thread::Builder::new().name("roomcast-http".to_owned()).spawn(move || {
                 abort_on_panic("HTTP", move || {
-                    runtime.block_on(run(shared, queue, stopped));
+                    runtime.block_on(run(shared, workers, queue, stopped));
                     // Requests that are still being answered are cut off: the server has stopped.
                     runtime.shutdown_background();
                 });
@@ -82,11 +90,12 @@ impl Http {
 
 async fn run(
     shared: Arc<Shared>,
+    workers: Arc<[Address]>,
     mut queue: mpsc::Receiver<Handed>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let routers: Vec<_> = (0..shared.listeners.len())
-        .map(|listener| TowerToHyperService::new(routes::router(&shared, listener)))
+        .map(|listener| TowerToHyperService::new(routes::router(&shared, &workers, listener)))
         .collect();
     loop {
         tokio::select! {
@@ -95,14 +104,25 @@ async fn run(
                 let Some(handed) = handed else { return };
                 let Some(router) = routers.get(usize::from(handed.listener)) else { continue };
                 let patience = Duration::from_millis(shared.limits.handshake_ms);
-                tokio::spawn(serve(handed, router.clone(), patience));
+                // A poll waits for the next ping at most.
+                let polls = &shared.socketio;
+                let poll_ms = polls.ping_interval.saturating_add(polls.ping_timeout);
+                let rest = Duration::from_millis(poll_ms);
+                tokio::spawn(serve(handed, router.clone(), patience, rest));
             }
         }
     }
 }
 
-async fn serve(handed: Handed, router: TowerToHyperService<axum::Router>, patience: Duration) {
+async fn serve(
+    handed: Handed,
+    router: TowerToHyperService<axum::Router>,
+    patience: Duration,
+    rest: Duration,
+) {
     let Handed { stream, tls, read, admission, .. } = handed;
+    // One that the embedding program brings has no address: it counts as coming from here.
+    let address = stream.peer_addr().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip());
     let stream = match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => Stream::new(stream, tls, read),
         Err(error) => return tracing::warn!(%error, "an HTTP connection cannot be watched"),
@@ -114,9 +134,18 @@ async fn serve(handed: Handed, router: TowerToHyperService<axum::Router>, patien
         .header_read_timeout(patience)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
-    let connection = builder
-        .serve_connection::<_, TowerToHyperService<axum::Router>>(TokioIo::new(stream), router);
-    if let Ok(Err(error)) = tokio::time::timeout(LIFE, connection).await {
+    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(address));
+        router.call(request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), answer).with_upgrades();
+    tokio::pin!(connection);
+    let mut ended = tokio::time::timeout(LIFE, connection.as_mut()).await;
+    if ended.is_err() {
+        connection.as_mut().graceful_shutdown();
+        ended = tokio::time::timeout(rest, connection).await;
+    }
+    if let Ok(Err(error)) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
     drop(admission);

@@ -12,31 +12,42 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
-use axum::routing::{get, on};
+use axum::routing::{any, get, on};
 use roomcast_wire::ws::handshake::Head;
 
 use super::page;
+use super::polling::{self, Polls};
 use crate::metrics;
 use crate::server::Shared;
 use crate::transport::{Site, ws};
+use crate::worker::Address;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The routes of one listener.
-pub(super) fn router(shared: &Arc<Shared>, listener: usize) -> Router {
+pub(super) fn router(shared: &Arc<Shared>, workers: &Arc<[Address]>, listener: usize) -> Router {
     let site = shared.listeners.get(listener).map(|l| Arc::clone(&l.site)).unwrap_or_default();
-    Router::new()
+    let mut router = Router::new()
         .route("/", get(page))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .route(ws::PATH, on(MethodFilter::GET, no_upgrade))
+        .with_state(Arc::clone(shared));
+    if let Some(path) = &site.engineio_path {
+        let (shared, workers) = (Arc::clone(shared), Arc::clone(workers));
+        // There are fewer listeners than 16 bits can number.
+        let polls = Polls { shared, workers, listener: listener as u16 };
+        let served = any(polling::serve).with_state(polls);
+        let bare = path.trim_end_matches('/');
+        router = router.route(path, served.clone()).route(bare, served);
+    }
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(guard_answers))
         .layer(middleware::from_fn_with_state(site, check_host))
-        .with_state(Arc::clone(shared))
 }
 
 async fn page() -> Response {

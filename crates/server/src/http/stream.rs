@@ -8,6 +8,9 @@ use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+/// What a stream is made of.
+pub(super) type Parts = (std::net::TcpStream, Option<Box<ServerConnection>>, Box<[u8]>);
+
 /// The bytes that were read, then those of the socket, plain or inside TLS.
 pub(super) struct Stream {
     socket: TcpStream,
@@ -24,6 +27,15 @@ impl Stream {
         read: Box<[u8]>,
     ) -> Self {
         Self { socket, tls, read, given: 0 }
+    }
+
+    /// The socket, its TLS, and what was read of it and not given on.
+    ///
+    /// # Errors
+    /// The socket cannot be taken from the runtime.
+    pub(super) fn into_parts(self) -> io::Result<Parts> {
+        let read = self.read.get(self.given..).unwrap_or_default().into();
+        Ok((self.socket.into_std()?, self.tls, read))
     }
 
     fn flush_tls(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

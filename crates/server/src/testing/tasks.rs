@@ -1,7 +1,6 @@
 //! Hooks and calls that wait: futures on the virtual clock.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use roomcast_core::Input;
+use roomcast_core::contained::contained;
 use tokio::runtime::Runtime;
 
 /// The futures that wait. Their timers are tokio's, whose clock stands still between advances.
@@ -85,7 +85,7 @@ impl Tasks {
             moved = true;
             let waker = Waker::from(Arc::clone(&one.flag));
             let mut context = Context::from_waker(&waker);
-            let polled = catch_unwind(AssertUnwindSafe(|| one.future.as_mut().poll(&mut context)));
+            let polled = contained(|| one.future.as_mut().poll(&mut context));
             let input = match polled {
                 Ok(Poll::Pending) => continue,
                 Ok(Poll::Ready(input)) => input,

@@ -2,6 +2,7 @@
 //!
 //! A new transport is a file beside this one and a line in [`TABLE`].
 
+mod engineio;
 mod tcp;
 pub(crate) mod ws;
 
@@ -46,6 +47,11 @@ pub(crate) fn websocket(format: Format) -> Box<dyn Protocol> {
     ws::opened(format)
 }
 
+/// The protocol of an Engine.IO session whose WebSocket stands.
+pub(crate) fn engineio(dialect: Dialect) -> Box<dyn Protocol> {
+    engineio::opened(dialect)
+}
+
 /// What the connections of one listener have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Site {
@@ -55,6 +61,8 @@ pub(crate) struct Site {
     pub(crate) deflate: bool,
     /// The grammar of those who connect.
     pub(crate) dialect: Dialect,
+    /// Where Engine.IO is spoken, with a slash before and behind it; none: nowhere.
+    pub(crate) engineio_path: Option<Box<str>>,
 }
 
 /// How one connection speaks. Boxed once for each link: what stands in it is paid for by every
@@ -86,6 +94,12 @@ pub(crate) trait Protocol: Send {
         false
     }
 
+    /// The format of the one line that such a connection carries from its beginning on; none:
+    /// lines come with its messages.
+    fn carries_alone(&self) -> Option<Format> {
+        None
+    }
+
     /// The frame that ends the messages of this side, if there is one.
     fn closing(&mut self, code: Option<u16>, reason: &str) -> Option<Bytes> {
         let _ = (code, reason);
@@ -94,7 +108,6 @@ pub(crate) trait Protocol: Send {
 }
 
 /// What came from a peer.
-#[derive(Debug)]
 pub(crate) enum Received {
     /// The handshake is done: write this, then messages may flow.
     Opened {
@@ -105,6 +118,20 @@ pub(crate) enum Received {
     },
     /// A whole message.
     Message(Bytes),
+    /// The handshake is done: write this, then go on with that protocol, whose messages are those
+    /// of several lines.
+    Carries {
+        /// How the connection speaks from now on.
+        protocol: Box<dyn Protocol>,
+        /// Bytes to be written before anything else.
+        response: Vec<u8>,
+    },
+    /// A whole message of one of the lines.
+    Carried(Bytes),
+    /// The answer to a ping of the carrying protocol.
+    Pong,
+    /// The peer goes on over another connection, if one was agreed on.
+    Upgrade,
     /// A sign of life.
     Alive,
     /// The peer wants no more, with its code if it gave one.

@@ -9,7 +9,7 @@ use roomcast_wire::ws::frame::{self, Frame, FrameError, Opcode, Reader};
 use roomcast_wire::ws::handshake::{self, HEAD_BYTES_MAX, HeadError};
 use roomcast_wire::{CloseCode, Format};
 
-use super::{Fault, Protocol, Received, Site};
+use super::{Fault, Protocol, Received, Site, engineio};
 
 /// Where the WebSocket is.
 pub(crate) const PATH: &str = "/ws";
@@ -111,6 +111,14 @@ impl Ws {
         let Some(head) = handshake::read_head(buffer).map_err(refused)? else {
             return Ok(None);
         };
+        if engineio::is_asked(&head, site) {
+            let received = engineio::read_head(&head, site)?;
+            let len = head.len;
+            if matches!(received, Received::Carries { .. }) {
+                buffer.advance(len);
+            }
+            return Ok(Some(received));
+        }
         let fixed = site.dialect.ws_format();
         if fixed.is_none() && head.path() != PATH || !head.wants_websocket() {
             return Ok(Some(Received::Request));
@@ -163,7 +171,7 @@ fn wrong_kind(takes: Takes) -> Fault {
     }
 }
 
-fn refused(error: HeadError) -> Fault {
+pub(super) fn refused(error: HeadError) -> Fault {
     let answer = handshake::refusal(&error);
     Fault { code: CloseCode::Protocol, message: error.to_string(), answer }
 }

@@ -30,9 +30,14 @@ impl Worker {
     /// Closes the links that the shard wants closed.
     pub(super) fn close_links(&mut self) {
         while let Some(key) = self.closes.pop() {
-            let Some(link) = self.links.get_mut(key as usize) else { continue };
-            if let Some(code) = link.flags.close.take() {
-                self.begin_closing(key, Some(code), LinkLoss::Broken);
+            if let Some(link) = self.links.get_mut(key as usize) {
+                if let Some(code) = link.flags.close.take() {
+                    self.begin_closing(key, Some(code), LinkLoss::Broken);
+                }
+            } else if let Some(line) = self.links.carried_mut(key)
+                && let Some(code) = line.close.take()
+            {
+                self.close_line(key, code);
             }
         }
     }
@@ -52,6 +57,9 @@ impl Worker {
     /// The peer broke the rules: it is told, then the link is closed.
     pub(super) fn begin_fault(&mut self, key: u32, fault: &Fault) {
         let Some(link) = self.links.get_mut(key as usize) else { return };
+        if let Stage::Carrying(_) = link.stage {
+            return self.close_for_fault(key, fault);
+        }
         let Some(format) = link.format() else {
             let mut outbox = Outbox::default();
             if !fault.answer.is_empty() {
@@ -65,6 +73,10 @@ impl Worker {
         if let Some(outbox) = self.shard.outbox(LinkId(key)) {
             outbox.push_control(goodbye.freeze());
         }
+        self.close_for_fault(key, fault);
+    }
+
+    fn close_for_fault(&mut self, key: u32, fault: &Fault) {
         let number = Some(fault.code.number());
         self.close_with(key, number, &fault.message, LinkLoss::Broken, true);
         if let Some(Link { stage: Stage::Closing(closing), .. }) = self.links.get_mut(key as usize)
@@ -81,17 +93,21 @@ impl Worker {
         loss: LinkLoss,
         await_peer: bool,
     ) {
+        let carried = self.end_lines(key, loss);
         let Some(link) = self.links.get_mut(key as usize) else { return };
-        if link.format().is_none() {
+        let is_carrier = carried.is_some();
+        if link.format().is_none() && !is_carrier {
             return;
         }
-        let waiting = self.shard.outbox(LinkId(key)).map(std::mem::take);
+        let waiting = carried.or_else(|| self.shard.outbox(LinkId(key)).map(std::mem::take));
         let mut outbox = waiting.unwrap_or_default();
         if let Some(frame) = link.protocol.closing(code, reason) {
             outbox.push_control(frame);
         }
         self.start_closing(key, outbox, await_peer, false);
-        self.lose(key, loss);
+        if !is_carrier {
+            self.lose(key, loss);
+        }
     }
 
     fn start_closing(&mut self, key: u32, outbox: Outbox, await_peer: bool, deaf: bool) {

@@ -56,7 +56,10 @@ impl Worker {
     }
 
     fn write(&mut self, key: u32) -> Flushed {
-        let Some(link) = self.links.get_mut(key as usize) else { return Flushed::Done };
+        let Some(link) = self.links.get_mut(key as usize) else {
+            self.flush_line(key);
+            return Flushed::Done;
+        };
         if link.flags.blocked {
             return Flushed::Done;
         }
@@ -66,6 +69,7 @@ impl Worker {
                 Some(outbox) => (outbox, true),
                 None => return Flushed::Done,
             },
+            Stage::Carrying(carrier) => (&mut carrier.outbox, true),
             Stage::Closing(closing) => (&mut closing.outbox, false),
             Stage::Handshake => (&mut none, false),
         };
@@ -99,9 +103,14 @@ impl Worker {
         self.io.blocked_total += u64::from(blocked);
         match &link.stage {
             Stage::Closing(closing) if !blocked && !closing.finished => Flushed::Finished,
-            _ => {
+            stage => {
+                let carries = matches!(stage, Stage::Carrying(_));
                 if known && std::mem::replace(&mut link.flags.told_blocked, blocked) != blocked {
-                    self.shard.set_blocked(LinkId(key), blocked);
+                    if carries {
+                        self.set_lines_blocked(key, blocked);
+                    } else {
+                        self.shard.set_blocked(LinkId(key), blocked);
+                    }
                 }
                 Flushed::Done
             }

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use roomcast_core::{Now, Outbox};
 use roomcast_wire::{CloseCode, Format};
 
+use super::carrier::Carrier;
 use super::socket::Socket;
 use crate::acceptor::admission::Admission;
 use crate::transport::Protocol;
@@ -35,6 +36,8 @@ pub(super) enum Stage {
     Handshake,
     /// The shard knows it.
     Open(Format),
+    /// The shard knows what it carries.
+    Carrying(Box<Carrier>),
     /// The shard has forgotten it; the last bytes are on their way.
     Closing(Box<Closing>),
 }

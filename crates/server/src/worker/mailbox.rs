@@ -13,6 +13,7 @@ use roomcast_core::{Envelope, Input, ServerCall, ServerReply, ShardId};
 use roomcast_wire::Format;
 use tokio::sync::oneshot;
 
+use super::exchange::Exchange;
 use super::link::Link;
 use crate::acceptor::admission::Admission;
 
@@ -28,6 +29,9 @@ pub(crate) enum Mail {
     Accepted { stream: TcpStream, listener: u16, admission: Admission },
     /// A connection that has become a WebSocket elsewhere.
     Upgraded { stream: TcpStream, listener: u16, admission: Admission, format: Format },
+    /// A session that began with HTTP long-polling: one end of a socket pair on which it speaks
+    /// as on a WebSocket.
+    Polled { stream: TcpStream, listener: u16, admission: Admission, exchange: Arc<Exchange> },
     /// Word from another shard.
     Envelope { from: ShardId, envelope: Envelope },
     /// A link whose session lives here, with its first message.
@@ -90,7 +94,10 @@ impl Address {
         match &mail {
             Mail::Envelope { .. } => _ = self.state.envelopes.fetch_add(1, Ordering::Relaxed),
             Mail::Call { .. } => _ = self.state.calls.fetch_add(1, Ordering::Relaxed),
-            Mail::Accepted { .. } | Mail::Upgraded { .. } | Mail::Moved { .. } => {
+            Mail::Accepted { .. }
+            | Mail::Upgraded { .. }
+            | Mail::Polled { .. }
+            | Mail::Moved { .. } => {
                 self.state.links.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}

@@ -6,8 +6,11 @@
 //! Nothing here waits but the first step, and nothing takes a lock. Only [`Worker::tell`] calls
 //! `Shard::handle`; a full drain of its outputs follows each call.
 
+mod carrier;
 mod closing;
+mod exchange;
 mod flush;
+mod lines;
 mod link;
 mod mailbox;
 mod outputs;
@@ -25,9 +28,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, ServerReply, Shard, ShardId};
-use slab::Slab;
 use tokio::sync::oneshot;
 
+pub(crate) use self::exchange::{Exchange, Successor};
+use self::lines::Lines;
 pub(crate) use self::link::Link;
 use self::link::{Flags, Stage};
 use self::mailbox::Mailbox;
@@ -67,7 +71,7 @@ pub(crate) struct Worker {
     readiness: Readiness,
     shard: Shard,
     now: Now,
-    links: Slab<Link>,
+    links: Lines,
     /// Links that were removed since the table was last made smaller.
     removed: usize,
     generation: u32,
@@ -162,7 +166,7 @@ impl Worker {
             now: shared.now(),
             shared,
             addresses,
-            links: Slab::new(),
+            links: Lines::default(),
             removed: 0,
             generation: 0,
             timers: Timers::default(),
@@ -269,6 +273,9 @@ impl Worker {
                     self.open(key, listener, format);
                 }
             }
+            Mail::Polled { stream, listener, admission, exchange } => {
+                self.take_on_polled(stream, (listener, admission), exchange);
+            }
             Mail::Envelope { from, envelope } => self.tell(Input::Envelope { from, envelope }),
             Mail::Moved { link, message } => self.take_over(*link, message),
             Mail::Call { call, reply } => {
@@ -283,6 +290,7 @@ impl Worker {
             Mail::Decided(input) => self.tell(input),
             Mail::Drain { retry_ms_max, left } => {
                 self.draining = Some(left);
+                self.close_idle_carriers();
                 self.tell(Input::Drain { retry_ms_max });
             }
             Mail::Stop => self.stopped = true,
@@ -313,6 +321,23 @@ impl Worker {
         let link = self.new_link(stream, tls, protocol, (listener, admission));
         if let Some(key) = self.add(link) {
             self.set_timer(key, patience_ms, Timer::Handshake);
+        }
+    }
+
+    /// A session that begins with HTTP long-polling, which is spoken elsewhere.
+    fn take_on_polled(
+        &mut self,
+        stream: std::net::TcpStream,
+        (listener, admission): (u16, Admission),
+        exchange: Arc<Exchange>,
+    ) {
+        let Some(listening) = self.shared.listeners.get(usize::from(listener)) else {
+            return self.mailbox.link_gone();
+        };
+        let protocol = transport::engineio(listening.site.dialect);
+        let link = self.new_link(stream, None, protocol, (listener, admission));
+        if let Some(key) = self.add(link) {
+            self.carry(key, Some(exchange));
         }
     }
 
@@ -381,9 +406,7 @@ impl Worker {
         // A crowd that has left leaves no table behind; rarely, as this looks through it.
         if self.removed >= LINKS_LEFT.max(self.links.capacity() / 4) {
             self.removed = 0;
-            if self.links.capacity() > 2 * self.links.len() {
-                self.links.shrink_to_fit();
-            }
+            self.links.shrink();
         }
         Some(link)
     }
@@ -428,6 +451,9 @@ impl Worker {
                 }
                 Timer::Ended => self.begin_closing(due.link, None, LinkLoss::Closed),
                 Timer::Close => self.give_up_closing(due.link),
+                Timer::Ping | Timer::Pong | Timer::Connect => {
+                    self.run_carrier_timer(due.link, due.timer);
+                }
             }
         }
     }
@@ -463,7 +489,7 @@ impl Worker {
     }
 
     fn nobody_left(&self) -> bool {
-        self.links.iter().all(|(_, link)| matches!(link.stage, Stage::Handshake))
+        self.links.links().all(|(_, link)| matches!(link.stage, Stage::Handshake))
     }
 }
 

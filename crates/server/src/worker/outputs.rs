@@ -9,7 +9,7 @@ use roomcast_core::io::Note;
 use roomcast_core::{Input, LinkId, Output, ShardId};
 
 use super::link::Flags;
-use super::{Mail, Timer, Worker, queue};
+use super::{Mail, Timer, Worker};
 use crate::hooks::Running;
 use crate::tasks;
 
@@ -28,14 +28,18 @@ impl Worker {
                     // Not before the end of the turn: what was said in it still goes out.
                     found.flags.close.get_or_insert(code);
                     self.closes.push(link.0);
+                } else if let Some(line) = self.links.carried_mut(link.0) {
+                    line.close.get_or_insert(code);
+                    self.closes.push(link.0);
                 }
             }
             Output::Pause { link, until } => {
-                if let Some(found) = self.links.get_mut(link.0 as usize) {
+                let link = self.line_of(link.0);
+                if let Some(found) = self.links.get_mut(link as usize) {
                     found.flags.paused = true;
                     found.paused_until = found.paused_until.max(until);
                     let after_ms = found.paused_until.0.saturating_sub(self.now.0);
-                    self.set_timer(link.0, after_ms, Timer::Resume);
+                    self.set_timer(link, after_ms, Timer::Resume);
                 }
             }
             Output::Move { link, to, message } => self.move_away(link, to, message),
@@ -57,9 +61,7 @@ impl Worker {
                 tasks::start(&self.shared.tasks, address.clone(), room, call, task);
             }
             Output::Ask { ticket, link, question } => {
-                if let Some(found) = self.links.get_mut(link.0 as usize) {
-                    found.flags.asking = true;
-                }
+                self.hold(link.0);
                 let deciding = self.shared.hooks.ask(question);
                 let longest_ms = self.shared.limits.hook_ms;
                 self.run_code(deciding, longest_ms, move |verdict| Input::Verdict {
@@ -67,12 +69,7 @@ impl Worker {
                     verdict,
                 });
             }
-            Output::Release { link } => {
-                if let Some(found) = self.links.get_mut(link.0 as usize) {
-                    found.flags.asking = false;
-                    queue(found, link.0, &mut self.ready);
-                }
-            }
+            Output::Release { link } => self.release(link.0),
             Output::Called { ticket, call } => {
                 let answering = self.shared.hooks.answer(*call);
                 let longest_ms = self.shared.limits.call_ms;

@@ -94,8 +94,9 @@ impl Worker {
             }
             messages += 1;
             let generation = link.generation;
-            let bytes_max = match link.stage {
+            let bytes_max = match &link.stage {
                 Stage::Open(_) => self.shard.message_bytes_max(LinkId(key)),
+                Stage::Carrying(carrier) => carrier.bytes_max(&self.shard, &self.shared),
                 _ => self.shared.limits.message_bytes_unknown_peer,
             };
             let go = match link.protocol.read(&mut link.unread, bytes_max) {
@@ -140,6 +141,26 @@ impl Worker {
                 }
                 Go::On
             }
+            Received::Carried(bytes) => {
+                self.io.messages_total += 1;
+                self.carried(key, bytes);
+                Go::On
+            }
+            Received::Carries { protocol, response } => {
+                if self.open_carrier(key, protocol, response) {
+                    return Go::On;
+                }
+                self.remove(key);
+                Go::Stop
+            }
+            Received::Pong => {
+                self.ponged(key);
+                Go::On
+            }
+            Received::Upgrade => {
+                self.exchange(key);
+                Go::On
+            }
             Received::Opened { format, response } => self.opened(key, format, &response),
             Received::Closed(code) => {
                 self.peer_closed(key, code);
@@ -177,7 +198,9 @@ impl Worker {
     fn peer_ended(&mut self, key: u32) {
         let Some(link) = self.links.get_mut(key as usize) else { return };
         link.flags.readable = false;
-        if link.format().is_none() {
+        if matches!(link.stage, Stage::Carrying(_)) {
+            self.begin_closing(key, None, LinkLoss::Broken);
+        } else if link.format().is_none() {
             self.remove(key);
         } else if link.unread.is_empty() && link.protocol.may_end_anywhere() {
             link.flags.ended = true;
@@ -193,6 +216,8 @@ impl Worker {
         if link.format().is_some() {
             self.lose(key, LinkLoss::Broken);
         }
+        // What its lines still had to say has nowhere to go.
+        _ = self.end_lines(key, LinkLoss::Broken);
         self.remove(key);
     }
 

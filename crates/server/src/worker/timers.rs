@@ -16,6 +16,12 @@ pub(super) enum Timer {
     Ended,
     /// When to stop waiting for the last bytes or the peer's close.
     Close,
+    /// When to ask the peer of a connection that carries lines for a sign of life.
+    Ping,
+    /// When to give up waiting for it.
+    Pong,
+    /// When to close a connection that carries nothing.
+    Connect,
 }
 
 /// One deadline.

@@ -40,6 +40,7 @@ pub(super) fn configure(config: &mut HubConfig, words: Words<'_>) -> Result<(), 
             "join" => HookMask::JOIN,
             "leave" => HookMask::LEAVE,
             "publish" => HookMask::PUBLISH,
+            "refresh" => HookMask::REFRESH,
             _ => return Err(format!("`{word}` is no hook")),
         };
         config.hooks = config.hooks | bit;
@@ -117,6 +118,7 @@ fn change(question: &mut Question, mut words: Words<'_>) -> Result<(), String> {
             }
             change_data(&mut publish.data, &mut words)?;
         }
+        Question::Refresh(refresh) => refresh.granted |= grants,
     }
     match words.next() {
         Some(word) => Err(format!("`{word}` cannot be changed here")),
@@ -177,6 +179,11 @@ impl Stage {
                 let data = data_text(publish.data.as_ref());
                 let (room, event) = (&publish.room, &publish.event);
                 format!("publish {room} {event}{data} from {}", self.sender(&publish.from))
+            }
+            Question::Refresh(refresh) => {
+                let refusal = refresh.refusal.as_ref().map(|refusal| refusal.code.reason());
+                let but = refusal.map_or(String::new(), |reason| format!(" but={reason}"));
+                format!("refresh{but} from {}", self.sender(&refresh.from))
             }
         }
     }

@@ -20,6 +20,7 @@ pub(crate) const CHANGED: EventName = EventName::Number(4_711);
 
 /// Which commands wait, of which each kind in a third of the schedules.
 pub(super) fn draw_mask(chance: &mut Chance) -> HookMask {
+    // No schedule refreshes.
     let bits =
         [HookMask::CONNECT, HookMask::CREATE, HookMask::JOIN, HookMask::LEAVE, HookMask::PUBLISH];
     bits.into_iter().fold(HookMask::NONE, |mask, bit| match chance.percent(33) {
@@ -78,5 +79,6 @@ fn change(question: &mut Question) {
         Question::Join(join) => join.granted = true,
         Question::Leave(leave) => leave.data = None,
         Question::Publish(publish) => publish.event = CHANGED,
+        Question::Refresh(refresh) => refresh.granted = true,
     }
 }

@@ -29,6 +29,11 @@ impl<'a> Value<'a> {
         std::str::from_utf8(self.raw.get(head.len..)?).ok()
     }
 
+    pub(crate) fn bytes(self) -> Option<&'a [u8]> {
+        let head = self.head().filter(|head| head.kind == Kind::Binary)?;
+        self.raw.get(head.len..)
+    }
+
     pub(crate) fn boolean(self) -> Option<bool> {
         match self.raw.first().copied().map(Marker::from_u8)? {
             Marker::True => Some(true),

@@ -57,6 +57,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// What binary data hold; MessagePack only.
+    pub(crate) fn bytes(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Json(_) => None,
+            Self::MsgPack(value) => value.bytes(),
+        }
+    }
+
     /// The text of a string. A JSON string without escapes borrows.
     pub(crate) fn text(self) -> Option<Cow<'a, str>> {
         match self {

@@ -1,6 +1,7 @@
 //! The grammars of client protocols, and the table of formats: each a dialect, a codec and a
 //! framing. A session has one format; an event is encoded once for each format that is present.
 
+mod engineio;
 mod grammar;
 pub mod mesh;
 pub mod native;
@@ -16,6 +17,8 @@ use crate::{Codec, Push, Refusal, Reply, Request, SessionId};
 /// The grammar of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Dialect {
+    /// Engine.IO without Socket.IO on top.
+    Engineio,
     /// GoMeshStream's envelope.
     Mesh,
     /// roomcast's own protocol.
@@ -24,15 +27,17 @@ pub enum Dialect {
 }
 
 /// Sorted by name.
-const GRAMMARS: &[(Dialect, &dyn Grammar)] = &[(MESH, &mesh::Mesh), (NATIVE, &native::Native)];
+const GRAMMARS: &[(Dialect, &dyn Grammar)] =
+    &[(ENGINEIO, &engineio::Engineio), (MESH, &mesh::Mesh), (NATIVE, &native::Native)];
 
 impl Dialect {
     /// All dialects, by name.
-    pub const ALL: &'static [Self] = &[MESH, NATIVE];
+    pub const ALL: &'static [Self] = &[ENGINEIO, MESH, NATIVE];
 
     /// The word in a listener's URL.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Engineio => "engineio",
             Self::Mesh => "mesh",
             Self::Native => "native",
         }
@@ -83,6 +88,7 @@ struct Entry {
 
 /// Sorted by dialect, codec and framing.
 const TABLE: &[Entry] = &[
+    Entry { dialect: ENGINEIO, codec: Codec::Json, framing: Framing::Carried },
     Entry { dialect: MESH, codec: Codec::Json, framing: Framing::WsText },
     Entry { dialect: NATIVE, codec: Codec::Json, framing: Framing::Line },
     Entry { dialect: NATIVE, codec: Codec::Json, framing: Framing::WsText },
@@ -92,12 +98,15 @@ const TABLE: &[Entry] = &[
     Entry { dialect: NATIVE, codec: Codec::MsgPack, framing: Framing::WsBinaryDeflate },
 ];
 
+const ENGINEIO: Dialect = Dialect::Engineio;
 const MESH: Dialect = Dialect::Mesh;
 const NATIVE: Dialect = Dialect::Native;
 
 impl Format {
     /// How many formats there are.
     pub const COUNT: usize = TABLE.len();
+    /// Engine.IO without Socket.IO on top.
+    pub const ENGINEIO: Self = Self::of(ENGINEIO, Codec::Json, Framing::Carried);
     /// GoMeshStream's envelope in WebSocket text frames.
     pub const MESH_WS: Self = Self::of(MESH, Codec::Json, Framing::WsText);
     /// Native JSON, one object a line.

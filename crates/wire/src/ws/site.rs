@@ -46,7 +46,10 @@ impl Head<'_> {
     }
 
     /// Whether the web page, if it is one, may connect. Other clients send no `Origin`.
-    pub(super) fn check_origin(&self, policy: &SitePolicy) -> Result<(), HeadError> {
+    ///
+    /// # Errors
+    /// The response to refuse it with.
+    pub fn check_origin(&self, policy: &SitePolicy) -> Result<(), HeadError> {
         let Some(origin) = self.single("origin")? else { return Ok(()) };
         if policy.origins.iter().any(|allowed| allowed == "*") {
             return Ok(());

@@ -1,0 +1,294 @@
+//! Connections that carry several lines: Engine.IO, with one line for each namespace of Socket.IO.
+//! The shard sees each line as a link of its own; the connection has the socket, its pings, and
+//! the bytes that are on their way.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use roomcast_core::{Input, LinkId, LinkLoss, Now, Outbox, Shard};
+use roomcast_wire::engineio;
+use roomcast_wire::{CloseCode, Format, Next};
+
+use super::exchange::Exchange;
+use super::lines::{Carried, Lines};
+use super::link::{Link, Stage};
+use super::{Timer, Worker, mark_dirty, queue};
+use crate::server::Shared;
+use crate::transport::Protocol;
+
+/// A frame that asks for a sign of life.
+const PING: Bytes = Bytes::from_static(engineio::PING);
+
+/// What a connection needs that carries lines.
+pub(super) struct Carrier {
+    /// What is on its way to the peer, of all lines.
+    pub(super) outbox: Outbox,
+    /// The lines, by their numbers.
+    pub(super) lines: Vec<u32>,
+    /// The line whose last message waits for the application.
+    pub(super) asking: Option<u32>,
+    /// Until when the peer is to answer the ping, if it was pinged.
+    pong_due: Option<Now>,
+    /// When it is to carry something, if it carries nothing.
+    connect_due: Now,
+    /// Where a socket comes from that takes the place of this connection's.
+    pub(super) exchange: Option<Arc<Exchange>>,
+}
+
+impl Carrier {
+    fn new(connect_due: Now, exchange: Option<Arc<Exchange>>) -> Box<Self> {
+        let (outbox, lines) = (Outbox::default(), Vec::new());
+        Box::new(Self { outbox, lines, asking: None, pong_due: None, connect_due, exchange })
+    }
+
+    /// The largest message that may come now: smaller before any line has a session.
+    pub(super) fn bytes_max(&self, shard: &Shard, shared: &Shared) -> usize {
+        let most = shared.socketio.max_payload;
+        if self.lines.iter().any(|line| shard.has_session(LinkId(*line))) {
+            most
+        } else {
+            most.min(shared.limits.message_bytes_unknown_peer)
+        }
+    }
+}
+
+/// What a link carries, if it carries lines.
+pub(super) fn carrier(lines: &mut Lines, key: u32) -> Option<&mut Carrier> {
+    match &mut lines.get_mut(key as usize)?.stage {
+        Stage::Carrying(carrier) => Some(carrier),
+        _ => None,
+    }
+}
+
+impl Worker {
+    /// A WebSocket begins a session of its own. Returns whether it could.
+    pub(super) fn open_carrier(
+        &mut self,
+        key: u32,
+        protocol: Box<dyn Protocol>,
+        mut response: Vec<u8>,
+    ) -> bool {
+        let Some(sid) = crate::server::random() else { return false };
+        let open = self.shared.socketio.handshake(u128::from_be_bytes(sid), false);
+        let mut frame = BytesMut::new();
+        open.write_frame(&mut frame);
+        response.extend_from_slice(&frame);
+        if self.write_now(key, &response).is_err() {
+            return false;
+        }
+        if let Some(link) = self.links.get_mut(key as usize) {
+            link.protocol = protocol;
+        }
+        self.carry(key, None);
+        true
+    }
+
+    /// The link carries lines from now on.
+    pub(super) fn carry(&mut self, key: u32, exchange: Option<Arc<Exchange>>) {
+        let settings = &self.shared.socketio;
+        let (interval_ms, connect_ms) = (settings.ping_interval, settings.connect_timeout);
+        let connect_due = self.now.plus(connect_ms);
+        let Some(link) = self.links.get_mut(key as usize) else { return };
+        link.stage = Stage::Carrying(Carrier::new(connect_due, exchange));
+        let alone = link.protocol.carries_alone();
+        self.set_timer(key, interval_ms, Timer::Ping);
+        self.set_timer(key, connect_ms, Timer::Connect);
+        if let Some(format) = alone {
+            self.open_line(key, "", format);
+        }
+    }
+
+    /// A line more on a connection.
+    fn open_line(&mut self, by: u32, namespace: &str, format: Format) -> Option<u32> {
+        let link = self.links.get(by as usize)?;
+        let listening = self.shared.listeners.get(usize::from(link.listener))?;
+        let blocked = link.flags.told_blocked;
+        let hub_namespace = listening.namespace.clone();
+        let key = self.links.insert_carried(Carried { by, close: None });
+        carrier(&mut self.links, by)?.lines.push(key);
+        self.tell(Input::Opened { link: LinkId(key), format, namespace: hub_namespace });
+        if blocked {
+            self.shard.set_blocked(LinkId(key), true);
+        }
+        _ = namespace;
+        Some(key)
+    }
+
+    /// A whole message of one of the lines.
+    pub(super) fn carried(&mut self, by: u32, bytes: Bytes) {
+        let Some(carrier) = carrier(&mut self.links, by) else { return };
+        let Some(&key) = carrier.lines.first() else { return };
+        let waiting = carrier.outbox.bytes();
+        self.tell(Input::Message { link: LinkId(key), bytes });
+        let Some(outbox) = self.shard.outbox(LinkId(key)) else { return };
+        if waiting + outbox.bytes() > self.shared.limits.outbox_bytes / 2
+            && let Some(link) = self.links.get_mut(by as usize)
+        {
+            link.flags.stalled = true;
+        }
+    }
+
+    /// What waits for a line goes over to its connection, in whole frames, and is written. Behind
+    /// a connection that takes nothing it stays with the shard, whose rules for slow readers hold.
+    pub(super) fn flush_line(&mut self, key: u32) {
+        let Some(by) = self.links.carried(key).map(|line| line.by) else { return };
+        let Some(link) = self.links.get_mut(by as usize) else { return };
+        let Stage::Carrying(carrier) = &mut link.stage else { return };
+        if link.flags.blocked {
+            self.shard.set_blocked(LinkId(key), true);
+            return;
+        }
+        if let Some(outbox) = self.shard.outbox(LinkId(key)) {
+            carrier.outbox.append(std::mem::take(outbox));
+        }
+        if let [_] = carrier.lines[..] {
+            return self.flush(by);
+        }
+        // The others of its lines may have something, too: one write for all.
+        mark_dirty(link, by, &mut self.dirty);
+    }
+
+    /// The socket took no more, or does again.
+    pub(super) fn set_lines_blocked(&mut self, by: u32, blocked: bool) {
+        let Some(carrier) = carrier(&mut self.links, by) else { return };
+        for line in &carrier.lines {
+            self.shard.set_blocked(LinkId(*line), blocked);
+        }
+    }
+
+    /// The peer has answered the ping: the next is due an interval later.
+    pub(super) fn ponged(&mut self, key: u32) {
+        let Some(carrier) = carrier(&mut self.links, key) else { return };
+        if carrier.pong_due.take().is_some() {
+            self.set_timer(key, self.shared.socketio.ping_interval, Timer::Ping);
+        }
+    }
+
+    pub(super) fn run_carrier_timer(&mut self, key: u32, timer: Timer) {
+        let now = self.now;
+        let timeout_ms = self.shared.socketio.ping_timeout;
+        let Some(link) = self.links.get_mut(key as usize) else { return };
+        let held = link.is_held() || link.flags.unprocessed;
+        let Stage::Carrying(carrier) = &mut link.stage else { return };
+        match timer {
+            Timer::Ping => {
+                carrier.pong_due = Some(now.plus(timeout_ms));
+                carrier.outbox.push_control(PING);
+                mark_dirty(link, key, &mut self.dirty);
+                self.again = true;
+                self.set_timer(key, timeout_ms, Timer::Pong);
+            }
+            Timer::Pong if carrier.pong_due.is_none_or(|due| due > now) => {}
+            // It is not read: whether it is alive shows when it is.
+            Timer::Pong if held => {
+                carrier.pong_due = Some(now.plus(timeout_ms));
+                self.set_timer(key, timeout_ms, Timer::Pong);
+            }
+            Timer::Pong => self.begin_closing(key, Some(CloseCode::NoPong), LinkLoss::Broken),
+            Timer::Connect if carrier.lines.is_empty() && carrier.connect_due <= now => {
+                self.io.handshake_timeouts_total += 1;
+                self.begin_closing(key, Some(CloseCode::Silent), LinkLoss::Broken);
+            }
+            _ => {}
+        }
+    }
+
+    /// The shard wants a line closed. The connection goes on, but where its peer is to come again
+    /// or is at fault, and nothing else is carried.
+    pub(super) fn close_line(&mut self, key: u32, code: CloseCode) {
+        let Some(by) = self.links.carried(key).map(|line| line.by) else { return };
+        let Some(link) = self.links.get_mut(by as usize) else { return };
+        let alone = link.protocol.carries_alone().is_some();
+        let Stage::Carrying(carrier) = &mut link.stage else { return };
+        let stays = matches!(
+            code,
+            CloseCode::Normal
+                | CloseCode::Disconnected
+                | CloseCode::Unauthorized
+                | CloseCode::Replaced
+        ) && !alone;
+        if carrier.lines.len() == 1 && (!stays || code.next() == Next::Resume) {
+            return self.begin_closing(by, Some(code), LinkLoss::Broken);
+        }
+        let connect_ms = self.shared.socketio.connect_timeout;
+        carrier.lines.retain(|line| *line != key);
+        let is_empty = carrier.lines.is_empty();
+        carrier.connect_due = self.now.plus(connect_ms);
+        if let Some(outbox) = self.shard.outbox(LinkId(key)) {
+            carrier.outbox.append(std::mem::take(outbox));
+        }
+        self.forget_line(by, key, LinkLoss::Broken);
+        if let Some(link) = self.links.get_mut(by as usize) {
+            mark_dirty(link, by, &mut self.dirty);
+            self.again = true;
+        }
+        if is_empty {
+            self.set_timer(by, connect_ms, Timer::Connect);
+        }
+    }
+
+    /// Connections that carry nothing are not waited for when the server is about to stop.
+    pub(super) fn close_idle_carriers(&mut self) {
+        let carries_nothing = |link: &Link| match &link.stage {
+            Stage::Carrying(carrier) => carrier.lines.is_empty(),
+            _ => false,
+        };
+        let idle = self.links.links().filter(|(_, link)| carries_nothing(link));
+        let idle: Vec<_> = idle.map(|(key, _)| key).collect();
+        for key in idle {
+            self.begin_closing(key, Some(CloseCode::Drain), LinkLoss::Broken);
+        }
+    }
+
+    /// All lines of a connection end; what waits for their peer.
+    pub(super) fn end_lines(&mut self, by: u32, loss: LinkLoss) -> Option<Outbox> {
+        let carrier = carrier(&mut self.links, by)?;
+        let mut outbox = std::mem::take(&mut carrier.outbox);
+        let lines = std::mem::take(&mut carrier.lines);
+        for line in lines {
+            if let Some(waiting) = self.shard.outbox(LinkId(line)) {
+                outbox.append(std::mem::take(waiting));
+            }
+            self.forget_line(by, line, loss);
+        }
+        Some(outbox)
+    }
+
+    fn forget_line(&mut self, by: u32, key: u32, loss: LinkLoss) {
+        if let Some(carrier) = carrier(&mut self.links, by)
+            && carrier.asking == Some(key)
+        {
+            self.release(key);
+            self.again = true;
+        }
+        self.lose(key, loss);
+        self.links.remove_carried(key);
+    }
+
+    /// A message waits for the application: nothing more is read from its link, or from the one
+    /// that carries its line.
+    pub(super) fn hold(&mut self, key: u32) {
+        let by = self.line_of(key);
+        let Some(link) = self.links.get_mut(by as usize) else { return };
+        link.flags.asking = true;
+        if let Stage::Carrying(carrier) = &mut link.stage {
+            carrier.asking = Some(key);
+        }
+    }
+
+    /// The link that stands for a number of the shard's: its own, or the one that carries it.
+    pub(super) fn line_of(&self, key: u32) -> u32 {
+        self.links.carried(key).map_or(key, |line| line.by)
+    }
+
+    /// It waits no longer, or its line is gone.
+    pub(super) fn release(&mut self, key: u32) {
+        let by = self.line_of(key);
+        let Some(link) = self.links.get_mut(by as usize) else { return };
+        link.flags.asking = false;
+        if let Stage::Carrying(carrier) = &mut link.stage {
+            carrier.asking = None;
+        }
+        queue(link, by, &mut self.ready);
+    }
+}
