@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use roomcast_core::ServerCall;
 use roomcast_core::logic::IntoEvent;
-use roomcast_wire::push::{LeaveReason, Sender};
+use roomcast_wire::push::Sender;
 use roomcast_wire::{CloseCode, Payload, SessionId};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -46,8 +46,8 @@ pub(super) struct Inner {
     io: Io,
     server: ServerHandle,
     data: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
-    /// Why the server closed its link, if it did.
-    closed: Mutex<Option<CloseCode>>,
+    /// Why its link was lost, while it may come back.
+    lost: Mutex<Option<DisconnectReason>>,
 }
 
 impl Socket {
@@ -58,9 +58,9 @@ impl Socket {
         sender: Arc<Sender>,
         auth: Option<Payload>,
     ) -> Self {
-        let (data, closed) = (Mutex::default(), Mutex::default());
+        let (data, lost) = (Mutex::default(), Mutex::default());
         let namespace = namespace.into();
-        Self(Arc::new(Inner { sender, namespace, auth, io, server, data, closed }))
+        Self(Arc::new(Inner { sender, namespace, auth, io, server, data, lost }))
     }
 
     /// Its id: that of its session.
@@ -162,19 +162,9 @@ impl Socket {
         &self.0.namespace
     }
 
-    pub(super) fn closed(&self, code: Option<CloseCode>) {
-        *self.0.closed.lock().unwrap_or_else(PoisonError::into_inner) = code;
-    }
-
-    pub(super) fn reason(&self, reason: LeaveReason) -> DisconnectReason {
-        let closed = *self.0.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        match (closed, reason) {
-            (Some(CloseCode::Normal), _) => DisconnectReason::ClientDisconnect,
-            (Some(CloseCode::NoPong), _) => DisconnectReason::PingTimeout,
-            (Some(CloseCode::Drain), _) => DisconnectReason::ServerShuttingDown,
-            (Some(_), _) | (None, LeaveReason::Kicked) => DisconnectReason::ServerDisconnect,
-            (None, _) => DisconnectReason::TransportClose,
-        }
+    /// Its link is lost and it may come back, or it is back: why it had gone.
+    pub(super) fn may_come_back(&self, lost: Option<DisconnectReason>) -> Option<DisconnectReason> {
+        std::mem::replace(&mut *self.0.lost.lock().unwrap_or_else(PoisonError::into_inner), lost)
     }
 
     fn session(&self) -> SessionHandle {
@@ -212,6 +202,17 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
+    /// `code`: why the server closed the link; none: the client did, or it broke.
+    pub(super) fn of(code: Option<CloseCode>) -> Self {
+        match code {
+            None => Self::TransportClose,
+            Some(CloseCode::Normal) => Self::ClientDisconnect,
+            Some(CloseCode::NoPong) => Self::PingTimeout,
+            Some(CloseCode::Drain) => Self::ServerShuttingDown,
+            Some(_) => Self::ServerDisconnect,
+        }
+    }
+
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {

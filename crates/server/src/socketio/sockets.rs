@@ -5,13 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwapOption;
 use roomcast_core::HubEvent;
-use roomcast_core::event::{Connected, Disconnected, SessionEnded};
+use roomcast_core::HubEvent;
+use roomcast_core::event::Connected;
 use roomcast_core::hook::{Call, Connect};
 use roomcast_wire::{ErrorCode, EventName, Payload, Refusal, SessionId};
 use tokio::sync::oneshot;
 
 use super::args::Args;
-use super::{Ack, Io, Namespace, Outcome, Socket, SocketIo, name_of};
+use super::{Ack, DisconnectReason, Io, Namespace, Outcome, Socket, SocketIo, name_of};
 use crate::handle::ServerHandle;
 use crate::hooks::Running;
 
@@ -69,13 +70,27 @@ impl Sockets {
     /// Something happened. Called on the worker of the session that it is about, in order.
     pub(crate) fn hear(self: &Arc<Self>, event: &HubEvent) {
         match event {
-            HubEvent::Connected(connected) if !connected.resumed => self.connected(connected),
-            HubEvent::Disconnected(Disconnected { who, reason, .. }) => {
-                if let Some(socket) = self.get(who.session) {
-                    socket.closed(*reason);
+            HubEvent::Connected(one) if !one.resumed => self.connected(one),
+            HubEvent::Connected(one) => {
+                if let Some(socket) = self.get(one.who.session) {
+                    socket.may_come_back(None);
                 }
             }
-            HubEvent::SessionEnded(ended) => self.ended(ended),
+            HubEvent::Disconnected(one) if one.kept => {
+                if let Some(socket) = self.get(one.who.session) {
+                    socket.may_come_back(Some(DisconnectReason::of(one.reason)));
+                }
+            }
+            HubEvent::Disconnected(one) => {
+                self.left(one.who.session, DisconnectReason::of(one.reason));
+            }
+            // Of a session that has a link it is told next how that ended.
+            HubEvent::SessionEnded(one) => {
+                let socket = self.get(one.who.session);
+                if let Some(reason) = socket.and_then(|socket| socket.may_come_back(None)) {
+                    self.left(one.who.session, reason);
+                }
+            }
             _ => {}
         }
     }
@@ -97,12 +112,12 @@ impl Sockets {
         });
     }
 
-    fn ended(self: &Arc<Self>, SessionEnded { who, reason, .. }: &SessionEnded) {
+    fn left(self: &Arc<Self>, session: SessionId, reason: DisconnectReason) {
         let mut sockets = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(socket) = sockets.remove(&who.session) else { return };
+        let Some(socket) = sockets.remove(&session) else { return };
         drop(sockets);
         let Some(server) = self.server.load_full() else { return };
-        let (sockets, reason) = (Arc::clone(self), socket.reason(*reason));
+        let sockets = Arc::clone(self);
         server.run(async move {
             let Some(namespace) = sockets.namespaces.get(socket.namespace()) else { return };
             for handler in &namespace.disconnect {
