@@ -75,6 +75,9 @@ pub struct NamespaceConfig {
     pub patterns: Vec<(String, RoomOptions)>,
     /// The logics that clients may name in `create`. Others come by configuration only.
     pub client_logics: Vec<String>,
+    /// Whether events of Socket.IO clients stand for commands: `join`, `publish` and so on. If not,
+    /// all of them are the application's.
+    pub convention: bool,
     /// A room that every session of the namespace is given a seat in when it starts. It is always
     /// there, as static rooms are.
     pub lobby: Option<String>,
@@ -107,6 +110,7 @@ impl Default for NamespaceConfig {
             static_rooms: BTreeMap::new(),
             patterns: Vec::new(),
             client_logics: Vec::new(),
+            convention: true,
             lobby: None,
         }
     }

@@ -133,6 +133,7 @@ pub use roomcast_core::{Grants, Identity, Now, Revoked, Right, Rule, RulesOf};
 /// assert_eq!(&to.to_codec(Codec::MsgPack).bytes()[..], [0x92, 1, 2]);
 /// assert_eq!(Payload::text("hi").detached().read::<String>()?, "hi");
 /// assert_eq!(Payload::bin(b"hi").read::<String>()?, "aGk=");
+/// assert!(Payload::json(&[1, 2])?.into_arguments().is_arguments());
 /// # let same = Payload::new(Codec::Json, "[1, 2]".into())?;
 ///
 /// let position = Position { epoch: Epoch::new(7), offset: 41 };

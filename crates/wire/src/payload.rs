@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::Codec;
+use crate::codec::value::{Kind, Value};
 use crate::codec::{CodecError, msgpack};
 
 /// One value in a codec: the text of one JSON value, or one MessagePack value. It was checked to
@@ -10,13 +11,34 @@ use crate::codec::{CodecError, msgpack};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
     codec: Codec,
+    /// A list whose elements are the arguments of an event, see [`Payload::into_arguments`].
+    arguments: bool,
     bytes: Bytes,
 }
 
 impl Payload {
     /// Wraps bytes that a codec's reader has found to be one well-formed value.
     pub(crate) fn from_checked(codec: Codec, bytes: Bytes) -> Self {
-        Self { codec, bytes }
+        Self { codec, arguments: false, bytes }
+    }
+
+    /// The elements of a list from `first` on, as arguments.
+    pub(crate) fn list_of(list: Value<'_>, first: usize) -> Result<Self, CodecError> {
+        let mut bytes = BytesMut::with_capacity(list.len());
+        let mut at = 0;
+        let codec = match list {
+            Value::Json(_) => Codec::Json,
+            Value::MsgPack(_) => Codec::MsgPack,
+        };
+        list.items(|item| {
+            at += 1;
+            if at > first {
+                item.write_element(&mut bytes, at == first + 1);
+            }
+            Ok(())
+        })?;
+        codec.enclose(&mut bytes, at.saturating_sub(first));
+        Ok(Self { codec, arguments: true, bytes: bytes.freeze() })
     }
 
     /// Checks that `bytes` hold exactly one value of `codec`, nested at most
@@ -36,14 +58,27 @@ impl Payload {
     pub fn text(text: &str) -> Self {
         let mut bytes = BytesMut::with_capacity(text.len() + 5);
         msgpack::write_text(&mut bytes, text);
-        Self { codec: Codec::MsgPack, bytes: bytes.freeze() }
+        Self::from_checked(Codec::MsgPack, bytes.freeze())
     }
 
     /// A payload that is just bytes: `bin` in MessagePack, base64 in JSON.
     pub fn bin(data: &[u8]) -> Self {
         let mut bytes = BytesMut::with_capacity(data.len() + 5);
         msgpack::write_bin(&mut bytes, data);
-        Self { codec: Codec::MsgPack, bytes: bytes.freeze() }
+        Self::from_checked(Codec::MsgPack, bytes.freeze())
+    }
+
+    /// The same list, its elements meant as the arguments of an event: dialects whose events have
+    /// several spread it, for the others it stays a list. The payload itself if it is no list.
+    #[must_use]
+    pub fn into_arguments(mut self) -> Self {
+        self.arguments = self.codec.check(&self.bytes).is_ok_and(|it| it.kind() == Kind::Array);
+        self
+    }
+
+    /// Whether it is a list of arguments.
+    pub fn is_arguments(&self) -> bool {
+        self.arguments
     }
 
     /// The value under a key, if this is a map that has it. It shares the buffer.
@@ -84,7 +119,7 @@ impl Payload {
     /// buffer alive for as long as the history keeps the payload.
     #[must_use]
     pub fn detached(&self) -> Self {
-        Self { codec: self.codec, bytes: Bytes::copy_from_slice(&self.bytes) }
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), ..*self }
     }
 
     /// The value in `codec`: shared bytes if it is written so already, else transcoded.
@@ -93,6 +128,7 @@ impl Payload {
         if self.codec == codec {
             return self.clone();
         }
-        Self { codec, bytes: crate::codec::transcode(self.codec, &self.bytes, codec) }
+        let bytes = crate::codec::transcode(self.codec, &self.bytes, codec);
+        Self { codec, arguments: self.arguments, bytes }
     }
 }

@@ -29,13 +29,15 @@ pub(crate) const AROUND_BYTES: u64 = 128;
 pub(super) struct Place {
     session: Option<SessionId>,
     namespace: Box<str>,
+    convention: bool,
     room: Option<FullName>,
 }
 
 impl Place {
     pub(super) fn standing(&self) -> Standing<'_> {
         let room = self.room.as_ref().map(FullName::as_str);
-        Standing { session: self.session, namespace: &self.namespace, room }
+        let Self { session, convention, .. } = *self;
+        Standing { session, namespace: &self.namespace, convention, room }
     }
 }
 
@@ -60,6 +62,10 @@ impl Shard {
                 self.on_request(link, request, message);
             }
             Err(error) => {
+                if let Some(code) = error.close {
+                    self.counters.refusals_total += 1;
+                    return self.close_link(link, code, &error.refusal.message, None);
+                }
                 self.refuse_on(link, error.reference, &error.refusal);
                 self.count_error(link);
             }
@@ -76,6 +82,7 @@ impl Shard {
         Place {
             session: session.map(|session| session.sender.session),
             namespace: self.namespace_name(namespace).into(),
+            convention: self.policy(namespace).convention,
             room: session.and_then(|session| session.seats.last()).map(|seat| seat.name.clone()),
         }
     }

@@ -265,7 +265,8 @@ impl Shard {
         let secret = Secret(self.random_u128());
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        session.secret = Some(secret);
+        let resumes = self.links.get(link).is_some_and(|link| link.format.resumes());
+        session.secret = resumes.then_some(secret);
         let rooms: Vec<_> = session.seats.iter().map(|seat| seat.name.to_string()).collect();
         let sender = Arc::clone(&session.sender);
         let reply = Reply::Welcome {

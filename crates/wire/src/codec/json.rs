@@ -18,6 +18,7 @@ pub(crate) use self::text::{write_plain, write_text};
 use super::CodecError;
 use super::msgpack;
 use super::value::{self, Kind};
+use crate::limits::DEPTH_MAX;
 
 /// The text of one well-formed value.
 #[derive(Debug, Clone, Copy)]
@@ -142,13 +143,53 @@ pub(crate) fn without_breaks(text: &str) -> Bytes {
 pub(crate) fn to_msgpack(bytes: &[u8], out: &mut BytesMut) -> bool {
     let Ok(text) = utf8(bytes) else { return false };
     let mut scanner = Scanner::new(text);
-    value_to_msgpack(&mut scanner, out, value::NESTED_DEPTH_MAX).is_ok() && scanner.end().is_ok()
+    value_to_msgpack(&mut scanner, out, value::NESTED_DEPTH_MAX, &mut ()).is_ok()
+        && scanner.end().is_ok()
 }
 
-fn value_to_msgpack(
+/// Appends the one value that `text` holds in MessagePack; what `parts` stand for in it are `bin`.
+///
+/// # Errors
+/// It is not well-formed, or its parts are not all in their places.
+pub(crate) fn to_msgpack_with(
+    text: &str,
+    parts: &mut impl Parts,
+    out: &mut BytesMut,
+) -> Result<(), CodecError> {
+    let mut scanner = Scanner::new(text);
+    value_to_msgpack(&mut scanner, out, DEPTH_MAX, parts)?;
+    scanner.end()
+}
+
+/// What maps of a JSON text stand for binary data.
+pub(crate) trait Parts {
+    /// Told of the value of each key of a map, in MessagePack.
+    fn entry(_place: &mut Place, _key: &str, _value: &[u8]) {}
+
+    /// The binary data in whose place a map stands, if it stands for some.
+    ///
+    /// # Errors
+    /// There are no such data.
+    fn take(&mut self, _place: &Place) -> Result<Option<&[u8]>, CodecError> {
+        Ok(None)
+    }
+}
+
+/// No map stands for anything.
+impl Parts for () {}
+
+/// What a map has said about standing for something else.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    pub stands: bool,
+    pub number: Option<u64>,
+}
+
+fn value_to_msgpack<P: Parts>(
     scanner: &mut Scanner<'_>,
     out: &mut BytesMut,
     depth: usize,
+    parts: &mut P,
 ) -> Result<(), CodecError> {
     let (close, is_map) = match scanner.peek_token() {
         Some(b'{') => (b'}', true),
@@ -163,19 +204,31 @@ fn value_to_msgpack(
     // How many elements there are is known after the last, so the header is put in then.
     let start = out.len();
     let mut count = 0;
+    let mut place = Place::default();
     if !scanner.close_if(close) {
         loop {
             if is_map {
-                msgpack::write_text(out, &scanner.key()?);
+                let key = scanner.key()?;
+                msgpack::write_text(out, &key);
+                let value = out.len();
+                value_to_msgpack(scanner, out, depth, parts)?;
+                P::entry(&mut place, &key, out.get(value..).unwrap_or_default());
+            } else {
+                value_to_msgpack(scanner, out, depth, parts)?;
             }
-            value_to_msgpack(scanner, out, depth)?;
             count += 1;
             if !scanner.next_or_close(close)? {
                 break;
             }
         }
     }
-    msgpack::insert_header(out, start, is_map, count);
+    match parts.take(&place)? {
+        Some(part) if is_map => {
+            out.truncate(start);
+            msgpack::write_bin(out, part);
+        }
+        _ => msgpack::insert_header(out, start, is_map, count),
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod msgpack;
 pub(crate) mod value;
 pub(crate) mod write;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::limits::DEPTH_MAX;
 
@@ -36,6 +36,19 @@ impl CodecError {
 impl Codec {
     /// All codecs.
     pub const ALL: &'static [Self] = &[Self::Json, Self::MsgPack];
+
+    /// Makes a list of what [`Value::write_element`](value::Value::write_element) has appended to
+    /// an empty buffer.
+    pub(crate) fn enclose(self, elements: &mut BytesMut, count: usize) {
+        match self {
+            Self::Json => {
+                elements.put_u8(b'[');
+                elements.rotate_right(1);
+                elements.put_u8(b']');
+            }
+            Self::MsgPack => msgpack::insert_header(elements, 0, false, count),
+        }
+    }
 
     /// Whether `bytes` hold exactly one value, nested at most
     /// [`DEPTH_MAX`](crate::limits::DEPTH_MAX) deep; answers with that value.

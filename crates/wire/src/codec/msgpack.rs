@@ -236,25 +236,41 @@ fn number(bytes: &[u8]) -> Option<Number> {
 
 /// Appends a checked value in JSON. `false` if it was not well-formed.
 pub(crate) fn to_json(bytes: &[u8], out: &mut BytesMut) -> bool {
-    value_to_json(bytes, 0, out, value::NESTED_DEPTH_MAX) == Some(bytes.len())
+    to_json_with(bytes, out, &mut json::write_base64)
+}
+
+/// Appends a checked value in JSON; `bin` appends what stands for binary data. `false` if it was
+/// not well-formed.
+pub(crate) fn to_json_with(
+    bytes: &[u8],
+    out: &mut BytesMut,
+    bin: &mut impl FnMut(&mut BytesMut, &[u8]),
+) -> bool {
+    value_to_json(bytes, 0, out, value::NESTED_DEPTH_MAX, bin) == Some(bytes.len())
 }
 
 /// Appends the value at `at`; answers where it ends.
-fn value_to_json(bytes: &[u8], at: usize, out: &mut BytesMut, depth: usize) -> Option<usize> {
+fn value_to_json(
+    bytes: &[u8],
+    at: usize,
+    out: &mut BytesMut,
+    depth: usize,
+    bin: &mut impl FnMut(&mut BytesMut, &[u8]),
+) -> Option<usize> {
     let head = head(bytes, at).ok()?;
     let body = at + head.len;
     if matches!(head.kind, Kind::Array | Kind::Map) {
         let depth = depth.checked_sub(1)?;
         return match head.kind {
-            Kind::Array => array_to_json(bytes, body, head.body, out, depth),
-            _ => map_to_json(bytes, body, head.body / 2, out, depth),
+            Kind::Array => array_to_json(bytes, (body, head.body), out, depth, bin),
+            _ => map_to_json(bytes, (body, head.body / 2), out, depth, bin),
         };
     }
     let end = body.checked_add(usize::try_from(head.body).ok()?)?;
     let content = bytes.get(body..end)?;
     match head.kind {
         Kind::Text => json::write_text(out, &String::from_utf8_lossy(content)),
-        Kind::Binary => json::write_base64(out, content),
+        Kind::Binary => bin(out, content),
         Kind::Extension => {
             out.extend_from_slice(b"{\"ext\":");
             let kind = *bytes.get(body - 1)? as i8;
@@ -275,17 +291,17 @@ fn value_to_json(bytes: &[u8], at: usize, out: &mut BytesMut, depth: usize) -> O
 
 fn array_to_json(
     bytes: &[u8],
-    mut at: usize,
-    count: u64,
+    (mut at, count): (usize, u64),
     out: &mut BytesMut,
     depth: usize,
+    bin: &mut impl FnMut(&mut BytesMut, &[u8]),
 ) -> Option<usize> {
     out.put_u8(b'[');
     for index in 0..count {
         if index > 0 {
             out.put_u8(b',');
         }
-        at = value_to_json(bytes, at, out, depth)?;
+        at = value_to_json(bytes, at, out, depth, bin)?;
     }
     out.put_u8(b']');
     Some(at)
@@ -293,10 +309,10 @@ fn array_to_json(
 
 fn map_to_json(
     bytes: &[u8],
-    mut at: usize,
-    count: u64,
+    (mut at, count): (usize, u64),
     out: &mut BytesMut,
     depth: usize,
+    bin: &mut impl FnMut(&mut BytesMut, &[u8]),
 ) -> Option<usize> {
     out.put_u8(b'{');
     for index in 0..count {
@@ -307,7 +323,7 @@ fn map_to_json(
         at = skip(bytes, at, depth).ok()?;
         key_to_json(bytes.get(start..at)?, out)?;
         out.put_u8(b':');
-        at = value_to_json(bytes, at, out, depth)?;
+        at = value_to_json(bytes, at, out, depth, bin)?;
     }
     out.put_u8(b'}');
     Some(at)
@@ -322,7 +338,7 @@ fn key_to_json(key: &[u8], out: &mut BytesMut) -> Option<()> {
         Kind::Binary => json::write_base64(out, key.get(head.len..)?),
         Kind::Null | Kind::Bool | Kind::Number => {
             out.put_u8(b'"');
-            value_to_json(key, 0, out, 0)?;
+            value_to_json(key, 0, out, 0, &mut json::write_base64)?;
             out.put_u8(b'"');
         }
         Kind::Extension | Kind::Array | Kind::Map => json::write_base64(out, key),
@@ -394,6 +410,16 @@ pub(crate) fn write_array(out: &mut BytesMut, len: usize) {
     match len {
         0..16 => out.put_u8(Marker::FixArray(len as u8).to_u8()),
         _ => write_long_head(out, 0xdc, len),
+    }
+}
+
+/// The elements of a checked array, one after the other, and how many there are.
+pub(crate) fn elements(bytes: &[u8]) -> (&[u8], usize) {
+    match head(bytes, 0) {
+        Ok(array) if array.kind == Kind::Array => {
+            (bytes.get(array.len..).unwrap_or_default(), array.body as usize)
+        }
+        _ => (&[], 0),
     }
 }
 

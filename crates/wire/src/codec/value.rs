@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Codec, CodecError, json, msgpack};
 use crate::Payload;
@@ -112,6 +112,23 @@ impl<'a> Value<'a> {
             Self::MsgPack(value) => {
                 Payload::from_checked(Codec::MsgPack, message.slice_ref(value.raw()))
             }
+        }
+    }
+
+    /// Appends it as an element of a list, `first` or after another.
+    pub(crate) fn write_element(self, out: &mut BytesMut, first: bool) {
+        match self {
+            Self::Json(value) => {
+                if !first {
+                    out.put_u8(b',');
+                }
+                if value.has_breaks() {
+                    out.extend_from_slice(&json::without_breaks(value.raw()));
+                } else {
+                    out.extend_from_slice(value.raw().as_bytes());
+                }
+            }
+            Self::MsgPack(value) => out.extend_from_slice(value.raw()),
         }
     }
 

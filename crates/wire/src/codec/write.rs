@@ -210,6 +210,11 @@ impl<W: Writer> Map<'_, W> {
         }
     }
 
+    /// A value that `write` appends.
+    pub(crate) fn value(&mut self, key: Key, write: impl FnOnce(&mut BytesMut)) {
+        write(self.key(key));
+    }
+
     #[inline]
     pub(crate) fn map(&mut self, key: Key, fill: impl FnOnce(&mut Map<'_, W>)) {
         Map::write(self.key(key), fill);

@@ -34,7 +34,7 @@ impl Grammar for Engineio {
         };
         let Some((data, call)) = data.zip(EventName::text(MESSAGE).ok()) else {
             let refusal = Refusal::new(ErrorCode::Malformed, "no message of Engine.IO");
-            return Err(DecodeError { reference: None, refusal });
+            return Err(DecodeError { reference: None, refusal, close: None });
         };
         let command = Command::Call { call, room: None, data: Some(data) };
         Ok(Request { reference: None, command })

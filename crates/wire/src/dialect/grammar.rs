@@ -79,6 +79,12 @@ pub trait Grammar: Sync {
         false
     }
 
+    /// Whether a client can come back to its session. If not, its session ends with its link:
+    /// nobody could take up the seats that are kept otherwise.
+    fn resumes(&self) -> bool {
+        true
+    }
+
     /// Whether [`Grammar::decode`] asks where the sender stands.
     fn reads_standing(&self) -> bool {
         false
@@ -93,6 +99,8 @@ pub struct Standing<'a> {
     pub session: Option<SessionId>,
     /// The namespace of its link.
     pub namespace: &'a str,
+    /// Whether the namespace has events stand for commands, where a dialect knows only events.
+    pub convention: bool,
     /// The full name of the room that it took a seat in last.
     pub room: Option<&'a str>,
 }

@@ -5,6 +5,7 @@ mod engineio;
 mod grammar;
 pub mod mesh;
 pub mod native;
+pub mod socketio;
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 pub use self::grammar::{Cut, CutError, Cutter, Grammar, Receiver, Standing};
 use crate::framing::Framing;
-use crate::{Codec, Push, Refusal, Reply, Request, SessionId};
+use crate::{CloseCode, Codec, Push, Refusal, Reply, Request, SessionId};
 
 /// The grammar of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -24,15 +25,21 @@ pub enum Dialect {
     /// roomcast's own protocol.
     #[default]
     Native,
+    /// Socket.IO.
+    SocketIo,
 }
 
 /// Sorted by name.
-const GRAMMARS: &[(Dialect, &dyn Grammar)] =
-    &[(ENGINEIO, &engineio::Engineio), (MESH, &mesh::Mesh), (NATIVE, &native::Native)];
+const GRAMMARS: &[(Dialect, &dyn Grammar)] = &[
+    (ENGINEIO, &engineio::Engineio),
+    (MESH, &mesh::Mesh),
+    (NATIVE, &native::Native),
+    (SOCKETIO, &socketio::SocketIo),
+];
 
 impl Dialect {
     /// All dialects, by name.
-    pub const ALL: &'static [Self] = &[ENGINEIO, MESH, NATIVE];
+    pub const ALL: &'static [Self] = &[ENGINEIO, MESH, NATIVE, SOCKETIO];
 
     /// The word in a listener's URL.
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +47,7 @@ impl Dialect {
             Self::Engineio => "engineio",
             Self::Mesh => "mesh",
             Self::Native => "native",
+            Self::SocketIo => "socketio",
         }
     }
 
@@ -78,6 +86,8 @@ pub struct DecodeError {
     pub reference: Option<u64>,
     /// What is wrong.
     pub refusal: Refusal,
+    /// Nothing can be read after it: the link is closed, and the refusal not told.
+    pub close: Option<CloseCode>,
 }
 
 struct Entry {
@@ -96,11 +106,14 @@ const TABLE: &[Entry] = &[
     Entry { dialect: NATIVE, codec: Codec::MsgPack, framing: Framing::Length },
     Entry { dialect: NATIVE, codec: Codec::MsgPack, framing: Framing::WsBinary },
     Entry { dialect: NATIVE, codec: Codec::MsgPack, framing: Framing::WsBinaryDeflate },
+    Entry { dialect: SOCKETIO, codec: Codec::Json, framing: Framing::Carried },
+    Entry { dialect: SOCKETIO, codec: Codec::MsgPack, framing: Framing::Carried },
 ];
 
 const ENGINEIO: Dialect = Dialect::Engineio;
 const MESH: Dialect = Dialect::Mesh;
 const NATIVE: Dialect = Dialect::Native;
+const SOCKETIO: Dialect = Dialect::SocketIo;
 
 impl Format {
     /// How many formats there are.
@@ -121,6 +134,11 @@ impl Format {
     pub const MSGPACK_WS: Self = Self::of(NATIVE, Codec::MsgPack, Framing::WsBinary);
     /// Native MessagePack in WebSocket binary frames, compressed (RFC 7692).
     pub const MSGPACK_WS_DEFLATE: Self = Self::of(NATIVE, Codec::MsgPack, Framing::WsBinaryDeflate);
+
+    /// Socket.IO with its own parser, in WebSocket frames.
+    pub const SOCKETIO_JSON: Self = Self::of(SOCKETIO, Codec::Json, Framing::Carried);
+    /// Socket.IO with the msgpack parser, in WebSocket frames.
+    pub const SOCKETIO_MSGPACK: Self = Self::of(SOCKETIO, Codec::MsgPack, Framing::Carried);
 
     /// The place of a line of the table. Without such a line the constants do not compile.
     const fn of(dialect: Dialect, codec: Codec, framing: Framing) -> Self {
@@ -192,6 +210,11 @@ impl Format {
         self.grammar().names_receiver()
     }
 
+    /// Whether a client can come back to its session.
+    pub fn resumes(self) -> bool {
+        self.grammar().resumes()
+    }
+
     /// Whether [`Format::decode`] asks where its sender stands.
     pub fn reads_standing(self) -> bool {
         self.grammar().reads_standing()
@@ -202,7 +225,7 @@ impl Format {
     /// [`reads_standing`](Format::reads_standing).
     ///
     /// # Errors
-    /// The refusal to answer with; the connection can go on.
+    /// The refusal to answer with, or what the link is closed with.
     pub fn decode<'a>(
         self,
         message: &'a Bytes,

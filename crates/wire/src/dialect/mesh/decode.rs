@@ -17,7 +17,7 @@ const KEYS: [&str; 6] =
 pub(super) fn request(message: &Bytes) -> Result<Request<'_>, DecodeError> {
     match command(message) {
         Ok(command) => Ok(Request { reference: None, command }),
-        Err(refusal) => Err(DecodeError { reference: None, refusal }),
+        Err(refusal) => Err(DecodeError { reference: None, refusal, close: None }),
     }
 }
 

@@ -55,8 +55,10 @@ pub(super) fn request(codec: Codec, message: &Bytes) -> Result<Request<'_>, Deco
     let mut fields = Fields { message, slots: [None; COUNT] };
     let read = read_fields(codec, message, &KEYS, &mut fields.slots, DEPTH_MAX);
     let reference = fields.uint(Field::Ref);
-    let refused =
-        |refusal| DecodeError { reference: reference.as_ref().ok().copied().flatten(), refusal };
+    let refused = |refusal| {
+        let reference = reference.as_ref().ok().copied().flatten();
+        DecodeError { reference, refusal, close: None }
+    };
     read.map_err(|error| refused(malformed(codec, &error.0)))?;
     let command = match &reference {
         Ok(_) => fields.command(),
@@ -66,6 +68,34 @@ pub(super) fn request(codec: Codec, message: &Bytes) -> Result<Request<'_>, Deco
         Ok(command) => Ok(Request { reference: reference.ok().flatten(), command }),
         Err(refusal) => Err(refused(refusal)),
     }
+}
+
+/// Reads a command of a dialect that has the same ones under the same names: from a map of the
+/// same fields, or from the one field that it cannot do without.
+///
+/// # Errors
+/// The refusal to answer with.
+pub(in crate::dialect) fn command<'a>(
+    message: &'a Bytes,
+    kind: &str,
+    argument: Option<Value<'a>>,
+) -> Result<Command<'a>, Refusal> {
+    let mut slots = [None; COUNT];
+    match argument {
+        Some(map) if map.kind() == Kind::Map => {
+            slots =
+                map.fields(&KEYS).map_err(|error| Refusal::new(ErrorCode::Malformed, error.0))?;
+        }
+        argument => {
+            let field = match kind {
+                "refresh" => Field::Token,
+                "rooms" => Field::Namespace,
+                _ => Field::Room,
+            };
+            slots[field as usize] = argument;
+        }
+    }
+    Fields { message, slots }.command_of(kind)
 }
 
 #[cold]
@@ -89,8 +119,11 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn command(&self) -> Fallible<Command<'a>> {
-        let kind = self.kind()?;
-        Ok(match &*kind {
+        self.command_of(&self.kind()?)
+    }
+
+    fn command_of(&self, kind: &str) -> Fallible<Command<'a>> {
+        Ok(match kind {
             "publish" => self.publish()?,
             "hello" => self.hello()?,
             "join" => Command::Join {

@@ -288,10 +288,33 @@ fn presence<W: Writer>(
     map.uint(USERS, users.into());
 }
 
+/// What there is to know of an event beside what it is called and says: for dialects that tell it
+/// apart. `room`: where it was said.
+pub(in crate::dialect) fn event_circumstances<W: Writer>(
+    room: &str,
+    event: &Event,
+    out: &mut BytesMut,
+) {
+    Map::<W>::write(out, |map| {
+        map.text(ROOM, room);
+        circumstances(map, event);
+    });
+}
+
+/// A map of nothing but who said something.
+pub(in crate::dialect) fn sender_only<W: Writer>(from: &Sender, out: &mut BytesMut) {
+    Map::<W>::write(out, |map| map.map(FROM, |map| sender_fields(map, from)));
+}
+
 #[inline]
 fn event_fields<W: Writer>(map: &mut Map<'_, W>, event: &Event) {
     event_name(map, EVENT, &event.name);
     map.payload(DATA, event.payload.as_ref());
+    circumstances(map, event);
+}
+
+#[inline]
+fn circumstances<W: Writer>(map: &mut Map<'_, W>, event: &Event) {
     if let Some(from) = &event.from {
         map.map(FROM, |map| sender_fields(map, from));
     }

@@ -1,7 +1,7 @@
 //! The native dialect: one map a message, its kind in `type`. `docs/protocol.md` is its reference.
 
-mod decode;
-mod encode;
+pub(super) mod decode;
+pub(super) mod encode;
 mod incoming;
 mod stream;
 
