@@ -243,7 +243,7 @@ after! {
 impl Builder {
     /// Adds handlers for clients by namespace and event, the way users of Socket.IO write them.
     pub fn socketio(mut self, sockets: SocketIo) -> Self {
-        self.namespaces.extend(sockets.names().map(str::to_owned));
+        self.namespaces.extend(sockets.conventions());
         let has_middleware = sockets.has_middleware();
         let sockets = Arc::new(Sockets::new(sockets));
         self.hooks.sockets = Some(Arc::clone(&sockets));

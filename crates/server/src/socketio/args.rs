@@ -41,7 +41,7 @@ impl Args {
             return Ok(None);
         }
         let list = Payload::list(&self.0).map_err(|error| format!("arguments: {error}"))?;
-        Ok(Some(list))
+        Ok(Some(list.into_arguments()))
     }
 
     /// How many there are.
@@ -86,6 +86,16 @@ pub trait IntoArgs {
     /// # Errors
     /// A value cannot be written.
     fn into_args(self) -> Result<Args, String>;
+}
+
+/// What a room remembers, say, to be said again.
+impl From<Payload> for Args {
+    fn from(data: Payload) -> Self {
+        match data.is_arguments() {
+            true => Self::read_from(Some(data)),
+            false => Self(vec![data]),
+        }
+    }
 }
 
 impl IntoArgs for Args {

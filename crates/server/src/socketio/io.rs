@@ -227,7 +227,8 @@ impl Io {
         format!("{}/{room}", self.namespace)
     }
 
-    fn room(&self, room: &str) -> RoomHandle {
+    /// A room of the namespace, for what rooms have beside their members: history, options.
+    pub fn room(&self, room: &str) -> RoomHandle {
         self.server.room(self.full_name(room))
     }
 

@@ -85,6 +85,8 @@ pub struct Namespace {
     events: BTreeMap<String, Box<OnEvent>>,
     any: Vec<Box<OnAny>>,
     disconnect: Vec<Box<OnDisconnect>>,
+    /// Whether events stand for commands.
+    convention: bool,
 }
 
 impl SocketIo {
@@ -103,8 +105,9 @@ impl SocketIo {
         self
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.namespaces.keys().map(String::as_str)
+    /// The names of its namespaces, and whether events stand for commands there.
+    pub(crate) fn conventions(&self) -> impl Iterator<Item = (String, bool)> {
+        self.namespaces.iter().map(|(name, said)| (name.clone(), said.convention))
     }
 
     pub(crate) fn has_middleware(&self) -> bool {
@@ -139,6 +142,13 @@ impl Namespace {
         A: Future<Output = Result<Connect, Refusal>> + Send + 'static,
     {
         self.middleware.push(Box::new(move |asked| Box::pin(middleware(asked))));
+        self
+    }
+
+    /// Lets Socket.IO clients act by events as others do by commands: `join`, `publish`, `members`
+    /// and the rest, with the same rights. Without this all their events are the handlers' own.
+    pub fn convention(&mut self) -> &mut Self {
+        self.convention = true;
         self
     }
 
@@ -189,7 +199,7 @@ impl Namespace {
 
 impl fmt::Debug for SocketIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.names()).finish()
+        f.debug_set().entries(self.namespaces.keys()).finish()
     }
 }
 

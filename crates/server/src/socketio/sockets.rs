@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwapOption;
 use roomcast_core::HubEvent;
-use roomcast_core::HubEvent;
 use roomcast_core::event::Connected;
 use roomcast_core::hook::{Call, Connect};
 use roomcast_wire::{ErrorCode, EventName, Payload, Refusal, SessionId};
