@@ -244,7 +244,7 @@ impl SocketioConfig {
     pub(crate) fn path_for(&self, dialect: Dialect) -> Option<Box<str>> {
         match dialect {
             Dialect::Engineio => Some(Box::from(ENGINEIO_PATH)),
-            Dialect::Native => Some(Box::from(self.path.as_str())),
+            Dialect::Native | Dialect::SocketIo => Some(Box::from(self.path.as_str())),
             _ => None,
         }
     }

@@ -167,6 +167,11 @@ impl fmt::Debug for Entrance {
 pub(crate) struct Entrances(BTreeMap<Box<str>, [u16; 2]>);
 
 impl Entrances {
+    /// Whether there is such a namespace.
+    pub(crate) fn has(&self, namespace: &str) -> bool {
+        self.0.contains_key(namespace)
+    }
+
     fn of(&self, namespace: &str, speaks: Speaks) -> Option<u16> {
         self.0.get(namespace).map(|places| places[speaks as usize])
     }

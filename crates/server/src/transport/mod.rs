@@ -47,9 +47,10 @@ pub(crate) fn websocket(format: Format) -> Box<dyn Protocol> {
     ws::opened(format)
 }
 
-/// The protocol of an Engine.IO session whose WebSocket stands.
-pub(crate) fn engineio(dialect: Dialect) -> Box<dyn Protocol> {
-    engineio::opened(dialect)
+/// The protocol of an Engine.IO session whose WebSocket stands. What belongs together has at most
+/// `packet_bytes_max` bytes.
+pub(crate) fn engineio(dialect: Dialect, packet_bytes_max: usize) -> Box<dyn Protocol> {
+    engineio::opened(dialect, packet_bytes_max)
 }
 
 /// What the connections of one listener have in common.
@@ -108,6 +109,7 @@ pub(crate) trait Protocol: Send {
 }
 
 /// What came from a peer.
+#[derive(Debug)]
 pub(crate) enum Received {
     /// The handshake is done: write this, then messages may flow.
     Opened {
@@ -118,16 +120,16 @@ pub(crate) enum Received {
     },
     /// A whole message.
     Message(Bytes),
-    /// The handshake is done: write this, then go on with that protocol, whose messages are those
-    /// of several lines.
-    Carries {
-        /// How the connection speaks from now on.
-        protocol: Box<dyn Protocol>,
-        /// Bytes to be written before anything else.
-        response: Vec<u8>,
-    },
+    /// The handshake of Engine.IO is done: write this, then go on with [`engineio`], whose
+    /// messages are those of several lines.
+    Carries(Vec<u8>),
     /// A whole message of one of the lines.
-    Carried(Bytes),
+    Carried {
+        /// How the peer speaks.
+        format: Format,
+        /// The message.
+        bytes: Bytes,
+    },
     /// The answer to a ping of the carrying protocol.
     Pong,
     /// The peer goes on over another connection, if one was agreed on.

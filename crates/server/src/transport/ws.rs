@@ -114,7 +114,7 @@ impl Ws {
         if engineio::is_asked(&head, site) {
             let received = engineio::read_head(&head, site)?;
             let len = head.len;
-            if matches!(received, Received::Carries { .. }) {
+            if matches!(received, Received::Carries(_)) {
                 buffer.advance(len);
             }
             return Ok(Some(received));

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use roomcast_core::{Input, LinkId, LinkLoss, Now, Outbox, Shard};
+use roomcast_wire::dialect::socketio;
 use roomcast_wire::engineio;
+use roomcast_wire::name::DEFAULT_NAMESPACE;
 use roomcast_wire::{CloseCode, Format, Next};
 
 use super::exchange::Exchange;
@@ -14,10 +16,26 @@ use super::lines::{Carried, Lines};
 use super::link::{Link, Stage};
 use super::{Timer, Worker, mark_dirty, queue};
 use crate::server::Shared;
-use crate::transport::Protocol;
+use crate::transport::{self, Fault};
 
 /// A frame that asks for a sign of life.
 const PING: Bytes = Bytes::from_static(engineio::PING);
+
+/// Most namespaces of one connection at a time.
+const NAMESPACES_MAX: usize = 64;
+
+/// A line that is to be opened.
+#[derive(Clone, Copy, Default)]
+struct Line<'a> {
+    /// Its namespace as the peer writes it.
+    namespace: &'a str,
+    /// The namespace of the server; none: the listener's.
+    hub: Option<&'a str>,
+}
+
+fn fault(message: &str) -> Fault {
+    Fault { code: CloseCode::Protocol, message: message.to_owned(), answer: Vec::new() }
+}
 
 /// What a connection needs that carries lines.
 pub(super) struct Carrier {
@@ -25,6 +43,8 @@ pub(super) struct Carrier {
     pub(super) outbox: Outbox,
     /// The lines, by their numbers.
     pub(super) lines: Vec<u32>,
+    /// Whether there were any lines.
+    has_carried: bool,
     /// The line whose last message waits for the application.
     pub(super) asking: Option<u32>,
     /// Until when the peer is to answer the ping, if it was pinged.
@@ -37,8 +57,15 @@ pub(super) struct Carrier {
 
 impl Carrier {
     fn new(connect_due: Now, exchange: Option<Arc<Exchange>>) -> Box<Self> {
-        let (outbox, lines) = (Outbox::default(), Vec::new());
-        Box::new(Self { outbox, lines, asking: None, pong_due: None, connect_due, exchange })
+        Box::new(Self {
+            outbox: Outbox::default(),
+            lines: Vec::new(),
+            has_carried: false,
+            asking: None,
+            pong_due: None,
+            connect_due,
+            exchange,
+        })
     }
 
     /// The largest message that may come now: smaller before any line has a session.
@@ -62,12 +89,7 @@ pub(super) fn carrier(lines: &mut Lines, key: u32) -> Option<&mut Carrier> {
 
 impl Worker {
     /// A WebSocket begins a session of its own. Returns whether it could.
-    pub(super) fn open_carrier(
-        &mut self,
-        key: u32,
-        protocol: Box<dyn Protocol>,
-        mut response: Vec<u8>,
-    ) -> bool {
+    pub(super) fn open_carrier(&mut self, key: u32, mut response: Vec<u8>) -> bool {
         let Some(sid) = crate::server::random() else { return false };
         let open = self.shared.socketio.handshake(u128::from_be_bytes(sid), false);
         let mut frame = BytesMut::new();
@@ -76,8 +98,11 @@ impl Worker {
         if self.write_now(key, &response).is_err() {
             return false;
         }
-        if let Some(link) = self.links.get_mut(key as usize) {
-            link.protocol = protocol;
+        let packet_bytes_max = self.shared.socketio.max_payload;
+        if let Some(link) = self.links.get_mut(key as usize)
+            && let Some(listening) = self.shared.listeners.get(usize::from(link.listener))
+        {
+            link.protocol = transport::engineio(listening.site.dialect, packet_bytes_max);
         }
         self.carry(key, None);
         true
@@ -94,38 +119,93 @@ impl Worker {
         self.set_timer(key, interval_ms, Timer::Ping);
         self.set_timer(key, connect_ms, Timer::Connect);
         if let Some(format) = alone {
-            self.open_line(key, "", format);
+            self.open_line(key, Line::default(), format);
         }
     }
 
     /// A line more on a connection.
-    fn open_line(&mut self, by: u32, namespace: &str, format: Format) -> Option<u32> {
+    fn open_line(&mut self, by: u32, line: Line<'_>, format: Format) -> Option<u32> {
         let link = self.links.get(by as usize)?;
         let listening = self.shared.listeners.get(usize::from(link.listener))?;
         let blocked = link.flags.told_blocked;
-        let hub_namespace = listening.namespace.clone();
-        let key = self.links.insert_carried(Carried { by, close: None });
-        carrier(&mut self.links, by)?.lines.push(key);
+        let hub_namespace = match line.hub {
+            Some(name) => Some(Arc::from(name)),
+            None => listening.namespace.clone(),
+        };
+        let namespace = Box::from(line.namespace);
+        let key = self.links.insert_carried(Carried { by, close: None, namespace });
+        let carrier = carrier(&mut self.links, by)?;
+        carrier.lines.push(key);
+        carrier.has_carried = true;
         self.tell(Input::Opened { link: LinkId(key), format, namespace: hub_namespace });
         if blocked {
             self.shard.set_blocked(LinkId(key), true);
         }
-        _ = namespace;
         Some(key)
     }
 
     /// A whole message of one of the lines.
-    pub(super) fn carried(&mut self, by: u32, bytes: Bytes) {
-        let Some(carrier) = carrier(&mut self.links, by) else { return };
-        let Some(&key) = carrier.lines.first() else { return };
-        let waiting = carrier.outbox.bytes();
+    pub(super) fn carried(&mut self, by: u32, format: Format, bytes: Bytes) {
+        let Some(link) = self.links.get(by as usize) else { return };
+        let key = if link.protocol.carries_alone().is_some() {
+            let Stage::Carrying(carrier) = &link.stage else { return };
+            carrier.lines.first().copied()
+        } else {
+            match self.line_for(by, format, &bytes) {
+                Ok(key) => key,
+                Err(fault) => return self.fault(by, &fault),
+            }
+        };
+        let Some(key) = key else { return };
         self.tell(Input::Message { link: LinkId(key), bytes });
         let Some(outbox) = self.shard.outbox(LinkId(key)) else { return };
-        if waiting + outbox.bytes() > self.shared.limits.outbox_bytes / 2
-            && let Some(link) = self.links.get_mut(by as usize)
-        {
+        let waiting = outbox.bytes();
+        let Some(link) = self.links.get_mut(by as usize) else { return };
+        let Stage::Carrying(carrier) = &link.stage else { return };
+        if waiting + carrier.outbox.bytes() > self.shared.limits.outbox_bytes / 2 {
             link.flags.stalled = true;
         }
+    }
+
+    /// The line of the packet's namespace, opened if the packet asks for it; none: the client was
+    /// told that there is no such namespace, or has left it.
+    fn line_for(&mut self, by: u32, format: Format, packet: &Bytes) -> Result<Option<u32>, Fault> {
+        let Some(namespace) = socketio::namespace_of(packet) else {
+            return Err(fault("a packet without a type, or without an end of its namespace"));
+        };
+        let Some(link) = self.links.get(by as usize) else { return Ok(None) };
+        let Stage::Carrying(carrier) = &link.stage else { return Ok(None) };
+        let is_its =
+            |key: &u32| self.links.carried(*key).is_some_and(|line| &*line.namespace == namespace);
+        if let Some(key) = carrier.lines.iter().copied().find(is_its) {
+            return Ok(Some(key));
+        }
+        if !socketio::opens(packet) {
+            // What was on its way when the namespace was closed means nothing any more.
+            return match carrier.has_carried {
+                true => Ok(None),
+                false => Err(fault("the first packet has to connect to a namespace")),
+            };
+        }
+        if carrier.lines.len() >= NAMESPACES_MAX {
+            return Err(fault("more namespaces than one connection may have"));
+        }
+        let hub = socketio::hub_namespace(namespace);
+        let hub = hub.filter(|name| self.shared.entrances.has(name));
+        let Some(hub) = hub else {
+            let mut refusal = BytesMut::new();
+            socketio::refuse_namespace(format.codec(), namespace, &mut refusal);
+            let Some(link) = self.links.get_mut(by as usize) else { return Ok(None) };
+            if let Stage::Carrying(carrier) = &mut link.stage {
+                carrier.outbox.push_control(refusal.freeze());
+            }
+            mark_dirty(link, by, &mut self.dirty);
+            self.again = true;
+            return Ok(None);
+        };
+        // `/` is the namespace of the listener, if it has one.
+        let hub = if hub == DEFAULT_NAMESPACE { None } else { Some(hub) };
+        Ok(self.open_line(by, Line { namespace, hub }, format))
     }
 
     /// What waits for a line goes over to its connection, in whole frames, and is written. Behind

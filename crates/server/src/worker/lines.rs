@@ -1,6 +1,7 @@
 //! The table of what has a number that the shard knows or may come to know: links, and what is
 //! carried by one of them. Both draw from one table, as the shard keeps one for both.
 
+use roomcast_wire::CloseCode;
 use slab::Slab;
 
 use super::link::Link;
@@ -17,7 +18,9 @@ pub(super) struct Carried {
     /// The link that carries it.
     pub(super) by: u32,
     /// What the shard wants it closed with at the end of the turn.
-    pub(super) close: Option<roomcast_wire::CloseCode>,
+    pub(super) close: Option<CloseCode>,
+    /// Its namespace as the peer writes it.
+    pub(super) namespace: Box<str>,
 }
 
 /// Links and carried lines by their numbers.

@@ -334,7 +334,8 @@ impl Worker {
         let Some(listening) = self.shared.listeners.get(usize::from(listener)) else {
             return self.mailbox.link_gone();
         };
-        let protocol = transport::engineio(listening.site.dialect);
+        let packet_bytes_max = self.shared.socketio.max_payload;
+        let protocol = transport::engineio(listening.site.dialect, packet_bytes_max);
         let link = self.new_link(stream, None, protocol, (listener, admission));
         if let Some(key) = self.add(link) {
             self.carry(key, Some(exchange));

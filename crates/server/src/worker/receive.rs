@@ -141,13 +141,13 @@ impl Worker {
                 }
                 Go::On
             }
-            Received::Carried(bytes) => {
+            Received::Carried { format, bytes } => {
                 self.io.messages_total += 1;
-                self.carried(key, bytes);
+                self.carried(key, format, bytes);
                 Go::On
             }
-            Received::Carries { protocol, response } => {
-                if self.open_carrier(key, protocol, response) {
+            Received::Carries(response) => {
+                if self.open_carrier(key, response) {
                     return Go::On;
                 }
                 self.remove(key);
@@ -246,7 +246,7 @@ impl Worker {
         self.remove(key);
     }
 
-    fn fault(&mut self, key: u32, fault: &Fault) {
+    pub(super) fn fault(&mut self, key: u32, fault: &Fault) {
         self.io.faults_total += 1;
         let code = fault.code;
         let message = fault.message.as_str();
