@@ -1,13 +1,15 @@
 //! The arguments of an event, as Socket.IO has them: several values, binary ones among them.
 
 use bytes::Bytes;
+use roomcast_wire::push::Event;
 use roomcast_wire::{Payload, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The arguments of an event, or of an acknowledgement. What a client of another dialect says as
-/// its `data` is one argument, or the elements of a list.
+/// its `data` is one argument, or a list of them; it hears one argument as `data`, several as a
+/// list.
 ///
 /// ```
 /// use roomcast::socketio::Args;
@@ -36,9 +38,11 @@ impl Args {
         Self(data.items().unwrap_or_else(|| vec![data]))
     }
 
-    pub(super) fn into_payload(self) -> Result<Option<Payload>, String> {
-        if self.0.is_empty() {
-            return Ok(None);
+    /// One argument stands for itself, so that clients of other dialects need not take it out of a
+    /// list.
+    pub(super) fn into_payload(mut self) -> Result<Option<Payload>, String> {
+        if self.0.len() <= 1 {
+            return Ok(self.0.pop());
         }
         let list = Payload::list(&self.0).map_err(|error| format!("arguments: {error}"))?;
         Ok(Some(list.into_arguments()))
@@ -88,12 +92,18 @@ pub trait IntoArgs {
     fn into_args(self) -> Result<Args, String>;
 }
 
-/// What a room remembers, say, to be said again.
-impl From<Payload> for Args {
-    fn from(data: Payload) -> Self {
-        match data.is_arguments() {
-            true => Self::read_from(Some(data)),
-            false => Self(vec![data]),
+impl From<Vec<Payload>> for Args {
+    fn from(values: Vec<Payload>) -> Self {
+        Self(values)
+    }
+}
+
+/// What was said in a room, as a Socket.IO client hears it: to be said again.
+impl From<&Event> for Args {
+    fn from(event: &Event) -> Self {
+        match &event.payload {
+            Some(data) if data.is_arguments() => Self::read_from(Some(data.clone())),
+            data => Self(data.iter().cloned().collect()),
         }
     }
 }

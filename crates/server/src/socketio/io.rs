@@ -89,23 +89,24 @@ impl Io {
 
     /// Chooses those in a room, or the socket of that id; a second one adds to the first.
     #[must_use]
-    pub fn to(mut self, room: impl Into<String>) -> Self {
-        self.rooms.push(room.into());
-        self
+    pub fn to(&self, room: impl Into<String>) -> Self {
+        let mut chosen = self.clone();
+        chosen.rooms.push(room.into());
+        chosen
     }
 
     /// Leaves out those in a room, or the socket of that id.
     #[must_use]
-    pub fn except(mut self, room: impl Into<String>) -> Self {
-        self.except.push(room.into());
-        self
+    pub fn except(&self, room: impl Into<String>) -> Self {
+        let mut chosen = self.clone();
+        chosen.except.push(room.into());
+        chosen
     }
 
     /// What is said may be dropped for those who take nothing at the moment.
     #[must_use]
-    pub fn volatile(mut self) -> Self {
-        self.reliable = false;
-        self
+    pub fn volatile(&self) -> Self {
+        Self { reliable: false, ..self.clone() }
     }
 
     /// Says something to them. In one room it is an event of that room, with its place in the

@@ -8,7 +8,7 @@ use anyhow::Context;
 use axum::response::Html;
 use axum::routing::get;
 use axum::{Router, http::header};
-use roomcast::socketio::{Outcome, Socket, SocketIo};
+use roomcast::socketio::{Args, Outcome, Socket, SocketIo};
 use roomcast::{Config, Server};
 use tokio::net::TcpListener;
 
@@ -45,8 +45,7 @@ async fn greet(socket: Socket) -> Outcome {
     // What is said meanwhile comes after: a seat is taken first.
     let before = socket.io().room(ROOM).history(None, 100).await?;
     for event in before.events {
-        socket
-            .emit(&event.name, event.payload.clone().map_or_else(Default::default, Into::into))?;
+        socket.emit(&event.name, Args::from(&*event))?;
     }
     socket.join(ROOM).await?;
     Ok(())

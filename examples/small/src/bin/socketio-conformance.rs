@@ -69,6 +69,10 @@ fn handlers() -> SocketIo {
             });
         })
         .namespace("/custom", |io| {
+            io.use_(|mut asked| async move {
+                asked.granted = true;
+                Ok(asked)
+            });
             io.on_connect(|socket| async move {
                 socket
                     .emit("auth", socket.auth::<Option<Value>>()?.unwrap_or_else(|| json!({})))?;
