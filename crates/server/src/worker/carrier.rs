@@ -251,17 +251,14 @@ impl Worker {
         let held = link.is_held() || link.flags.unprocessed;
         let Stage::Carrying(carrier) = &mut link.stage else { return };
         match timer {
-            Timer::Ping => {
+            Timer::Pong if carrier.pong_due.is_none_or(|due| due > now) => {}
+            // One that is not read is pinged again, as its peer listens for pings, too; whether
+            // it is alive shows when it is read.
+            Timer::Ping | Timer::Pong if timer == Timer::Ping || held => {
                 carrier.pong_due = Some(now.plus(timeout_ms));
                 carrier.outbox.push_control(PING);
                 mark_dirty(link, key, &mut self.dirty);
                 self.again = true;
-                self.set_timer(key, timeout_ms, Timer::Pong);
-            }
-            Timer::Pong if carrier.pong_due.is_none_or(|due| due > now) => {}
-            // It is not read: whether it is alive shows when it is.
-            Timer::Pong if held => {
-                carrier.pong_due = Some(now.plus(timeout_ms));
                 self.set_timer(key, timeout_ms, Timer::Pong);
             }
             Timer::Pong => self.begin_closing(key, Some(CloseCode::NoPong), LinkLoss::Broken),

@@ -42,6 +42,7 @@ impl Reader {
             Framing::WsTextDeflate | Framing::WsBinaryDeflate => {
                 Some(Piece::Broken("compressed links are not simulated".to_owned()))
             }
+            Framing::Carried => Some(Piece::Broken("carried links are not simulated".to_owned())),
         }
     }
 
