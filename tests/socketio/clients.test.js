@@ -73,7 +73,7 @@ for (const { name, connect: client, transports } of everyClient()) {
       const [teller, listener] = [await connect(client), await connect(client)];
       await acked(listener, "enter", room);
       const got = [];
-      listener.on("told", (number) => got.push(number));
+      listener.on("told", (...args) => got.push(...args));
       for (let number = 0; number < count; number += 1) teller.emit("tell", room, number);
       await until(() => got.length === count, `${count} events, got ${got.length}`);
       assert.deepEqual(got, [...Array(count).keys()]);
@@ -155,7 +155,7 @@ test("handlers hear native clients, and are heard by them", async () => {
   ws.say({ type: "hello", ref: 1, name: "Nat" });
   ws.say({ type: "call", ref: 2, call: "enter", data: "mixed" });
   await until(() => ws.lines.some((one) => one.ref === 2), "its seat");
-  assert.equal(ws.lines.find((one) => one.ref === 2).data, true);
+  assert.deepEqual(ws.lines.find((one) => one.ref === 2).data, [true]);
   ws.say({ type: "call", ref: 3, call: "tell", data: ["mixed", "hi", 1] });
   assert.deepEqual(await heard(socket, "told"), ["hi", 1]);
   socket.emit("tell", "mixed", "hello", 2);

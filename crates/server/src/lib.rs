@@ -204,6 +204,11 @@ pub use tls::CertificateError;
 
 /// The page's program runs as a test.
 #[cfg(doctest)]
+#[doc = include_str!("../../../docs/coming-from-socketio.md")]
+struct ComingFromSocketIoPage;
+
+/// The page's program runs as a test.
+#[cfg(doctest)]
 #[doc = include_str!("../../../docs/hooks.md")]
 struct HooksPage;
 

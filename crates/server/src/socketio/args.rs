@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The arguments of an event, or of an acknowledgement. What a client of another dialect says as
-/// its `data` is one argument, or a list of them; it hears one argument as `data`, several as a
-/// list.
+/// its `data` is one argument, or a list of them; it hears them as a list.
 ///
 /// ```
 /// use roomcast::socketio::Args;
@@ -38,14 +37,9 @@ impl Args {
         Self(data.items().unwrap_or_else(|| vec![data]))
     }
 
-    /// One argument stands for itself, so that clients of other dialects need not take it out of a
-    /// list.
-    pub(super) fn into_payload(mut self) -> Result<Option<Payload>, String> {
-        if self.0.len() <= 1 {
-            return Ok(self.0.pop());
-        }
+    pub(super) fn into_payload(self) -> Result<Payload, String> {
         let list = Payload::list(&self.0).map_err(|error| format!("arguments: {error}"))?;
-        Ok(Some(list.into_arguments()))
+        Ok(list.into_arguments())
     }
 
     /// How many there are.

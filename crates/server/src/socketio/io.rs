@@ -129,9 +129,11 @@ impl Io {
                 let chosen = self.clone();
                 self.server.run(async move {
                     match chosen.sockets().await {
-                        Ok(sockets) => sockets.iter().for_each(|socket| {
-                            chosen.send(socket.id(), event.clone(), data.clone())
-                        }),
+                        Ok(sockets) => {
+                            for socket in sockets {
+                                chosen.send(socket.id(), event.clone(), data.clone());
+                            }
+                        }
                         Err(error) => tracing::warn!(%error, "an event for several rooms is lost"),
                     }
                 });

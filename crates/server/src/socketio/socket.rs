@@ -234,7 +234,7 @@ impl fmt::Display for DisconnectReason {
 type Said = Result<(roomcast_wire::EventName, Option<Payload>), String>;
 
 pub(super) fn said(event: impl IntoEvent, args: impl IntoArgs) -> Said {
-    Ok((event.into_event()?, args.into_args()?.into_payload()?))
+    Ok((event.into_event()?, Some(args.into_args()?.into_payload()?)))
 }
 
 /// What a client is to acknowledge. Await it.

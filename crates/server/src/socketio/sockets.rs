@@ -153,7 +153,7 @@ impl Sockets {
         match said.await {
             Ok(args) => {
                 let payload = args.and_then(Args::into_payload);
-                payload.map_err(|text| Refusal::new(ErrorCode::Internal, text))
+                payload.map(Some).map_err(|text| Refusal::new(ErrorCode::Internal, text))
             }
             Err(_) => Ok(None),
         }

@@ -42,7 +42,8 @@ fn handlers() -> SocketIo {
 }
 
 async fn greet(socket: Socket) -> Outcome {
-    // What is said meanwhile comes after: a seat is taken first.
+    // What is said between these two is missed: a client that must not miss anything joins by the
+    // command, with the position after which it wants everything (`io.convention()`).
     let before = socket.io().room(ROOM).history(None, 100).await?;
     for event in before.events {
         socket.emit(&event.name, Args::from(&*event))?;
