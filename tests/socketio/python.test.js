@@ -17,7 +17,9 @@ test("python-socketio by WebSocket, by polling, and through the upgrade", { skip
   const url = server.urls[0].replace("ws:", "http:");
   const child = spawn(python, [checks, url], { stdio: ["ignore", "pipe", "pipe"] });
   let printed = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (printed += chunk));
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk) => (printed += chunk));
+  }
   const deadline = setTimeout(() => child.kill("SIGKILL"), 50_000);
   const [code] = await once(child, "close");
   clearTimeout(deadline);

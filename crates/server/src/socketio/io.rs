@@ -110,8 +110,8 @@ impl Io {
     }
 
     /// Says something to them. In one room it is an event of that room, with its place in the
-    /// order and in the history; that several rooms, or exceptions, choose has none. Who is chosen by
-    /// `to` and `except` is looked up, so that it may be overtaken by what is said later; of each
+    /// order and in the history; what several rooms or exceptions choose has none. Who is chosen so
+    /// is looked up, so that it may be overtaken by what is said later; of each
     /// room the first `limits.list_max` members are seen.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! The chat of Socket.IO's "get started", with its page: a line is heard by everybody, and who comes
-//! later is told what was said before.
+//! The chat of Socket.IO's "get started", with its page: a line is heard by everybody, and who
+//! comes later is told what was said before.
 //!
 //! `socketio-chat URL [PAGE [CLIENT]]`: where Socket.IO is spoken, the address of the page, and the
 //! browser's client (`node_modules/socket.io-client/dist/socket.io.min.js`).

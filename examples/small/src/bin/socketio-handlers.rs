@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use roomcast::socketio::{Args, SocketIo};
+use roomcast::socketio::{Args, Namespace, Socket, SocketIo};
 use roomcast::{Refusal, Server};
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -17,7 +17,7 @@ fn handlers() -> SocketIo {
     SocketIo::new().namespace("/", rooms).namespace("/guarded", guarded)
 }
 
-fn rooms(io: &mut roomcast::socketio::Namespace) {
+fn rooms(io: &mut Namespace) {
     // `join`, `publish`, `members` and the rest are commands, as they are for other clients.
     io.convention();
     io.on("enter", |socket, args, ack| async move {
@@ -53,7 +53,7 @@ fn rooms(io: &mut roomcast::socketio::Namespace) {
     });
     io.on("who is in", |socket, args, ack| async move {
         let sockets = socket.io().to(args.get::<String>(0)?).sockets().await?;
-        ack.send(&sockets.iter().map(|socket| socket.id()).collect::<Vec<_>>());
+        ack.send(&sockets.iter().map(Socket::id).collect::<Vec<_>>());
         Ok(())
     });
     io.on("count fast", |socket, args, ack| async move {
@@ -75,7 +75,7 @@ fn rooms(io: &mut roomcast::socketio::Namespace) {
     });
 }
 
-fn guarded(io: &mut roomcast::socketio::Namespace) {
+fn guarded(io: &mut Namespace) {
     io.use_(|mut asked| async move {
         if asked.token.as_deref() != Some("sesame") {
             return Err(Refusal::refused("that is not the word"));
