@@ -21,6 +21,8 @@ pub struct Envelope(pub(crate) Word);
 pub(crate) enum Word {
     /// To a room's home.
     Room { room: FullName, namespace: u16, caller: Caller, op: RoomOp },
+    /// To a room's home, about this life of the room only. The word is [`Word::Room`].
+    Within { life: RoomKey, word: Box<Word> },
     /// To whom a command came from.
     Answer { to: ReplyTo, answer: Answer },
     /// To a session's shard: it has a seat.
@@ -57,7 +59,14 @@ pub(crate) enum Word {
     /// To the shard that a session's id belongs to: which rooms it is in.
     ListSeats { session: SessionId, to: ReplyTo },
     /// To the shard that a session's id belongs to: the server does something in its name.
-    Act { session: SessionId, room: FullName, namespace: u16, act: Act, to: ReplyTo },
+    Act {
+        session: SessionId,
+        room: FullName,
+        namespace: u16,
+        act: Act,
+        to: ReplyTo,
+        life: Option<RoomKey>,
+    },
 }
 
 /// Who asks a room's home for something.

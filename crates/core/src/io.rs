@@ -272,6 +272,14 @@ pub enum ServerCall {
         /// How long to wait, in milliseconds: 1 to 3,600,000.
         timeout_ms: u64,
     },
+    /// What is done in a room, in one life of it only: refused once that has ended, though there
+    /// may be a room of the name again.
+    Within {
+        /// That of [`RoomCtx::life`](crate::RoomCtx::life).
+        life: RoomRef,
+        /// What is to be done.
+        call: Box<ServerCall>,
+    },
 }
 
 /// What is revoked. Keys of the configuration are not: they end where they are written.
@@ -290,7 +298,11 @@ impl ServerCall {
     /// order if they are given to the same shard; only [`ServerCall::Act`] goes by way of its
     /// session, so that what comes after it may be done before it.
     pub fn subject(&self) -> impl std::hash::Hash + '_ {
-        let text = match self {
+        let call = match self {
+            Self::Within { call, .. } => call,
+            call => call,
+        };
+        let text = match call {
             Self::Create { room, .. }
             | Self::Delete { room }
             | Self::Publish { room, .. }
@@ -307,9 +319,10 @@ impl ServerCall {
             | Self::Disconnect { .. }
             | Self::Send { .. }
             | Self::Seats { .. }
-            | Self::Ask { .. } => "",
+            | Self::Ask { .. }
+            | Self::Within { .. } => "",
         };
-        let session = match self {
+        let session = match call {
             Self::Disconnect { session }
             | Self::Send { session, .. }
             | Self::Seats { session }

@@ -45,7 +45,7 @@ pub(crate) struct Room {
     /// Never removed by itself.
     pub permanent: bool,
     /// A deadline looks whether the room has been empty for long enough.
-    pub end_is_set: bool,
+    pub end_set: Option<Now>,
     /// Counts lost links of members: the end of one drop's window must not end a later seat of the
     /// same session.
     drops: u32,
@@ -149,7 +149,7 @@ impl Room {
             flush_is_set: false,
             counts_are_set: false,
             emptied: None,
-            end_is_set: false,
+            end_set: None,
             logic: None,
         }
     }
@@ -522,7 +522,8 @@ pub(crate) fn not_a_member() -> Refusal {
 
 /// The words for who may know that a room is not there.
 pub(crate) fn no_such_room() -> Refusal {
-    Refusal::new(ErrorCode::NoSuchTarget, "there is no such room")
+    let text = "there is no such room: it is there once somebody joins it, or `create` makes it";
+    Refusal::new(ErrorCode::NoSuchTarget, text)
 }
 
 /// A key counts for its user only, or its session if nobody knows the user: clients that number

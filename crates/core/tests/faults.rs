@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Hub, cpu_time};
-use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
+use roomcast_core::logic::{LogicEvent, Relay, RoomCtx, RoomLogic, TIMERS_MAX};
 use roomcast_core::{HubConfig, Input, LinkId, NamespaceConfig, ServerCall};
 use roomcast_wire::options::{NameRule, PresenceRule};
 use roomcast_wire::push::MemberInfo;
@@ -44,6 +44,31 @@ fn who_comes_to_an_empty_room_in_vain_does_not_keep_it_alive() {
     hub.advance(9_000);
     let join = r#"{"type":"join","ref":1,"room":"party"}"#;
     assert_eq!(hub.ask(0, join)["reason"], "name_taken");
+    hub.advance(1_500);
+    assert_eq!(hub.shard.counters().rooms, 0);
+}
+
+/// Lets nobody in.
+struct Shut;
+
+impl RoomLogic for Shut {
+    fn on_join(&mut self, _: &mut RoomCtx<'_>, _: &MemberInfo) -> Result<(), Refusal> {
+        Err(Refusal::refused("shut"))
+    }
+}
+
+#[test]
+fn who_is_turned_away_by_the_logic_does_not_keep_an_empty_room_alive() {
+    let mut hub = hub_with(|config, namespace| {
+        config.logics.insert("shut", |_| Box::new(Shut)).unwrap();
+        namespace.options.logic = Some("shut".into());
+    });
+    hub.open(0);
+    let create = r#"{"type":"create","ref":1,"room":"party",
+        "options":{"keep_when_empty":true,"ttl_s":10}}"#;
+    assert_eq!(hub.ask(0, create)["created"], true);
+    hub.advance(9_000);
+    assert_eq!(hub.ask(0, r#"{"type":"join","ref":1,"room":"party"}"#)["reason"], "refused");
     hub.advance(1_500);
     assert_eq!(hub.shard.counters().rooms, 0);
 }
@@ -245,6 +270,47 @@ fn a_name_that_two_members_had_before_names_were_unique_is_taken_until_both_have
     assert_eq!(hub.ask(3, join)["type"], "joined");
 }
 
+/// Sets as many timers as its config says, then moves one of them again and again.
+struct Clockwork(u64);
+
+impl RoomLogic for Clockwork {
+    fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
+        (0..self.0).for_each(|timer| ctx.set_timer(timer, 1_000));
+        for _ in 0..TIMERS_MAX {
+            ctx.set_timer(0, 1_000);
+            ctx.cancel_timer(1);
+            ctx.set_timer(1, 1_000);
+        }
+    }
+
+    fn on_event(&mut self, ctx: &mut RoomCtx<'_>, _: &LogicEvent<'_>) -> Result<Relay, Refusal> {
+        (0..self.0).for_each(|timer| ctx.set_timer(timer, 2_000));
+        Ok(Relay::Nothing)
+    }
+}
+
+#[test]
+fn a_timer_that_is_moved_is_still_one_timer() {
+    let mut hub = hub_with(|config, namespace| {
+        let most = TIMERS_MAX as u64;
+        config.logics.insert("fits", move |_| Box::new(Clockwork(most))).unwrap();
+        config.logics.insert("bursts", move |_| Box::new(Clockwork(most + 1))).unwrap();
+        namespace.client_logics = vec!["fits".into(), "bursts".into()];
+    });
+    hub.open(0);
+    let create = |logic: &str| {
+        format!(
+            r#"{{"type":"create","ref":1,"room":"{logic}","join":true,
+                "options":{{"logic":"{logic}"}}}}"#
+        )
+    };
+    assert_eq!(hub.ask(0, create("fits"))["type"], "joined");
+    assert_eq!(hub.ask(0, r#"{"type":"publish","ref":2,"room":"fits","event":"x"}"#)["type"], "ok");
+    assert!(hub.faults.is_empty(), "{:?}", hub.faults);
+    assert_eq!(hub.ask(0, create("bursts"))["type"], "error");
+    assert!(hub.faults[0][2].contains("timers"), "{:?}", hub.faults);
+}
+
 #[test]
 fn a_seat_taken_anew_has_its_own_time_to_be_resumed() {
     let mut hub = Hub::new(HubConfig::default());
@@ -378,4 +444,40 @@ fn a_room_that_the_program_made_permanent_ends_when_it_is_deleted() {
     assert_eq!(hub.shard.counters().rooms, 2, "one of the configuration stays");
     call(&mut hub, ServerCall::Delete { room: "party".to_owned() });
     assert_eq!(hub.shard.counters().rooms, 1);
+}
+
+/// Gives its room other options when its timer is due.
+struct Hurry;
+
+impl RoomLogic for Hurry {
+    fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
+        ctx.set_timer(1, 5_000);
+    }
+
+    fn on_timer(&mut self, ctx: &mut RoomCtx<'_>, _: u64) {
+        let options = ctx.options().clone();
+        ctx.set_options(RoomOptions { ttl_s: 12, ..options });
+    }
+}
+
+#[test]
+fn an_empty_room_that_gets_less_time_ends_when_that_is_over() {
+    let mut config = HubConfig::default();
+    config.logics.insert("hurry", |_| Box::new(Hurry)).unwrap();
+    let options = RoomOptions {
+        logic: Some("hurry".into()),
+        keep_when_empty: true,
+        ttl_s: 600,
+        ..RoomOptions::default()
+    };
+    let mut hub = Hub::new(config);
+    let room = "party".to_owned();
+    let call = ServerCall::Create { room, options, permanent: false };
+    hub.input(Input::Call { id: 1, call });
+    hub.advance(11_900);
+    assert_eq!(hub.shard.counters().rooms, 1, "from when it was emptied, not from the change");
+    hub.advance(200);
+    assert_eq!(hub.shard.counters().rooms, 0);
+    // The deadline that was set before finds nothing.
+    hub.advance(600_000);
 }

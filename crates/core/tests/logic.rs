@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::Hub;
-use roomcast_core::{HubConfig, LogicEvent, NamespaceConfig, Relay, RoomCtx, RoomLogic};
+use roomcast_core::{HubConfig, Input, LogicEvent, NamespaceConfig, Relay, RoomCtx, RoomLogic};
 use roomcast_wire::options::PresenceRule;
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
 use roomcast_wire::{Refusal, RoomOptions};
@@ -369,7 +369,7 @@ fn what_a_callback_takes_back_does_not_come_though_it_was_due_with_it() {
     hub.say(0, r#"{"type":"join","ref":1,"room":"a"}"#);
     // A worker that is busy for so long that all is due at once.
     hub.now = hub.now.plus(120);
-    hub.input(roomcast_core::Input::Tick);
+    hub.input(Input::Tick);
     hub.end_turn();
     let told = |heard: &[Value]| heard.iter().map(|one| one["data"].clone()).collect::<Vec<_>>();
     assert_eq!(told(&hub.heard(0)), [json!(1)]);
@@ -395,7 +395,7 @@ fn ticks_do_not_drift_and_those_missed_are_skipped() {
     assert_eq!(at, expected);
     // A worker that is busy for 230 ms: one tick at once, the others on the grid.
     hub.now = hub.now.plus(230);
-    hub.input(roomcast_core::Input::Tick);
+    hub.input(Input::Tick);
     hub.end_turn();
     let late = hub.heard(0);
     let number = (hub.now.0 - first) / 50 + 1;
@@ -456,7 +456,7 @@ fn what_a_call_comes_to_is_brought_to_the_room_unless_it_is_gone() {
     let (mut hub, _) = room_of(1);
     hub.say(0, publish("call", json!(21)));
     let (room, call) = hub.tasks.remove(0);
-    let done = |answer| roomcast_core::Input::TaskDone { room, call, answer };
+    let done = |answer| Input::TaskDone { room, call, answer };
     hub.input(done(Some(Box::new(42_u64))));
     hub.end_turn();
     assert_eq!(hub.heard(0).last().unwrap()["data"], json!([21, 42]));
@@ -472,7 +472,7 @@ fn what_a_call_comes_to_is_brought_to_the_room_unless_it_is_gone() {
     hub.say(0, r#"{"type":"join","ref":1,"room":"diary-1"}"#);
     for (room, call) in std::mem::take(&mut hub.tasks) {
         let answer: Option<Box<dyn Any + Send>> = Some(Box::new(1_u64));
-        hub.input(roomcast_core::Input::TaskDone { room, call, answer });
+        hub.input(Input::TaskDone { room, call, answer });
     }
     hub.end_turn();
     assert!(hub.heard(0).is_empty(), "answers after the room is gone");
@@ -484,7 +484,7 @@ fn a_future_that_panicked_is_the_logics_fault() {
     let (mut hub, _) = room_of(1);
     hub.say(0, publish("call", json!(21)));
     let (room, call) = hub.tasks.remove(0);
-    hub.input(roomcast_core::Input::TaskDone { room, call, answer: None });
+    hub.input(Input::TaskDone { room, call, answer: None });
     hub.end_turn();
     assert_eq!(hub.heard(0).last().unwrap()["reason"], "failed");
 }
@@ -536,7 +536,7 @@ fn the_first_pattern_that_fits_counts_and_clients_choose_what_they_may() {
     };
     let refused = hub.ask(0, create(json!({"logic": "diary"})));
     assert_eq!(refused["reason"], "invalid_option");
-    assert!(refused["message"].as_str().unwrap().contains("client_logics"));
+    assert!(refused["message"].as_str().unwrap().contains("namespaces.default.client_logics"));
     assert_eq!(hub.ask(0, create(json!({"logic_config": {"a": 1}})))["reason"], "invalid_option");
     assert_eq!(hub.ask(0, create(json!({"logic": "relay"})))["reason"], "invalid_option");
     config.namespaces.get_mut("default").unwrap().client_logics = vec!["diary".into(), "no".into()];
@@ -557,10 +557,7 @@ fn a_room_of_a_thousand_that_closes_while_all_publish_answers_each_once() {
     for link in 0..1_000 {
         hub.open(link);
         let join = r#"{"type":"join","ref":1,"room":"diary-1","data":"quiet"}"#;
-        hub.input(roomcast_core::Input::Message {
-            link: roomcast_core::LinkId(link),
-            bytes: join.into(),
-        });
+        hub.input(Input::Message { link: roomcast_core::LinkId(link), bytes: join.into() });
     }
     hub.end_turn();
     for link in 0..1_000 {
@@ -571,7 +568,7 @@ fn a_room_of_a_thousand_that_closes_while_all_publish_answers_each_once() {
     for link in 0..1_000 {
         let event = if link == 20 { "close" } else { "chat" };
         let bytes = publish(event, json!(link)).into();
-        hub.input(roomcast_core::Input::Message { link: roomcast_core::LinkId(link), bytes });
+        hub.input(Input::Message { link: roomcast_core::LinkId(link), bytes });
     }
     hub.end_turn();
     for link in 0..1_000 {

@@ -178,11 +178,7 @@ pub use roomcast_core::logic::RoomCtx;
 ///
 /// let mut logics = Logics::default();
 /// logics.insert("quiet", |_| Box::new(Quiet))?;
-/// logics.insert_checked("strict", |_| Box::new(Quiet), |config| match config {
-///     None => Ok(()),
-///     Some(_) => Err("it takes no `logic_config`".to_owned()),
-/// })?;
-/// assert_eq!(logics.names(), ["latest", "quiet", "relay", "script", "strict", "turns"]);
+/// assert_eq!(logics.names(), ["latest", "quiet", "relay", "script", "turns"]);
 ///
 /// let of = |logic: &str| RoomOptions { logic: Some(logic.into()), ..RoomOptions::default() };
 /// assert!(logics.check(&of("quiet")).is_ok());
@@ -193,7 +189,7 @@ pub use roomcast_core::logic::RoomCtx;
 ///     println!("{} gets the logic {name}", setup.room);
 ///     logic
 /// });
-/// assert_eq!(logics.names().len(), 6);
+/// assert_eq!(logics.names().len(), 5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub use roomcast_core::logic::Logics;

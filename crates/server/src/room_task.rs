@@ -29,7 +29,9 @@ const RETRY_MS: u64 = 500;
 /// How long a task may go on after its room has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The room of a task: what happens in it, and, as a [`RoomHandle`], what may be done to it.
+/// The room of a task: what happens in it, and, as a [`RoomHandle`], what may be done to it. That
+/// handle, and its clones, are for this room only: when it has ended, all is
+/// [`Absent`](crate::CallError::Absent), though there may be another room of its name.
 ///
 /// ```
 /// use roomcast::{Config, RoomEvent, RoomTask, Server};
@@ -242,7 +244,7 @@ impl RoomLogic for Tasked {
         let tick_waits = Arc::new(AtomicBool::new(false));
         self.queue =
             Some(Queue { events: sender, tick_waits: Arc::clone(&tick_waits), _room: open });
-        let handle = server.room(ctx.room());
+        let handle = server.room(ctx.room()).within(ctx.life());
         let task = (self.run)(RoomTask { handle, server, events, tick_waits });
         // Nothing else calls, so there is always a place.
         _ = ctx.call(0, until_closed(task, closed));

@@ -113,6 +113,47 @@ fn what_is_wrong_with_a_token_is_said() {
 }
 
 #[test]
+fn a_token_ends_when_it_says_and_not_later_than_the_server_takes() {
+    let folder = folder();
+    let create =
+        |expires| run(folder.path(), &["token", "create", "--user", "mina", "--expires", expires]);
+    let made = create("15m");
+    let checked = run(folder.path(), &["token", "check", made.out.trim()]);
+    let ends = ["ends in 0 h 15 min 0 s (", "ends in 0 h 14 min 5"];
+    assert!(ends.iter().any(|ends| checked.out.contains(ends)), "{}", checked.out);
+    assert!(checked.out.contains("(taken for 30 s more: `leeway_s`)"), "{}", checked.out);
+    // The default of `limits.token_ms` is 31 days, and the leeway counts.
+    let made = create("31d");
+    assert_eq!(made.code, 1, "{}", made.out);
+    assert!(made.err.contains("2678370s at most (`limits.token_ms`"), "{}", made.err);
+    assert_eq!(create("2678370s").code, 0);
+}
+
+#[test]
+fn a_key_set_that_cannot_be_fetched_matters_only_to_its_own_tokens() {
+    let folder = folder();
+    let file = folder.path().join("roomcast.toml");
+    let made = run(folder.path(), &["token", "create", "--user", "mina"]);
+    let token = made.out.trim();
+    let text = std::fs::read_to_string(&file).unwrap();
+    // Nobody listens at port 1.
+    let set = "[[auth.tokens]]\nalgorithm = \"ES256\"\njwks_url = \"http://127.0.0.1:1/keys\"\n";
+    std::fs::write(&file, format!("{set}{text}")).unwrap();
+    for verb in [&["token", "check", token][..], &["explain", token, "lobby"]] {
+        let said = run(folder.path(), verb);
+        assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+        assert!(said.out.contains("signed by the key of auth.tokens[1]"), "{}", said.out);
+        assert!(said.err.contains("warning: auth.tokens[0].jwks_url"), "{}", said.err);
+    }
+    let key = "another secret of the tests, long enough";
+    let args = ["token", "create", "--user", "mina", "--key", key, "--audience", "game"];
+    let foreign = run(folder.path(), &args);
+    let said = run(folder.path(), &["token", "check", foreign.out.trim()]);
+    assert_eq!(said.code, 1);
+    assert!(said.out.contains("its key may be in one of them"), "{}", said.out);
+}
+
+#[test]
 fn tokens_of_private_keys_are_made_too() {
     for (algorithm, word, file) in [
         (jsonwebtoken::Algorithm::RS256, "RS256", "rsa.pem"),

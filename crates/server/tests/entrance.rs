@@ -203,6 +203,22 @@ fn an_axum_app_takes_clients_in_beside_its_own_routes() {
 }
 
 #[test]
+fn who_finds_no_place_is_told_so_before_it_becomes_a_websocket() {
+    let mut config = Config::default();
+    config.limits.connections = 1;
+    let (server, address) = app(config);
+    let one = Ws::over(connect(address));
+    let mut two = connect(address);
+    std::io::Write::write_all(&mut two, format!("{}\r\n", peer::HANDSHAKE).as_bytes()).unwrap();
+    let head = peer::read_head(&mut two);
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("retry-after: 10\r\n"), "{head}");
+    drop(one);
+    until("its place is free", || server.connections() == 0);
+    Ws::over(connect(address)).join("lobby");
+}
+
+#[test]
 fn strange_pages_and_names_are_refused_by_the_router() {
     let mut config = Config::default();
     config.http.hosts = vec!["game.example".into()];

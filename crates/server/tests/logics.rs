@@ -15,6 +15,7 @@ use std::time::Duration;
 use peer::{Lines, address, connect, read_head, until};
 use roomcast::logic::{LogicEvent, Relay, RoomCtx, RoomLogic};
 use roomcast::{Config, Refusal, Server};
+use serde_json::Value;
 
 /// Waits where it should not, and asks for what waits.
 struct Sleepy {
@@ -113,8 +114,31 @@ fn a_call_is_answered_and_a_panic_is_contained() {
     zoe.expect("event");
 }
 
+/// What the server logs: the threads of all servers of this file write here.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The first line that says this.
+fn logged(message: &str) -> Option<Value> {
+    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.find(|line| line["fields"]["message"] == message)
+}
+
 #[test]
 fn a_logic_that_takes_long_is_counted_and_one_that_is_stuck_is_shown() {
+    tracing_subscriber::fmt().json().with_writer(|| Log).init();
     let (server, open) = start();
     let mut mina = member(&server, "sleepy");
     let metrics = Metrics::connect(&server);
@@ -124,8 +148,18 @@ fn a_logic_that_takes_long_is_counted_and_one_that_is_stuck_is_shown() {
     say(&mut mina, "sleepy", "slow");
     mina.expect("ok");
     assert!(slow() > before);
+    let line = logged("a room's logic is slow").unwrap();
+    assert_eq!((&line["level"], &line["fields"]["callback"]), (&"WARN".into(), &"on_event".into()));
     say(&mut mina, "sleepy", "block");
     until("the gauge shows it", || metrics.of("roomcast_logics_stuck") == 1);
+    until("the log names it", || logged("a room's logic is stuck").is_some());
+    let line = logged("a room's logic is stuck").unwrap();
+    let named = |key: &str| line["fields"][key].as_str().unwrap_or_default();
+    assert_eq!(
+        (named("room"), named("logic"), named("callback")),
+        ("sleepy", "sleepy", "on_event")
+    );
+    assert!(line["level"] == "ERROR" && line["fields"]["ms"].as_u64() >= Some(1_000), "{line}");
     open.send(()).unwrap();
     mina.expect("ok");
     until("it is over", || metrics.of("roomcast_logics_stuck") == 0);

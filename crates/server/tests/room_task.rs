@@ -207,3 +207,34 @@ fn a_task_runs_in_a_server_on_sockets() {
     peer.send(r#"{"type":"publish","ref":6,"room":"hall","event":"done"}"#);
     assert_eq!(peer.expect("room_closed")["reason"], "ended");
 }
+
+#[test]
+fn a_task_that_outlives_its_room_does_not_speak_in_the_next_one_of_the_name() {
+    let (told, hears) = channel();
+    let (go, wait) = tokio::sync::watch::channel(false);
+    let late = move |mut room: RoomTask| {
+        let (told, mut wait) = (told.clone(), wait.clone());
+        async move {
+            while room.next().await.is_some() {}
+            wait.wait_for(|go| *go).await.unwrap();
+            let session = roomcast::SessionId(1);
+            told.send(room.publish("ghost", ()).await.unwrap_err()).unwrap();
+            told.send(room.join(session, ()).await.unwrap_err()).unwrap();
+            told.send(room.delete().await.unwrap_err()).unwrap();
+        }
+    };
+    let server = start(Server::builder().room_task("task", late), options());
+    let hall = server.handle().room("hall");
+    server.run(hall.delete()).unwrap();
+    server.run(hall.create(RoomOptions::default())).unwrap();
+    let mut anna = member(&server, "Anna");
+    go.send(true).unwrap();
+    server.advance(Duration::from_millis(10));
+    let refused: Vec<_> = hears.try_iter().collect();
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    for error in refused {
+        assert!(matches!(error, roomcast::CallError::Absent(_)), "{error}");
+    }
+    anna.expect_nothing();
+    assert_eq!(server.run(hall.state()).unwrap().position.offset, 0);
+}

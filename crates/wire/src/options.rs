@@ -41,7 +41,8 @@ pub struct RoomOptions {
     /// 0 (off) to 10,000.
     pub merge_ms: u32,
     /// Deliver only at the ticks of a clock of so many milliseconds, without drift; 0 (off), or
-    /// 10 to 60,000. Stronger than `merge_ms`.
+    /// 10 to 60,000. Stronger than `merge_ms`. In a room with a logic it is the logic's clock
+    /// instead, and holds nothing back.
     pub tick_ms: u32,
     /// What members hear of each other.
     pub presence: PresenceRule,

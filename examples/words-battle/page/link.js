@@ -85,7 +85,8 @@ export class Link {
       if (message.type === "error") waiting.reject(new Error(message.message));
       else waiting.resolve(message);
     }
-    if (message.type === "event" || message.type === "message") {
+    // What another client sends by itself has a sender: it must not speak for the game.
+    if (message.type === "event" || (message.type === "message" && !message.from)) {
       this.#hear(message.event, message.data ?? {}, message);
     } else if (message.type === "joined" || message.type === "room_closed") {
       this.#hear(message.type, message, message);

@@ -123,7 +123,7 @@ impl Game {
         }
         let Some(player) = person.player else { return };
         self.tell_players();
-        if !self.is_running() {
+        if !self.is_running() || self.phase == Phase::Ending {
             return;
         }
         if self.players().count() < PLAYERS_MIN {

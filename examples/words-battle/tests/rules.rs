@@ -489,6 +489,22 @@ fn one_who_is_left_alone_gets_the_board() {
 }
 
 #[test]
+fn who_leaves_before_the_board_does_not_end_the_game_again() {
+    let mut table = Table::playing(40);
+    while table.state()["phase"] != "ending" {
+        table.after(100);
+    }
+    table.told();
+    let board_at = table.game.deadline();
+    table.game.leave(table.now, BERT);
+    assert_eq!(table.actions(), ["client-list-notify"]);
+    assert_eq!(table.game.deadline(), board_at);
+    table.after(690);
+    let board = table.told().pop().unwrap();
+    assert_eq!(board.body["message"], "The game is over.");
+}
+
+#[test]
 fn nobody_waits_for_who_is_away() {
     let mut table = Table::playing(180);
     table.game.set_away(BERT, true);

@@ -1,6 +1,7 @@
 //! What a callback sees of its room, and what it may do.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use roomcast_wire::push::{MemberInfo, Sender};
 use roomcast_wire::{EventName, Payload, RoomOptions, SessionId};
 
 use super::running::Running;
-use super::{IntoData, IntoEvent, Task};
+use super::{IntoData, IntoEvent, RoomRef, Task};
 use crate::io::Now;
 use crate::key::SessionKey;
 use crate::room::{Member, Room};
@@ -38,7 +39,10 @@ pub struct RoomCtx<'a> {
     pub(crate) rng: &'a mut ChaCha12Rng,
     pub(crate) effects: Vec<Effect>,
     pub(crate) last_word: Option<Payload>,
+    /// Timers that will be set when the callback has returned, and those among them, or no longer
+    /// among them, because of it.
     pub(crate) timers: usize,
+    pub(crate) timers_changed: BTreeMap<u64, bool>,
     pub(crate) calls: usize,
 }
 
@@ -93,6 +97,12 @@ impl RoomCtx<'_> {
     /// The room's full name: `room`, or `namespace/room`.
     pub fn room(&self) -> &str {
         &self.room.name
+    }
+
+    /// This life of the room, for who speaks in it from outside.
+    #[doc(hidden)]
+    pub fn life(&self) -> RoomRef {
+        RoomRef(self.room.key)
     }
 
     /// The room's options.
@@ -209,7 +219,10 @@ impl RoomCtx<'_> {
     /// # Panics
     /// More than [`TIMERS_MAX`] are set.
     pub fn set_timer(&mut self, id: u64, after_ms: u64) {
-        self.timers += 1;
+        if !self.is_timer_set(id) {
+            self.timers += 1;
+            self.timers_changed.insert(id, true);
+        }
         if self.timers > TIMERS_MAX {
             fault(format!("more than {TIMERS_MAX} timers were set"));
         }
@@ -218,7 +231,16 @@ impl RoomCtx<'_> {
 
     /// Takes a timer back, if it is set.
     pub fn cancel_timer(&mut self, id: u64) {
+        if self.is_timer_set(id) {
+            self.timers -= 1;
+            self.timers_changed.insert(id, false);
+        }
         self.push(Effect::CancelTimer { id });
+    }
+
+    fn is_timer_set(&self, id: u64) -> bool {
+        let before = || self.running.timers.contains(id);
+        self.timers_changed.get(&id).copied().unwrap_or_else(before)
     }
 
     /// Has [`on_tick`](super::RoomLogic::on_tick) called every `ms` milliseconds from now on: 10
@@ -239,7 +261,9 @@ impl RoomCtx<'_> {
         self.push(Effect::Kick { session, text: text.into() });
     }
 
-    /// Gives the room other options. `logic`, `logic_config` and `slow` stay as they are.
+    /// Gives the room other options. `logic`, `logic_config` and `slow` stay as they are. Members
+    /// stay, though there are more than `members_max`, or names are no longer unique; the time of
+    /// a room that is empty (`ttl_s`) counts from when it became so.
     ///
     /// # Panics
     /// An option is out of bounds.

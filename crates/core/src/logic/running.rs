@@ -121,6 +121,10 @@ impl RoomTimers {
         self.by_time.first_key_value().map(|(&(at, _), _)| at)
     }
 
+    pub fn contains(&self, id: u64) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     pub fn len(&self) -> usize {
         self.by_id.len()
     }

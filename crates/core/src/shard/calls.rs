@@ -12,8 +12,8 @@ use crate::envelope::{
     WantedOptions, Word,
 };
 use crate::io::{Act, Output, ServerCall, ServerReply};
-use crate::key::{FullName, ReplyTo};
-use crate::room::Publication;
+use crate::key::{FullName, ReplyTo, RoomKey};
+use crate::room::{Publication, no_such_room};
 
 impl Shard {
     pub(super) fn on_call(&mut self, id: u64, call: ServerCall) {
@@ -24,6 +24,10 @@ impl Shard {
     }
 
     fn start_call(&mut self, to: ReplyTo, call: ServerCall) -> Result<(), Refusal> {
+        let (life, call) = match call {
+            ServerCall::Within { life, call } => (Some(life.0), *call),
+            call => (None, call),
+        };
         let (room, op) = match call {
             ServerCall::Create { room, options, permanent } => {
                 self.refuse_while_draining()?;
@@ -45,17 +49,22 @@ impl Shard {
             ServerCall::Presence { room } => (room, RoomOp::Presence),
             ServerCall::State { room } => (room, RoomOp::State),
             ServerCall::History { room, since, limit } => (room, RoomOp::History { since, limit }),
-            other => return self.start_wide_call(to, other),
+            other => return self.start_wide_call(to, other, life),
         };
         let (namespace, room) = self.parse_room(&room)?;
         let caller = Caller { session: None, namespace, admin: true, reply: to };
         let home = self.home_of_room(&room);
-        self.send(home, Word::Room { room, namespace, caller, op });
+        self.send(home, within(life, Word::Room { room, namespace, caller, op }));
         Ok(())
     }
 
     /// What is asked of a session, a user or a namespace.
-    fn start_wide_call(&mut self, to: ReplyTo, call: ServerCall) -> Result<(), Refusal> {
+    fn start_wide_call(
+        &mut self,
+        to: ReplyTo,
+        call: ServerCall,
+        life: Option<RoomKey>,
+    ) -> Result<(), Refusal> {
         let caller = |namespace| Caller { session: None, namespace, admin: true, reply: to };
         let message = |event, data, reliable| {
             Arc::new(Message { event, data, from: None, reliable, except: None })
@@ -63,7 +72,8 @@ impl Shard {
         let (home, word) = match call {
             ServerCall::Act { room, session, act } => {
                 let (namespace, room) = self.parse_room(&room)?;
-                (self.home_of_session(session), Word::Act { session, room, namespace, act, to })
+                let home = self.home_of_session(session);
+                (home, Word::Act { session, room, namespace, act, to, life })
             }
             ServerCall::Disconnect { session } => {
                 (self.home_of_session(session), Word::Disconnect { session, to })
@@ -120,7 +130,7 @@ impl Shard {
         session: SessionId,
         (namespace, room): (u16, FullName),
         act: Act,
-        to: ReplyTo,
+        (to, life): (ReplyTo, Option<RoomKey>),
     ) {
         let found = self.session_by_id.get(&session).copied();
         let Some((slot, held)) =
@@ -165,7 +175,19 @@ impl Shard {
             }
         };
         let home = self.home_of_room(&room);
-        self.send(home, Word::Room { room, namespace, caller, op });
+        self.send(home, within(life, Word::Room { room, namespace, caller, op }));
+    }
+
+    /// What is to be done in one life of a room.
+    pub(super) fn on_within(&mut self, life: RoomKey, word: Word) {
+        let Word::Room { room, namespace, caller, op } = word else { return };
+        match op {
+            op if self.room_at(life).is_some() => self.on_room_op(room, namespace, caller, op),
+            RoomOp::Join { .. } | RoomOp::Create(_) => {
+                self.refuse_join(&caller, room, no_such_room());
+            }
+            _ => self.answer(caller.reply, Answer::Refused(no_such_room())),
+        }
     }
 
     pub(super) fn on_list_seats(&mut self, session: SessionId, to: ReplyTo) {
@@ -196,5 +218,12 @@ impl Shard {
             Answer::Rooms { rooms, truncated } => ServerReply::Rooms { rooms, truncated },
         };
         self.outputs.push_back(Output::CallDone { id, reply });
+    }
+}
+
+fn within(life: Option<RoomKey>, word: Word) -> Word {
+    match life {
+        Some(life) => Word::Within { life, word: Box::new(word) },
+        None => word,
     }
 }

@@ -269,25 +269,37 @@ impl Shard {
             return self.close_room(slot, ClosedReason::Expired);
         }
         room.emptied = Some(now);
-        if !std::mem::replace(&mut room.end_is_set, true) {
-            self.timers.set(room.ends_at(now), Deadline::RoomEnds { room: room.key });
+        self.watch_end(slot);
+    }
+
+    /// Sees to it that an empty room is looked at when its time is over. One deadline a room, but
+    /// for one that ends sooner by other options: one for each time it was emptied would let a
+    /// single client pile them up.
+    pub(super) fn watch_end(&mut self, slot: u32) {
+        let now = self.now;
+        let Some(room) = self.rooms.get_mut(slot as usize) else { return };
+        let Some(emptied) = room.emptied.filter(|_| !room.permanent) else { return };
+        let at = room.ends_at(emptied).max(now);
+        if room.end_set.is_none_or(|set| at < set) {
+            room.end_set = Some(at);
+            self.timers.set(at, Deadline::RoomEnds { room: room.key });
         }
     }
 
-    /// Ends the room if it was empty for long enough, or looks again when it may be. One deadline
-    /// a room: one for each time it was emptied would let a single client pile them up.
+    /// Ends the room if it was empty for long enough, or looks again when it may be.
     pub(super) fn on_room_ends(&mut self, key: RoomKey) {
         let now = self.now;
         let Some(room) = self.room_at(key) else { return };
-        room.end_is_set = false;
+        if room.end_set.is_some_and(|set| set > now) {
+            return;
+        }
+        room.end_set = None;
         // It may have become permanent since.
         let Some(emptied) = room.emptied.filter(|_| !room.permanent) else { return };
-        let at = room.ends_at(emptied);
-        if at <= now {
+        if room.ends_at(emptied) <= now {
             return self.close_room(key.slot, ClosedReason::Expired);
         }
-        room.end_is_set = true;
-        self.timers.set(at, Deadline::RoomEnds { room: key });
+        self.watch_end(key.slot);
     }
 
     fn drop_op(&mut self, slot: Option<u32>, caller: &Caller) {

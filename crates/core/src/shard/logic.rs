@@ -1,6 +1,7 @@
 //! Rooms with a logic: its callbacks are run here, and what they ask for is done.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::mem;
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
@@ -80,6 +81,7 @@ impl Shard {
             effects: Vec::new(),
             last_word: None,
             timers,
+            timers_changed: BTreeMap::new(),
             calls,
         };
         let outcome = contained(|| callback(&mut *logic, &mut ctx));
@@ -174,6 +176,8 @@ impl Shard {
         if other_tick && let Some(running) = &mut room.logic {
             running.set_tick(now, tick_ms, phase(key));
         }
+        // An empty room may have less time now.
+        self.watch_end(slot);
     }
 
     fn put_out(&mut self, slot: u32, session: SessionId, data: Option<Payload>) {

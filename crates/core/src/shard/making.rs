@@ -175,9 +175,13 @@ impl Shard {
         match options.logic.as_deref() {
             _ if same => Ok(()),
             Some(logic) if known.iter().any(|one| one == logic) => Ok(()),
-            _ => Err("`logic` and `logic_config` are for the logics that clients may choose here \
-                      (`client_logics`)"
-                .to_owned()),
+            _ => {
+                let name = self.namespace_name(namespace);
+                Err(format!(
+                    "`logic` and `logic_config` are for the logics that clients may choose in the \
+                     namespace `{name}` (`namespaces.{name}.client_logics`)"
+                ))
+            }
         }
     }
 

@@ -290,8 +290,9 @@ impl Shard {
                 self.on_ask_session(session, call, timeout_ms, to);
             }
             Word::Disconnect { session, to } => self.on_disconnect(session, to),
-            Word::Act { session, room, namespace, act, to } => {
-                self.on_act(session, (namespace, room), act, to);
+            Word::Within { life, word } => self.on_within(life, *word),
+            Word::Act { session, room, namespace, act, to, life } => {
+                self.on_act(session, (namespace, room), act, (to, life));
             }
         }
     }

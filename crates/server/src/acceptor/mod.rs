@@ -1,7 +1,7 @@
 //! The thread that accepts connections and hands them to the workers.
 
 pub(crate) mod admission;
-mod refusal;
+pub(crate) mod refusal;
 mod reserve;
 
 use std::io::{self, ErrorKind};

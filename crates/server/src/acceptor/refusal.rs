@@ -18,7 +18,7 @@ const KEPT: Duration = Duration::from_secs(1);
 const KEPT_MAX: usize = 128;
 
 /// Seconds after which a refused client should try again.
-const RETRY_S: u32 = 10;
+pub(crate) const RETRY_S: u32 = 10;
 
 /// Refused connections whose peers still read why.
 #[derive(Default)]

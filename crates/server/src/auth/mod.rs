@@ -39,6 +39,9 @@ const SOURCES_MAX: usize = 64;
 /// Longest `jti`, in bytes: revocations keep them. A token with a longer one is refused.
 pub const TOKEN_ID_BYTES_MAX: usize = 255;
 
+/// Why a token is not good whose key is not among those that are known.
+pub const NO_KEY: &str = "no key of this server verifies it";
+
 /// All who sign tokens.
 ///
 /// ```
@@ -150,7 +153,7 @@ impl Tokens {
     /// Fetches all key sets once.
     ///
     /// # Errors
-    /// Every one that cannot be used.
+    /// Every one that cannot be used; the others are there.
     pub async fn fetch(&self) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         for (at, source) in self.sources.iter().enumerate() {
@@ -185,7 +188,7 @@ impl Tokens {
                 }
             }
         }
-        Err(reason.unwrap_or_else(|| "no key of this server verifies it".into()))
+        Err(reason.unwrap_or_else(|| NO_KEY.into()))
     }
 }
 

@@ -56,6 +56,10 @@ pub struct Entrance {
     namespace: Arc<str>,
 }
 
+/// A place among the connections: a socket pair, whose second end is the worker's, the listener,
+/// and what counts the connection.
+type Place = ((UnixStream, TcpStream), u16, Admission);
+
 /// What a client that the embedding program brings will say. See [`Entrance`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
@@ -114,21 +118,17 @@ impl Entrance {
         Ok(bridge::join(io, ours, self.patience()).await?)
     }
 
-    /// The same for a connection that has become a WebSocket already.
-    async fn add_websocket<I>(self, io: I, format: Format) -> Result<(), EntranceError>
+    /// The same for a connection that has become a WebSocket already, and whose place is taken.
+    async fn add_websocket<I>(self, io: I, place: Place, format: Format) -> io::Result<()>
     where
         I: AsyncRead + AsyncWrite + Unpin,
     {
-        let (stream, listener, admission) = self.open(Speaks::WebSocket)?;
-        let (ours, theirs) = stream;
+        let ((ours, theirs), listener, admission) = place;
         self.give(Mail::Upgraded { stream: theirs, listener, admission, format });
-        Ok(bridge::join(io, ours, self.patience()).await?)
+        bridge::join(io, ours, self.patience()).await
     }
 
-    fn open(
-        &self,
-        speaks: Speaks,
-    ) -> Result<((UnixStream, TcpStream), u16, Admission), EntranceError> {
+    fn open(&self, speaks: Speaks) -> Result<Place, EntranceError> {
         let listener = self.shared.entrances.of(&self.namespace, speaks);
         let listener =
             listener.ok_or_else(|| EntranceError::NoNamespace(Arc::clone(&self.namespace)))?;

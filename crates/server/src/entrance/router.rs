@@ -2,14 +2,15 @@
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
+use axum::http::header::{RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hyper_util::rt::TokioIo;
 use roomcast_wire::ws::handshake::{self, Accepted, Head, HeadError};
 
-use super::{Entrance, Speaks};
+use super::{Entrance, Place, Speaks};
+use crate::acceptor::refusal::RETRY_S;
 use crate::transport::ws;
 
 impl Entrance {
@@ -42,9 +43,19 @@ impl Entrance {
 }
 
 async fn take_in(State(entrance): State<Entrance>, request: Request) -> Response {
-    match accept(&entrance, &request) {
-        Ok(accepted) => switch(entrance, request, &accepted),
-        Err(error) => refuse(&error),
+    let accepted = match accept(&entrance, &request) {
+        Ok(accepted) => accepted,
+        Err(error) => return refuse(&error),
+    };
+    // Before it is agreed on: who cannot be served is told so in HTTP, and may come again.
+    match entrance.open(Speaks::WebSocket) {
+        Ok(place) => switch(entrance, request, place, &accepted),
+        Err(error) => {
+            let message = error.to_string();
+            let mut response = refuse(&HeadError { status: 503, message });
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_S));
+            response
+        }
     }
 }
 
@@ -67,13 +78,14 @@ fn accept(entrance: &Entrance, request: &Request) -> Result<Accepted, HeadError>
     handshake::accept(&head, &site.policy, site.deflate, site.dialect.ws_format())
 }
 
-fn switch(entrance: Entrance, request: Request, accepted: &Accepted) -> Response {
+fn switch(entrance: Entrance, request: Request, place: Place, accepted: &Accepted) -> Response {
     let format = accepted.format;
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => {
-                if let Err(error) = entrance.add_websocket(TokioIo::new(upgraded), format).await {
+                let io = TokioIo::new(upgraded);
+                if let Err(error) = entrance.add_websocket(io, place, format).await {
                     tracing::debug!(%error, "a client of the router has ended early");
                 }
             }

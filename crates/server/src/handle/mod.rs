@@ -77,7 +77,7 @@ impl ServerHandle {
 
     /// A room, whether it is there or not: `lobby`, or `game/lobby` in another namespace.
     pub fn room(&self, name: impl Into<String>) -> RoomHandle {
-        RoomHandle { server: self.clone(), name: name.into() }
+        RoomHandle { server: self.clone(), name: name.into(), life: None }
     }
 
     /// A session, whatever its namespace.

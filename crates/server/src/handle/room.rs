@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use roomcast_core::logic::{IntoData, IntoEvent};
+use roomcast_core::logic::{IntoData, IntoEvent, RoomRef};
 use roomcast_core::{Act, RoomState, ServerCall, ServerReply};
 use roomcast_wire::push::{Event, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
@@ -27,6 +27,8 @@ use super::{Asked, CallError, ServerHandle, done, reached, said};
 pub struct RoomHandle {
     pub(super) server: ServerHandle,
     pub(super) name: String,
+    /// The only life of the room that it is for; none: whatever room has the name.
+    pub(super) life: Option<RoomRef>,
 }
 
 /// Who is in a room. See [`RoomState`](crate::RoomState) for an example.
@@ -105,7 +107,7 @@ impl RoomHandle {
         let (room, to) = (self.name.clone(), to.to_vec());
         let call =
             said(event, data).map(|(event, data)| ServerCall::Tell { room, to, event, data });
-        self.server.ask(call, reached)
+        self.ask(call, reached)
     }
 
     /// Makes the room; `false`: it was there, and keeps its options. It ends as every room does
@@ -121,12 +123,12 @@ impl RoomHandle {
 
     /// Closes the room; its members hear `room_closed`. A static room cannot be deleted.
     pub fn delete(&self) -> Asked<()> {
-        self.server.ask(Ok(ServerCall::Delete { room: self.name.clone() }), done)
+        self.ask(Ok(ServerCall::Delete { room: self.name.clone() }), done)
     }
 
     /// Who is in it.
     pub fn members(&self) -> Asked<Members> {
-        self.server.ask(Ok(ServerCall::Members { room: self.name.clone() }), |reply| match reply {
+        self.ask(Ok(ServerCall::Members { room: self.name.clone() }), |reply| match reply {
             ServerReply::Members { members, truncated } => Some(Members { members, truncated }),
             _ => None,
         })
@@ -134,7 +136,7 @@ impl RoomHandle {
 
     /// How many are in it.
     pub fn presence(&self) -> Asked<Presence> {
-        self.server.ask(Ok(ServerCall::Presence { room: self.name.clone() }), |reply| match reply {
+        self.ask(Ok(ServerCall::Presence { room: self.name.clone() }), |reply| match reply {
             ServerReply::Presence { members, users } => Some(Presence { members, users }),
             _ => None,
         })
@@ -142,7 +144,7 @@ impl RoomHandle {
 
     /// What it is like: its options, whether it stays, how many are in it, its newest position.
     pub fn state(&self) -> Asked<RoomState> {
-        self.server.ask(Ok(ServerCall::State { room: self.name.clone() }), |reply| match reply {
+        self.ask(Ok(ServerCall::State { room: self.name.clone() }), |reply| match reply {
             ServerReply::State(state) => Some(*state),
             _ => None,
         })
@@ -151,7 +153,7 @@ impl RoomHandle {
     /// What it remembers: after `since`, or the newest; at most `limit` events.
     pub fn history(&self, since: Option<Position>, limit: u32) -> Asked<History> {
         let call = ServerCall::History { room: self.name.clone(), since, limit: Some(limit) };
-        self.server.ask(Ok(call), |reply| match reply {
+        self.ask(Ok(call), |reply| match reply {
             ServerReply::History { position, recovery, events } => {
                 Some(History { position, recovery, events })
             }
@@ -162,14 +164,14 @@ impl RoomHandle {
     /// Puts a session, or every session of a user, out of it; how many that were.
     pub fn kick(&self, who: impl fmt::Display) -> Asked<u32> {
         let call = ServerCall::Kick { room: self.name.clone(), target: who.to_string() };
-        self.server.ask(Ok(call), reached)
+        self.ask(Ok(call), reached)
     }
 
     /// Gives a session a seat, whatever the room's `join` rule, and makes the room if it is not
     /// there; `false`: it had one. `data` is what the others see of the member.
     pub fn join(&self, session: SessionId, data: impl IntoData) -> Asked<bool> {
         let call = self.act(session, data, |data| Act::Join { data, make: true });
-        self.server.ask(call, |reply| match reply {
+        self.ask(call, |reply| match reply {
             ServerReply::Seated { is_new } => Some(is_new),
             _ => None,
         })
@@ -178,7 +180,24 @@ impl RoomHandle {
     /// Takes a session's seat away as if it had left; its client hears `room_closed`. `data` is a
     /// last word for the others.
     pub fn leave(&self, session: SessionId, data: impl IntoData) -> Asked<()> {
-        self.server.ask(self.act(session, data, |data| Act::Leave { data }), done)
+        self.ask(self.act(session, data, |data| Act::Leave { data }), done)
+    }
+
+    /// The same for one life of the room only.
+    pub(crate) fn within(self, life: RoomRef) -> Self {
+        Self { life: Some(life), ..self }
+    }
+
+    fn ask<T>(
+        &self,
+        call: Result<ServerCall, Refusal>,
+        read: fn(ServerReply) -> Option<T>,
+    ) -> Asked<T> {
+        let call = call.map(|call| match self.life {
+            Some(life) => ServerCall::Within { life, call: Box::new(call) },
+            None => call,
+        });
+        self.server.ask(call, read)
     }
 
     fn act(
@@ -193,7 +212,7 @@ impl RoomHandle {
 
     fn found(&self, options: RoomOptions, permanent: bool) -> Asked<bool> {
         let call = ServerCall::Create { room: self.name.clone(), options, permanent };
-        self.server.ask(Ok(call), |reply| match reply {
+        self.ask(Ok(call), |reply| match reply {
             ServerReply::Created(created) => Some(created),
             _ => None,
         })
@@ -214,7 +233,7 @@ impl RoomHandle {
             from,
             reliable,
         });
-        self.server.ask(call, |reply| match reply {
+        self.ask(call, |reply| match reply {
             ServerReply::At(position) => Some(position),
             _ => None,
         })

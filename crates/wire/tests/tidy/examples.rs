@@ -73,7 +73,10 @@ impl Found {
             if let Some(page) = words.strip_prefix("#[doc = include_str!(\"../../../") {
                 doc.push_str(&read(page.trim_end_matches("\")]")));
             }
-            if words.is_empty() || !words.starts_with("#[") {
+            if words == "#[doc(hidden)]" {
+                lines.next();
+                doc.clear();
+            } else if words.is_empty() || !words.starts_with("#[") {
                 let is_outer = !line.starts_with(' ');
                 if is_outer && let Some(rest) = words.strip_prefix("pub use ") {
                     let mut list = rest.to_owned();

@@ -81,6 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let of_section = |of: fn(&TokenConfig) -> &Option<String>| {
         section.as_ref().and_then(|section| of(section).clone())
     };
+    check_lasting(args, section.as_ref())?;
     let now = SystemTime::UNIX_EPOCH.elapsed().context("the clock")?.as_secs();
     let claims = Claims {
         sub: args.user.clone(),
@@ -105,6 +106,24 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         true => print(&json!({"token": token, "expires": claims.exp.0}).to_string()),
         false => print(&token),
     }))
+}
+
+/// A server takes no token that ends later than `limits.token_ms` from now, the leeway of its
+/// section included: a revocation might be forgotten before.
+fn check_lasting(args: &Args, section: Option<&TokenConfig>) -> anyhow::Result<()> {
+    // With a key of its own, the token may be for a server that is configured elsewhere.
+    let config = Config::load(args.config.as_deref(), std::env::vars_os());
+    let config = if section.is_some() { config? } else { config.unwrap_or_default() };
+    let leeway_s = section.map_or(0, |section| section.leeway_s);
+    let most_s = (config.limits.token_ms / 1_000).saturating_sub(leeway_s);
+    if args.expires > most_s {
+        bail!(
+            "--expires {}s is more than the server takes: {most_s}s at most (`limits.token_ms`, \
+             less `leeway_s`); give a shorter one, and `refresh` before it ends",
+            args.expires
+        );
+    }
+    Ok(())
 }
 
 /// What signs, and the section of the configuration that it stands in.

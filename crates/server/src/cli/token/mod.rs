@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use roomcast::Config;
-use roomcast::auth::{Tokens, Verified};
+use roomcast::auth::{NO_KEY, Tokens, Verified};
 use serde_json::{Value, json};
 
 use super::connect::block_on;
@@ -70,7 +70,8 @@ async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let says = says(&token);
     let shown = match (args.json, &verdict) {
         (true, Ok(verified)) => json_line(&json!({
-            "valid": true, "key": place(verified.source), "ends": verified.ends_s, "says": says,
+            "valid": true, "key": place(verified.source), "ends": verified.claims.exp.0,
+            "accepted_until": verified.ends_s, "says": says,
         })),
         (true, Err(reason)) => json_line(&json!({"valid": false, "reason": reason, "says": says})),
         (false, _) => {
@@ -101,7 +102,8 @@ fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     Ok(Config::load(path, std::env::vars_os())?)
 }
 
-/// Whether the configuration accepts a token, its key sets fetched.
+/// Whether the configuration accepts a token, its key sets fetched. One that cannot be fetched
+/// counts only if no other key has signed the token.
 async fn verify(
     config: &Config,
     token: &str,
@@ -113,8 +115,19 @@ async fn verify(
              `roomcast config default`"
         );
     };
-    tokens.fetch().await?;
-    Ok(tokens.verify(token, Some(namespace)))
+    let not_fetched = tokens.fetch().await.err();
+    for problem in not_fetched.iter().flat_map(|error| &error.problems) {
+        eprintln!("warning: {}", plain(&problem.to_string()));
+    }
+    let verdict = tokens.verify(token, Some(namespace));
+    Ok(verdict.map_err(|reason| match not_fetched {
+        Some(_) if reason == NO_KEY => {
+            format!(
+                "{reason}, but not all key sets could be fetched: its key may be in one of them"
+            )
+        }
+        _ => reason,
+    }))
 }
 
 /// What a token says of itself, believed by nobody.
@@ -134,12 +147,18 @@ fn place(source: usize) -> String {
 
 fn until(verified: &Verified) -> String {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-    let left = verified.ends_s.saturating_sub(now);
+    let ends_s = verified.claims.exp.0;
+    let left = ends_s.saturating_sub(now);
     let (hours, minutes, seconds) = (left / 3_600, left / 60 % 60, left % 60);
-    format!(
-        "signed by the key of {}, ends in {hours} h {minutes} min {seconds} s",
-        place(verified.source)
-    )
+    let leeway = match verified.ends_s.saturating_sub(ends_s) {
+        0 => String::new(),
+        leeway => format!(" (taken for {leeway} s more: `leeway_s`)"),
+    };
+    let ends = match now < ends_s {
+        true => format!("ends in {hours} h {minutes} min {seconds} s"),
+        false => "has ended".to_owned(),
+    };
+    format!("signed by the key of {}, {ends}{leeway}", place(verified.source))
 }
 
 fn json_line(value: &Value) -> String {
