@@ -117,7 +117,8 @@ test("several namespaces share a connection", async () => {
 });
 
 for (const transports of TRAVELS) {
-  test(`one room for Socket.IO by ${transports.join(", then ")}, native and TCP clients`, async () => {
+  const way = transports.join(", then ");
+  test(`one room for Socket.IO by ${way}, native and TCP clients`, async () => {
     const room = `all of ${transports}`;
     const [ws, line] = [await native(), await onTcp()];
     const socket = await connect(newest(transports));
