@@ -198,6 +198,9 @@ pub(crate) enum Answer {
         position: Option<Position>,
         delivered: Option<u32>,
     },
+    Left {
+        room: FullName,
+    },
     Created {
         room: FullName,
         created: bool,

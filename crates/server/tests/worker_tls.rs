@@ -184,3 +184,59 @@ fn sigterm_takes_leave_and_ends_well() {
     drop(peer);
     assert!(child.wait().success());
 }
+
+/// A session on long-polling goes on over a WebSocket inside TLS: the worker gets the socket with
+/// its TLS from the HTTP thread.
+#[test]
+fn a_session_is_taken_over_inside_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let trusted = write_pair(directory.path());
+    let server = start(|config| with_tls(config, directory.path()));
+    let address = peer::address(&server, "wss");
+    let ask = |method: &str, target: &str, body: &str| {
+        let mut stream = tls(address, &trusted).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (status, _, body) = peer::split(&answer);
+        assert_eq!(status, 200, "{answer}");
+        body
+    };
+    let open = ask("GET", "/socket.io/?EIO=4&transport=polling", "");
+    let open: serde_json::Value = serde_json::from_str(&open[1..]).unwrap();
+    let sid = open["sid"].as_str().unwrap();
+    let polling = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    assert_eq!(ask("POST", &polling, "40"), "ok");
+    assert!(ask("GET", &polling, "").starts_with("40{"));
+
+    let mut stream = tls(address, &trusted).unwrap();
+    let target = polling.replace("transport=polling", "transport=websocket");
+    let request = HANDSHAKE.replacen("/ws", &target, 1);
+    stream.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+    assert!(peer::read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+    let mut next = |said: &[u8]| {
+        stream.write_all(said).unwrap();
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).unwrap();
+        let mut length = usize::from(head[1]);
+        if length == 126 {
+            stream.read_exact(&mut head).unwrap();
+            length = usize::from(u16::from_be_bytes(head));
+        }
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).unwrap();
+        String::from_utf8(payload).unwrap()
+    };
+    assert_eq!(next(&peer::frame(0x81, b"2probe")), "3probe");
+    assert_eq!(ask("POST", &polling, "421[\"join\",\"lobby\"]"), "ok");
+    let mut said = peer::frame(0x81, b"5");
+    said.extend(peer::frame(0x81, b"422[\"join\",\"hall\"]"));
+    assert!(next(&said).starts_with("431["));
+    assert!(next(&[]).starts_with("432["));
+    assert!(next(&peer::frame(0x81, b"423[\"rooms\"]")).starts_with("433["));
+}

@@ -14,6 +14,8 @@ const WS_HEADER_BYTES_MAX: usize = 10;
 /// How messages are delimited on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Framing {
+    /// Nothing: a message shows by itself where it ends.
+    Bare,
     /// Each message ends with `\n`.
     Line,
     /// Each message stands behind its length, a u32 in big-endian order.
@@ -37,6 +39,7 @@ impl Framing {
     #[inline]
     pub fn frame(self, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
         match self {
+            Self::Bare => write(out),
             Self::Line => {
                 write(out);
                 out.put_u8(b'\n');
@@ -52,7 +55,7 @@ impl Framing {
     /// A frame that makes a living peer answer by itself, if the framing has one.
     pub fn ping(self) -> Option<&'static [u8]> {
         match self {
-            Self::Line | Self::Length | Self::Carried => None,
+            Self::Bare | Self::Line | Self::Length | Self::Carried => None,
             // RFC 6455 section 5.5.2: FIN, opcode 9, no payload.
             _ => Some(&[0x89, 0x00]),
         }

@@ -45,6 +45,11 @@ pub enum Reply<'a> {
         /// `false`: it was there already.
         created: bool,
     },
+    /// To `leave`. The native dialect writes it as [`Reply::Ok`].
+    Left {
+        /// The room's full name.
+        room: &'a str,
+    },
     /// To what has nothing to tell but that it was done.
     Ok {
         /// To `publish` and `announce`: where the event stands.

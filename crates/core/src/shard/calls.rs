@@ -206,7 +206,7 @@ impl Shard {
             Answer::Refused(refusal) => ServerReply::Refused(refusal),
             Answer::Ok { position: Some(position), .. } => ServerReply::At(position),
             Answer::Ok { delivered: Some(count), .. } => ServerReply::Reached(count),
-            Answer::Ok { .. } => ServerReply::Done,
+            Answer::Ok { .. } | Answer::Left { .. } => ServerReply::Done,
             Answer::Created { created, .. } => ServerReply::Created(created),
             Answer::Members { members, truncated, .. } => {
                 ServerReply::Members { members, truncated }

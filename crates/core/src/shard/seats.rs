@@ -138,13 +138,14 @@ impl Shard {
     }
 
     pub(super) fn on_left(&mut self, to: ReplyTo, session: SessionKey, room: RoomKey) {
+        let mut answer = Answer::Ok { position: None, delivered: None };
         if let ReplyTo::Call { .. } = to {
             // The server left in the session's name: its client has to hear of it.
             self.on_seat_closed(session, room, Some(ClosedReason::Kicked));
-        } else {
-            self.forget_seat(session, room);
+        } else if let Some(seat) = self.forget_seat(session, room) {
+            answer = Answer::Left { room: seat.name };
         }
-        self.answer(to, Answer::Ok { position: None, delivered: None });
+        self.answer(to, answer);
     }
 
     pub(super) fn on_seat_closed(
@@ -287,12 +288,13 @@ impl Shard {
         let reply = match &answer {
             Answer::Refused(refusal) => return self.refuse_on(link, reference, refusal),
             // Success without a reference is not told, answers that tell something are.
-            Answer::Ok { .. } if reference.is_none() => return,
+            Answer::Ok { .. } | Answer::Left { .. } if reference.is_none() => return,
             Answer::Call(ServerReply::Answered(data)) => Reply::Result { data: data.as_ref() },
             Answer::Call(_) => return,
             Answer::Ok { position, delivered } => {
                 Reply::Ok { position: *position, delivered: *delivered }
             }
+            Answer::Left { room } => Reply::Left { room },
             Answer::Created { room, created } => Reply::Created { room, created: *created },
             Answer::Members { room, members, truncated } => {
                 Reply::Members { room, members, truncated: *truncated }

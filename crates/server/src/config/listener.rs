@@ -116,6 +116,9 @@ pub enum ListenerProblem {
     /// The dialect is spoken on WebSockets only.
     #[error("dialect `{0}` is spoken on WebSockets: begin with ws:// or wss://")]
     NeedsWs(Dialect),
+    /// The dialect is spoken on bare TCP only.
+    #[error("dialect `{0}` is spoken on TCP: begin with tcp:// or tls://")]
+    NeedsTcp(Dialect),
     /// The host name stands for no address.
     #[error("the host cannot be resolved: {0}")]
     Unresolved(String),
@@ -219,6 +222,9 @@ fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
     let (namespace, dialect) = read_query(query)?;
     if !scheme.is_http() && !dialect.has_tcp() {
         return Err(ListenerProblem::NeedsWs(dialect));
+    }
+    if scheme.is_http() && !dialect.has_ws() {
+        return Err(ListenerProblem::NeedsTcp(dialect));
     }
     let addresses = resolve(host, port)?;
     Ok(ListenerUrl { scheme, host: host.to_owned(), port, addresses, namespace, dialect })
@@ -330,6 +336,11 @@ mod tests {
             problem("tcp://127.0.0.1:8080?dialect=mesh"),
             ListenerProblem::NeedsWs(Dialect::Mesh)
         );
+        let url = ListenerUrl::parse("tls://127.0.0.1:5001?dialect=simple-chat").unwrap();
+        assert_eq!(url.dialect, Dialect::SimpleChat);
+        let error = ListenerUrl::parse("ws://127.0.0.1:5001?dialect=simple-chat").unwrap_err();
+        assert_eq!(error.problem, ListenerProblem::NeedsTcp(Dialect::SimpleChat));
+        assert!(error.to_string().contains("begin with tcp:// or tls://"), "{error}");
         let url = ListenerUrl::parse("tls://0.0.0.0:0/").unwrap();
         assert_eq!((url.scheme, url.port, url.namespace), (Scheme::Tls, 0, None));
     }

@@ -25,6 +25,16 @@ enum Flushed {
 impl Worker {
     /// Writes what waits for each link that has something new: one system call each.
     pub(super) fn flush_links(&mut self) {
+        self.flush_dirty();
+        self.flush_named();
+        // What several lines of one connection had goes out in one write.
+        if !self.dirty.is_empty() {
+            self.flush_dirty();
+        }
+    }
+
+    /// Those with something to write that the shard does not know of.
+    fn flush_dirty(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for key in dirty.drain(..) {
             if let Some(link) = self.links.get_mut(key as usize) {
@@ -35,6 +45,10 @@ impl Worker {
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
         self.again |= !self.dirty.is_empty();
+    }
+
+    /// Those that the shard names.
+    fn flush_named(&mut self) {
         loop {
             // Their cache misses are waited for together, and not one after the other.
             for link in self.shard.next_dirty(PREFETCHED) {

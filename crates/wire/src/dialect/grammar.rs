@@ -49,6 +49,11 @@ pub trait Grammar: Sync {
         None
     }
 
+    /// Whether it is spoken on WebSockets.
+    fn has_ws(&self) -> bool {
+        true
+    }
+
     /// How it is spoken on every WebSocket, if the handshake has no say in it.
     fn ws_format(&self) -> Option<Format> {
         None

@@ -5,7 +5,9 @@ mod engineio;
 mod grammar;
 pub mod mesh;
 pub mod native;
+pub mod simple_chat;
 pub mod socketio;
+mod speech;
 
 use std::fmt;
 
@@ -25,6 +27,8 @@ pub enum Dialect {
     /// roomcast's own protocol.
     #[default]
     Native,
+    /// simple-chat-server's values of Go's gob.
+    SimpleChat,
     /// Socket.IO.
     SocketIo,
 }
@@ -34,12 +38,13 @@ const GRAMMARS: &[(Dialect, &dyn Grammar)] = &[
     (ENGINEIO, &engineio::Engineio),
     (MESH, &mesh::Mesh),
     (NATIVE, &native::Native),
+    (SIMPLE_CHAT, &simple_chat::SimpleChat),
     (SOCKETIO, &socketio::SocketIo),
 ];
 
 impl Dialect {
     /// All dialects, by name.
-    pub const ALL: &'static [Self] = &[ENGINEIO, MESH, NATIVE, SOCKETIO];
+    pub const ALL: &'static [Self] = &[ENGINEIO, MESH, NATIVE, SIMPLE_CHAT, SOCKETIO];
 
     /// The word in a listener's URL.
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +52,7 @@ impl Dialect {
             Self::Engineio => "engineio",
             Self::Mesh => "mesh",
             Self::Native => "native",
+            Self::SimpleChat => "simple-chat",
             Self::SocketIo => "socketio",
         }
     }
@@ -61,6 +67,11 @@ impl Dialect {
     /// How it is spoken on every WebSocket, if the handshake has no say in it.
     pub fn ws_format(self) -> Option<Format> {
         self.grammar().ws_format()
+    }
+
+    /// Whether it is spoken on WebSockets.
+    pub fn has_ws(self) -> bool {
+        self.grammar().has_ws()
     }
 
     /// Whether it is spoken on bare TCP.
@@ -106,6 +117,7 @@ const TABLE: &[Entry] = &[
     Entry { dialect: NATIVE, codec: Codec::MsgPack, framing: Framing::Length },
     Entry { dialect: NATIVE, codec: Codec::MsgPack, framing: Framing::WsBinary },
     Entry { dialect: NATIVE, codec: Codec::MsgPack, framing: Framing::WsBinaryDeflate },
+    Entry { dialect: SIMPLE_CHAT, codec: Codec::Json, framing: Framing::Bare },
     Entry { dialect: SOCKETIO, codec: Codec::Json, framing: Framing::Carried },
     Entry { dialect: SOCKETIO, codec: Codec::MsgPack, framing: Framing::Carried },
 ];
@@ -113,6 +125,7 @@ const TABLE: &[Entry] = &[
 const ENGINEIO: Dialect = Dialect::Engineio;
 const MESH: Dialect = Dialect::Mesh;
 const NATIVE: Dialect = Dialect::Native;
+const SIMPLE_CHAT: Dialect = Dialect::SimpleChat;
 const SOCKETIO: Dialect = Dialect::SocketIo;
 
 impl Format {
@@ -135,6 +148,8 @@ impl Format {
     /// Native MessagePack in WebSocket binary frames, compressed (RFC 7692).
     pub const MSGPACK_WS_DEFLATE: Self = Self::of(NATIVE, Codec::MsgPack, Framing::WsBinaryDeflate);
 
+    /// simple-chat-server's values of Go's gob.
+    pub const SIMPLE_CHAT: Self = Self::of(SIMPLE_CHAT, Codec::Json, Framing::Bare);
     /// Socket.IO with its own parser, in WebSocket frames.
     pub const SOCKETIO_JSON: Self = Self::of(SOCKETIO, Codec::Json, Framing::Carried);
     /// Socket.IO with the msgpack parser, in WebSocket frames.

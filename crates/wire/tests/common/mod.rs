@@ -36,7 +36,7 @@ pub fn reply_kind(reply: &Reply<'_>) -> &'static str {
         Reply::Welcome { .. } => "welcome",
         Reply::Joined { .. } => "joined",
         Reply::Created { .. } => "created",
-        Reply::Ok { .. } => "ok",
+        Reply::Left { .. } | Reply::Ok { .. } => "ok",
         Reply::Rooms { .. } => "rooms",
         Reply::Members { .. } => "members",
         Reply::History { .. } => "history",

@@ -11,6 +11,7 @@ mod slug;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::speech::own_name;
 use super::{DecodeError, Format, Grammar, Receiver, Standing};
 use crate::codec::json::write_uint;
 use crate::push::{Event, Sender};
@@ -227,9 +228,4 @@ fn refusal(code: ErrorCode, message: &str, out: &mut BytesMut) {
     out.put_slice(b",\"reason\":");
     go::text(code.reason(), out);
     out.put_u8(b'}');
-}
-
-/// A room's name without its namespace: a client of this grammar knows one namespace only.
-fn own_name(room: &str) -> &str {
-    room.split_once('/').map_or(room, |(_, name)| name)
 }

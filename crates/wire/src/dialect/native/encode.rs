@@ -96,6 +96,7 @@ pub(super) fn reply<W: Writer>(reference: Option<u64>, reply: &Reply<'_>, out: &
             map.text(ROOM, room);
             map.boolean(key!("created"), *created);
         }
+        Reply::Left { .. } => head(map, "ok", reference),
         Reply::Ok { position, delivered } => {
             head(map, "ok", reference);
             if let Some(position) = position {

@@ -1,0 +1,156 @@
+//! Several namespaces of Socket.IO on one connection, over real sockets.
+
+#![allow(clippy::unwrap_used)]
+
+mod engine;
+mod peer;
+
+use engine::{Poller, Socket};
+use peer::{address, is_closed};
+use roomcast::config::NamespaceSection;
+use roomcast::{Config, Server};
+use serde_json::Value;
+
+fn server(change: impl FnOnce(&mut Config)) -> Server {
+    peer::start(|config| {
+        config.namespaces.insert("custom".into(), NamespaceSection::default());
+        change(config);
+    })
+}
+
+fn connect(server: &Server) -> Socket {
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    let mut socket = Socket::at(address(server, "ws"), target);
+    socket.open();
+    socket
+}
+
+/// Connects to a namespace; the socket's id.
+fn open(socket: &mut Socket, namespace: &str) -> String {
+    socket.text(&format!("40{namespace}"));
+    let answer = socket.next_text();
+    let told = answer.strip_prefix(&format!("40{namespace}")).unwrap_or_else(|| panic!("{answer}"));
+    let told: Value = serde_json::from_str(told).unwrap();
+    told["sid"].as_str().unwrap().to_owned()
+}
+
+/// Asks something that is always answered.
+fn is_served(socket: &mut Socket, namespace: &str) {
+    socket.text(&format!("42{namespace}7[\"rooms\"]"));
+    let answer = socket.next_text();
+    assert!(answer.starts_with(&format!("43{namespace}7[")), "{answer}");
+}
+
+#[test]
+fn the_end_of_one_namespace_leaves_the_others() {
+    let server = server(|_| {});
+    let mut socket = connect(&server);
+    let main = open(&mut socket, "");
+    let custom = open(&mut socket, "/custom,");
+    assert_ne!(main, custom);
+    is_served(&mut socket, "");
+    is_served(&mut socket, "/custom,");
+    assert_eq!(server.connections(), 1);
+    assert_eq!(server.handle().counters().links, 2);
+    socket.text("41/custom,");
+    // What was on its way when the namespace was closed means nothing.
+    socket.text("42/custom,[\"late\"]");
+    is_served(&mut socket, "");
+    peer::until("the other is gone", || server.handle().counters().links == 1);
+    // It may be opened again.
+    open(&mut socket, "/custom,");
+    is_served(&mut socket, "/custom,");
+    drop(socket);
+    peer::until("both are gone", || server.handle().counters().links == 0);
+    peer::until("the connection is gone", || server.connections() == 0);
+}
+
+#[test]
+fn a_namespace_that_is_not_there_is_refused_and_the_connection_stays() {
+    let server = server(|_| {});
+    let mut socket = connect(&server);
+    for unknown in ["/nope", "/a/b", "/default"] {
+        socket.text(&format!("40{unknown},"));
+        let answer = socket.next_text();
+        assert!(answer.starts_with(&format!("44{unknown},")), "{answer}");
+        assert!(answer.contains("Invalid namespace"), "{answer}");
+    }
+    open(&mut socket, "");
+    is_served(&mut socket, "");
+}
+
+#[test]
+fn what_comes_before_a_namespace_closes_the_connection() {
+    let server = server(|_| {});
+    for wrong in ["42[\"join\",\"lobby\"]", "4abc", "41", "4"] {
+        let mut socket = connect(&server);
+        socket.text(wrong);
+        assert_eq!(socket.close_code(), 1002, "{wrong}");
+    }
+    // Larger than an unknown peer may send, smaller than others may.
+    let mut socket = connect(&server);
+    socket.text(&format!("40{{\"token\":\"{}\"}}", "a".repeat(20_000)));
+    assert_eq!(socket.close_code(), 1009);
+}
+
+#[test]
+fn a_connection_without_a_namespace_is_closed_in_time() {
+    let server = server(|config| config.socketio.connect_timeout = 200);
+    let mut socket = connect(&server);
+    assert_eq!(socket.close_code(), 4821);
+    let mut socket = connect(&server);
+    open(&mut socket, "");
+    let poller = Poller::open_at(address(&server, "ws"), "/socket.io/");
+    assert_eq!(poller.poll(), (200, "1".to_owned()));
+    is_served(&mut socket, "");
+    // Without one again.
+    socket.text("41");
+    assert_eq!(socket.close_code(), 4821);
+}
+
+#[test]
+fn a_stop_tells_all_connections_to_come_again() {
+    let server = server(|_| {});
+    let mut idle = connect(&server);
+    let mut socket = connect(&server);
+    open(&mut socket, "");
+    open(&mut socket, "/custom,");
+    let poller = Poller::open_at(address(&server, "ws"), "/socket.io/");
+    assert_eq!(poller.post("40").0, 200);
+    let stopping = std::thread::spawn(move || server.drain_and_stop());
+    assert_eq!(idle.close_code(), 4802);
+    assert_eq!(socket.close_code(), 4802);
+    drop(poller);
+    assert!(is_closed(&mut socket.ws.stream));
+    stopping.join().unwrap();
+}
+
+#[test]
+fn a_reader_that_is_slow_is_closed_and_nobody_else() {
+    let server = server(|config| {
+        config.limits.outbox_bytes = 256 << 10;
+        config.limits.fanout_bytes_per_s = 0;
+        config.limits.commands_per_s = 0;
+    });
+    let mut slow = connect(&server);
+    open(&mut slow, "");
+    slow.text("421[\"join\",\"lobby\"]");
+    assert!(slow.next_text().starts_with("431["));
+    let mut speaker = connect(&server);
+    open(&mut speaker, "");
+    speaker.text("421[\"join\",\"lobby\"]");
+    assert!(speaker.next_text().starts_with("431["));
+    let word = "a".repeat(30_000);
+    // Sockets hold some megabytes; a bound, so that a server without one fails.
+    for _ in 0..2_000 {
+        speaker.text(&format!("421[\"to-room\",\"lobby\",\"word\",\"{word}\"]"));
+        while !speaker.next_text().starts_with("431[") {}
+        if server.handle().counters().slow_readers_total == 1 {
+            break;
+        }
+    }
+    assert_eq!(server.handle().counters().slow_readers_total, 1);
+    speaker.text("427[\"rooms\"]");
+    while !speaker.next_text().starts_with("437[") {}
+    peer::until("it is gone", || server.handle().counters().links == 1);
+}
