@@ -73,7 +73,7 @@ fn every_key_is_printed_with_a_comment() {
     let one = toml::from_str::<TokenConfig>("algorithm = \"HS256\"").unwrap();
     let Value::Object(of_token) = serde_json::to_value(one).unwrap() else { panic!() };
     keys.extend(of_token.keys().map(|key| format!("auth.tokens.{key}")));
-    let policy = ["anonymous", "anonymous_rooms", "create", "list_rooms"];
+    let policy = ["anonymous", "anonymous_rooms", "convention", "create", "list_rooms"];
     keys.extend(policy.map(|key| format!("namespaces.game.{key}")));
     let entries = entries(DEFAULT_TOML);
     let printed: BTreeSet<_> = entries.iter().map(|entry| entry.path.join(".")).collect();

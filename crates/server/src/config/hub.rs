@@ -104,7 +104,7 @@ pub(super) fn namespaces(
             patterns,
             client_logics: section.client_logics.clone(),
             lobby: section.lobby.clone(),
-            convention: true,
+            convention: section.convention.unwrap_or(true),
             options,
         }
     };

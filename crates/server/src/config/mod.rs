@@ -346,6 +346,8 @@ pub struct NamespaceSection {
     /// Whether `rooms` lists all rooms. Default: only where every listener is on loopback and no
     /// key is needed.
     pub list_rooms: Option<bool>,
+    /// Whether events of Socket.IO clients stand for commands. Default yes.
+    pub convention: Option<bool>,
     /// A room that every session of the namespace is given a seat in when it starts.
     pub lobby: Option<String>,
     /// The logics that clients may name in `create`.

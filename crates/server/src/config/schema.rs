@@ -40,6 +40,7 @@ impl Schema {
             anonymous_rooms: Some(vec![rule]),
             create: Some(true),
             list_rooms: Some(true),
+            convention: Some(true),
             lobby: Some("lobby".into()),
             client_logics: vec!["turns".into()],
             ..NamespaceSection::default()
