@@ -252,6 +252,13 @@ impl Links {
         bytes
     }
 
+    /// Whether what may be dropped is not even put into an outbox: the link takes nothing.
+    pub fn skips(&self, counters: &mut Counters, link: LinkId) -> bool {
+        let skips = self.get(link).is_some_and(|link| link.blocked);
+        counters.deliveries_dropped_total += u64::from(skips);
+        skips
+    }
+
     /// Puts a frame that must not be dropped into an outbox.
     pub fn put(&mut self, counters: &mut Counters, link: LinkId, bytes: Bytes) {
         let most = self.outbox_bytes_max;
