@@ -257,6 +257,10 @@ pub(crate) struct Message {
     pub event: EventName,
     pub data: Option<Payload>,
     pub from: Option<Arc<Sender>>,
+    /// `false`: dropped where a link takes nothing at the moment.
+    pub reliable: bool,
+    /// Who does not hear it.
+    pub except: Option<SessionId>,
 }
 
 /// What every shard is asked.

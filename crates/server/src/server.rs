@@ -185,10 +185,10 @@ impl Server {
             draining: AtomicBool::new(false),
         });
         let (addresses, prepared) = prepare_workers(count)?;
-        let line = Workers { addresses: Arc::clone(&addresses), shared: Arc::clone(&shared) };
-        let handle = ServerHandle::new(Arc::new(line));
+        let handle = shared.handle(&addresses);
         // The rooms that are always there are made as soon as a worker starts.
         _ = builder.running.set(handle.clone());
+        shared.hooks.open(&handle);
         let mut workers = Vec::new();
         for (id, prepared) in (0..count).zip(prepared) {
             let (hub, shared) = (Arc::clone(&hub), Arc::clone(&shared));
@@ -326,6 +326,11 @@ impl fmt::Debug for Server {
 }
 
 impl Shared {
+    fn handle(self: &Arc<Self>, addresses: &Arc<[Address]>) -> ServerHandle {
+        let line = Workers { addresses: Arc::clone(addresses), shared: Arc::clone(self) };
+        ServerHandle::new(Arc::new(line))
+    }
+
     pub(crate) fn now(&self) -> Now {
         Now(self.started.elapsed().as_millis() as u64)
     }

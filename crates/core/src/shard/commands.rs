@@ -373,7 +373,7 @@ impl Shard {
         let from = Some(Arc::clone(&session.sender));
         let namespace = session.namespace;
         self.check_right(asker.slot, Right::Send, namespace, None)?;
-        let message = Arc::new(Message { event, data, from });
+        let message = Arc::new(Message { event, data, from, reliable: true, except: None });
         match to {
             Target::Session(to) => {
                 let home = self.home_of_session(to);
@@ -402,7 +402,7 @@ impl Shard {
         let from = Some(Arc::clone(&session.sender));
         let own = session.namespace;
         let namespace = namespace.map_or(Ok(own), |name| self.find_namespace(name))?;
-        let message = Arc::new(Message { event, data, from });
+        let message = Arc::new(Message { event, data, from, reliable: true, except: None });
         self.survey_all(to, Survey::Broadcast { namespace, message });
         Ok(())
     }

@@ -179,8 +179,11 @@ impl Shard {
     ) -> Result<u32, Refusal> {
         let slot = *self.session_by_id.get(&resume.session).ok_or_else(cannot_resume)?;
         let session = self.sessions.get(slot as usize).ok_or_else(cannot_resume)?;
-        let secret = session.secret.ok_or_else(cannot_resume)?;
-        let same_secret: bool = secret.0.to_be_bytes().ct_eq(&resume.secret.0.to_be_bytes()).into();
+        if !session.can_resume {
+            return Err(cannot_resume());
+        }
+        let same_secret: bool =
+            session.secret.0.to_be_bytes().ct_eq(&resume.secret.0.to_be_bytes()).into();
         if same_secret && is_same_user(session, identity) && session.namespace == namespace {
             return Ok(slot);
         }
@@ -202,7 +205,8 @@ impl Shard {
         entry.insert(Session {
             key,
             sender: Arc::new(Sender { session: id, user, name, metadata }),
-            secret: None,
+            secret: Secret(0),
+            can_resume: false,
             namespace,
             admin,
             rights,
@@ -265,8 +269,8 @@ impl Shard {
         let secret = Secret(self.random_u128());
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let resumes = self.links.get(link).is_some_and(|link| link.format.resumes());
-        session.secret = resumes.then_some(secret);
+        session.secret = secret;
+        session.can_resume = self.links.get(link).is_some_and(|link| link.format.resumes());
         let rooms: Vec<_> = session.seats.iter().map(|seat| seat.name.to_string()).collect();
         let sender = Arc::clone(&session.sender);
         let reply = Reply::Welcome {
@@ -293,7 +297,7 @@ impl Shard {
             self.counters.sessions_dropped < u64::from(limits.sessions_dropped) / shards;
         let resume_ms = limits.resume_ms;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        if session.secret.is_none() || resume_ms == 0 || !room_left {
+        if !session.can_resume || resume_ms == 0 || !room_left {
             let reason = match loss {
                 LinkLoss::Closed => LeaveReason::Left,
                 LinkLoss::Broken => LeaveReason::Lost,

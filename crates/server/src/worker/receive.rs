@@ -66,7 +66,11 @@ impl Worker {
             Ok(Taken::Bytes { count, more }) => {
                 self.io.read_bytes_total += count as u64;
                 link.flags.readable = more || link.flags.read_closed;
-                self.arena.reserve(count.max(ARENA_BYTES / 8));
+                // From its beginning again if nobody holds a part of it: that is in the cache, what
+                // follows may be not.
+                if !self.arena.try_reclaim(ARENA_BYTES) {
+                    self.arena.reserve(count.max(ARENA_BYTES / 8));
+                }
                 link.take_in(self.scratch.get(..count).unwrap_or_default(), &mut self.arena);
                 if link.flags.readable {
                     queue(link, key, &mut self.ready);
