@@ -12,6 +12,7 @@ use roomcast_wire::{
 };
 
 use crate::bounds::Bounds;
+use crate::envelope::JoinRights;
 use crate::history::History;
 use crate::io::{Now, RoomState, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
@@ -356,7 +357,11 @@ impl Room {
         key: SessionKey,
         sender: &Arc<Sender>,
         data: Option<Payload>,
+        rights: JoinRights,
     ) -> Result<bool, Refusal> {
+        if rights.needs_own_name {
+            self.check_nobody_is_called_so(sender)?;
+        }
         if let Some(member) = self.members.get_mut(&sender.session) {
             member.key = key;
             return Ok(false);
@@ -387,6 +392,24 @@ impl Room {
         self.seated = self.members.len() as u32;
         self.emptied = None;
         Ok(true)
+    }
+
+    /// For those to whom a name says who speaks, in a room that lets names stand twice. Looks
+    /// through all members.
+    ///
+    /// # Errors
+    /// The display name is taken.
+    fn check_nobody_is_called_so(&self, sender: &Sender) -> Result<(), Refusal> {
+        let Some(name) = &sender.name else { return Ok(()) };
+        let mut members = self.members.values();
+        if members.any(|member| {
+            let other = &member.sender;
+            other.session != sender.session && other.name.as_ref() == Some(name)
+        }) {
+            let text = format!("another member of the room is called `{name}`");
+            return Err(Refusal::new(ErrorCode::NameTaken, text));
+        }
+        Ok(())
     }
 
     fn check_name_is_free(&self, sender: &Sender) -> Result<(), Refusal> {

@@ -79,6 +79,16 @@ random_id! {
     Secret, "resume secret"
 }
 
+impl SessionId {
+    /// A number of ten digits below 2³¹ that stands for the session where only numbers of 31 bits
+    /// will do. Two sessions share one by chance once in 1.1 billion.
+    pub fn number(self) -> u32 {
+        const LOWEST: u32 = 1_000_000_000;
+        const COUNT: u128 = (1 << 31) - LOWEST as u128;
+        LOWEST + (self.0 as u64 as u128 % COUNT) as u32
+    }
+}
+
 /// As messages have it: 22 characters. A [`Secret`] is written by the server's own replies only.
 impl serde::Serialize for SessionId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

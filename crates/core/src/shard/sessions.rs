@@ -61,7 +61,13 @@ impl Shard {
             self.outputs.push_back(Output::Move { link, to, message: message.clone() });
             return;
         }
-        match self.greet(link, reference, hello) {
+        let format = self.links.get(link).map(|entry| entry.format);
+        let more = format.filter(|format| format.hello_names_room()).map(|_| message);
+        match self.greet(link, reference, hello, more) {
+            Ok(Some((slot, _))) if more.is_some() => {
+                self.join_lobby(slot, link);
+                self.go_on_with(link, message);
+            }
             Ok(Some((slot, resumed))) => self.greeted(link, reference, slot, resumed),
             Ok(None) => {}
             Err(refusal) => {
@@ -77,6 +83,7 @@ impl Shard {
         link: LinkId,
         reference: Option<u64>,
         hello: &Hello<'_>,
+        more: Option<&Bytes>,
     ) -> Result<Option<(u32, bool)>, Refusal> {
         let Some(entry) = self.links.get(link) else {
             return Err(Refusal::new(ErrorCode::Internal, "the link is gone"));
@@ -94,7 +101,8 @@ impl Shard {
         let data = hello.data.as_ref().map(Payload::detached);
         let own = Introduction { name, data };
         if asks {
-            self.ask_connect(link, reference, identity, token, (own, hello.resume))?;
+            let first = more.cloned();
+            self.ask_connect(link, reference, identity, token, (own, hello.resume), first)?;
             return Ok(None);
         }
         self.let_in(link, identity?, own, hello.resume).map(Some)

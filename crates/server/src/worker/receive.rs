@@ -1,6 +1,7 @@
 //! From sockets to the shard.
 
 use std::io;
+use std::sync::Arc;
 
 use roomcast_core::{Input, LinkId, LinkLoss};
 use roomcast_wire::{CloseCode, Format};
@@ -165,7 +166,9 @@ impl Worker {
                 self.exchange(key);
                 Go::On
             }
-            Received::Opened { format, response } => self.opened(key, format, &response),
+            Received::Opened { format, response, namespace } => {
+                self.opened(key, format, &response, namespace)
+            }
             Received::Closed(code) => {
                 self.peer_closed(key, code);
                 Go::Stop
@@ -177,13 +180,19 @@ impl Worker {
         }
     }
 
-    fn opened(&mut self, key: u32, format: Format, response: &[u8]) -> Go {
+    fn opened(
+        &mut self,
+        key: u32,
+        format: Format,
+        response: &[u8],
+        namespace: Option<Arc<str>>,
+    ) -> Go {
         if !response.is_empty() && self.write_now(key, response).is_err() {
             self.remove(key);
             return Go::Stop;
         }
         let listener = self.links.get(key as usize).map_or(0, |link| link.listener);
-        self.open(key, listener, format);
+        self.open(key, listener, format, namespace);
         Go::On
     }
 
@@ -202,6 +211,12 @@ impl Worker {
     fn peer_ended(&mut self, key: u32) {
         let Some(link) = self.links.get_mut(key as usize) else { return };
         link.flags.readable = false;
+        if link.format().is_some()
+            && let Some(bytes) = link.protocol.rest(&mut link.unread)
+        {
+            self.received(key, Received::Message(bytes));
+        }
+        let Some(link) = self.links.get_mut(key as usize) else { return };
         if matches!(link.stage, Stage::Carrying(_)) {
             self.begin_closing(key, None, LinkLoss::Broken);
         } else if link.format().is_none() {
