@@ -102,17 +102,19 @@ pub(crate) enum Grant {
     Make,
 }
 
-/// What a session that joins may do beside that.
+/// What a session that joins may do beside that, and what it must.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JoinRights {
     /// The room may be made for it.
     pub create: bool,
     /// What it missed may be repeated.
     pub history: bool,
+    /// Nobody there may have its display name, whatever the room allows to others.
+    pub needs_own_name: bool,
 }
 
 impl JoinRights {
-    pub const ALL: Self = Self { create: true, history: true };
+    pub const ALL: Self = Self { create: true, history: true, needs_own_name: false };
 }
 
 /// A wish for a room.
@@ -257,6 +259,10 @@ pub(crate) struct Message {
     pub event: EventName,
     pub data: Option<Payload>,
     pub from: Option<Arc<Sender>>,
+    /// `false`: dropped where a link takes nothing at the moment.
+    pub reliable: bool,
+    /// Who does not hear it.
+    pub except: Option<SessionId>,
 }
 
 /// What every shard is asked.

@@ -200,6 +200,8 @@ pub enum ServerCall {
         event: EventName,
         /// What it says.
         data: Option<Payload>,
+        /// `false`: dropped if its link takes nothing at the moment.
+        reliable: bool,
     },
     /// Tell every session of a user that has a link.
     SendToUser {
@@ -220,6 +222,10 @@ pub enum ServerCall {
         event: EventName,
         /// What it says.
         data: Option<Payload>,
+        /// Whose word it is: that session alone does not hear it. None: it has no sender.
+        from: Option<Arc<Sender>>,
+        /// `false`: dropped where a link takes nothing at the moment.
+        reliable: bool,
     },
     /// Who is in a room.
     Members {

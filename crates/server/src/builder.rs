@@ -28,6 +28,9 @@ pub struct Builder {
     pub(crate) listens: bool,
     /// The groups, if there are to be any.
     groups: Option<GroupSetup>,
+    /// Namespaces that handlers are for: they are there; and whether events of Socket.IO clients
+    /// stand for commands in them.
+    pub(crate) namespaces: Vec<(String, bool)>,
     pub(crate) hooks: Hooks,
     pub(crate) logics: Logics,
     /// Who knows tokens, in place of the configuration's.
@@ -137,9 +140,17 @@ impl Builder {
         if let Some(groups) = &self.groups {
             groups.configure(&mut self.config);
         }
+        for (namespace, _) in &self.namespaces {
+            self.config.namespaces.entry(namespace.clone()).or_default();
+        }
         none_of(std::mem::take(&mut self.problems))?;
         self.tokens = Tokens::load(&self.config)?.map(Arc::new);
         let mut hub = self.config.hub_config(seed, shards, self.logics.clone())?;
+        for (namespace, convention) in &self.namespaces {
+            if let Some(policy) = hub.namespaces.get_mut(namespace) {
+                policy.convention = *convention;
+            }
+        }
         hub.authenticate = match (&self.authenticate, &self.tokens) {
             (None, Some(tokens)) => Some(Arc::<Tokens>::clone(tokens)),
             (known, _) => known.clone(),

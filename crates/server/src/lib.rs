@@ -24,6 +24,7 @@ pub mod logic;
 mod metrics;
 mod room_task;
 mod server;
+pub mod socketio;
 mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -200,6 +201,11 @@ pub use roomcast_wire::reply::{Recovery, RoomInfo};
 pub use roomcast_wire::{Codec, Epoch, ErrorCode, EventName, Name, Position, Refusal, SessionId};
 pub use server::{Listener, Server, StartError};
 pub use tls::CertificateError;
+
+/// The page's program runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/coming-from-socketio.md")]
+struct ComingFromSocketIoPage;
 
 /// The page's program runs as a test.
 #[cfg(doctest)]

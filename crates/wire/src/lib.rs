@@ -16,6 +16,7 @@ pub mod framing;
 pub mod id;
 pub mod incoming;
 pub mod limits;
+mod list;
 pub mod name;
 pub mod options;
 pub mod payload;

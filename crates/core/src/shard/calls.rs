@@ -66,7 +66,9 @@ impl Shard {
         life: Option<RoomKey>,
     ) -> Result<(), Refusal> {
         let caller = |namespace| Caller { session: None, namespace, admin: true, reply: to };
-        let message = |event, data| Arc::new(Message { event, data, from: None });
+        let message = |event, data, reliable| {
+            Arc::new(Message { event, data, from: None, reliable, except: None })
+        };
         let (home, word) = match call {
             ServerCall::Act { room, session, act } => {
                 let (namespace, room) = self.parse_room(&room)?;
@@ -83,19 +85,20 @@ impl Shard {
             ServerCall::Seats { session } => {
                 (self.home_of_session(session), Word::ListSeats { session, to })
             }
-            ServerCall::Send { session, event, data } => {
-                let (caller, message) = (caller(DEFAULT), message(event, data));
+            ServerCall::Send { session, event, data, reliable } => {
+                let (caller, message) = (caller(DEFAULT), message(event, data, reliable));
                 (self.home_of_session(session), Word::Direct { to: session, caller, message })
             }
             ServerCall::SendToUser { namespace, user, event, data } => {
                 let namespace = self.find_namespace(&namespace)?;
-                let (caller, message) = (caller(namespace), message(event, data));
+                let (caller, message) = (caller(namespace), message(event, data, true));
                 let home = self.home_of_user(namespace, &user);
                 (home, Word::DirectToUser { user, caller, message })
             }
-            ServerCall::Broadcast { namespace, event, data } => {
+            ServerCall::Broadcast { namespace, event, data, from, reliable } => {
                 let namespace = self.find_namespace(&namespace)?;
-                let message = message(event, data);
+                let except = from.as_ref().map(|from| from.session);
+                let message = Arc::new(Message { event, data, from, reliable, except });
                 self.survey_all(to, Survey::Broadcast { namespace, message });
                 return Ok(());
             }

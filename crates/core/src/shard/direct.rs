@@ -57,6 +57,9 @@ impl Shard {
 
     pub(super) fn on_direct_message(&mut self, session: SessionKey, message: &Message) {
         let Some(link) = self.session_at(session).and_then(|session| session.link) else { return };
+        if !message.reliable && self.links.skips(&mut self.counters, link) {
+            return;
+        }
         let push = message.push();
         self.links.push(&mut self.counters, link, &push);
     }
@@ -118,12 +121,17 @@ impl Shard {
 
     fn broadcast_part(&mut self, namespace: u16, message: &Message) -> u32 {
         let mut frames: [Option<Bytes>; Format::COUNT] = Default::default();
-        let sessions = self.sessions.iter().filter(|(_, one)| one.namespace == namespace);
+        let sessions = self.sessions.iter().filter(|(_, one)| {
+            one.namespace == namespace && message.except != Some(one.sender.session)
+        });
         let links: Vec<_> = sessions.filter_map(|(_, one)| one.link).collect();
         let mut delivered = 0;
         let name = self.namespace_name(namespace).to_owned();
         let to = Receiver { session: None, namespace: &name };
         for link in links {
+            if !message.reliable && self.links.skips(&mut self.counters, link) {
+                continue;
+            }
             let Some(format) = self.links.get(link).map(|link| link.format) else { continue };
             let frame = frames[format.index()].get_or_insert_with(|| {
                 self.links.encode(|out| format.encode_push(&to, &message.push(), out))

@@ -75,6 +75,11 @@ impl CallError {
         Refusal::new(ErrorCode::InvalidField, message)
     }
 
+    /// The arguments or the name of an event cannot be written.
+    pub(crate) fn unsayable(message: String) -> Self {
+        Self::of(Self::invalid(message))
+    }
+
     fn of(refusal: Refusal) -> Self {
         match refusal.code {
             ErrorCode::NoSuchTarget | ErrorCode::UnknownNamespace | ErrorCode::NotAMember => {

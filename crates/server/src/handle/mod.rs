@@ -13,6 +13,7 @@ mod room;
 mod workers;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use roomcast_core::logic::{IntoData, IntoEvent};
@@ -26,6 +27,7 @@ pub use self::people::{NamespaceHandle, SessionHandle, UserHandle};
 pub use self::room::{History, Members, Presence, RoomHandle, Rooms};
 pub(crate) use self::workers::Workers;
 use crate::hooks::Events;
+use crate::socketio::{Io, Sockets};
 
 /// The way into a running server for the program that embeds it: cheap to clone, and to be used
 /// from any thread or task. What is asked is asked at once; the [`Asked`] it gives can be awaited,
@@ -56,7 +58,17 @@ pub(crate) trait Hub: Send + Sync {
 
     /// What happens from now on; none if no events are kept.
     fn events(&self) -> Option<Events>;
+
+    /// Who speaks Socket.IO's way; none if no such namespaces were said.
+    fn sockets(&self) -> Option<Arc<Sockets>>;
+
+    /// Carries out the application's code. What needs not wait is done when this returns; else it
+    /// goes on beside the workers.
+    fn run(&self, code: Code);
 }
+
+/// The application's code on its way.
+pub(crate) type Code = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl ServerHandle {
     pub(crate) fn new(hub: Arc<dyn Hub>) -> Self {
@@ -97,6 +109,19 @@ impl ServerHandle {
     /// [`Builder::events`](crate::Builder::events).
     pub fn events(&self) -> Option<Events> {
         self.hub.events()
+    }
+
+    /// The sockets of a Socket.IO namespace (`/`, `/chat`). None: [`SocketIo`] was told of no
+    /// such namespace.
+    ///
+    /// [`SocketIo`]: crate::socketio::SocketIo
+    pub fn socketio(&self, namespace: &str) -> Option<Io> {
+        Io::new(self.clone(), self.hub.sockets()?, namespace)
+    }
+
+    /// Carries out the application's code: see [`Hub::run`].
+    pub(crate) fn run(&self, code: impl Future<Output = ()> + Send + 'static) {
+        self.hub.run(Box::pin(code));
     }
 
     pub(crate) fn ask<T>(

@@ -69,7 +69,12 @@ impl SessionHandle {
     /// is [`Absent`](super::CallError::Absent).
     pub fn send(&self, event: impl IntoEvent, data: impl IntoData) -> Asked<()> {
         let session = self.id;
-        let call = said(event, data).map(|(event, data)| ServerCall::Send { session, event, data });
+        let call = said(event, data).map(|(event, data)| ServerCall::Send {
+            session,
+            event,
+            data,
+            reliable: true,
+        });
         self.server.ask(call, done)
     }
 
@@ -148,8 +153,13 @@ impl NamespaceHandle {
     /// Tells every session of the namespace something; how many were told.
     pub fn broadcast(&self, event: impl IntoEvent, data: impl IntoData) -> Asked<u32> {
         let namespace = self.name.clone();
-        let call =
-            said(event, data).map(|(event, data)| ServerCall::Broadcast { namespace, event, data });
+        let call = said(event, data).map(|(event, data)| ServerCall::Broadcast {
+            namespace,
+            event,
+            data,
+            from: None,
+            reliable: true,
+        });
         self.server.ask(call, reached)
     }
 

@@ -2,15 +2,17 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use roomcast_core::{Counters, ServerCall, ServerReply};
 use roomcast_wire::{ErrorCode, Refusal};
 use tokio::sync::oneshot;
 
-use super::Hub;
+use super::{Code, Hub};
 use crate::hooks::Events;
 use crate::metrics;
 use crate::server::Shared;
+use crate::socketio::Sockets;
 use crate::worker::{Address, CALLS_MAX, Mail};
 
 /// When who asks faster than a worker answers may ask again, in milliseconds.
@@ -45,6 +47,19 @@ impl Hub for Workers {
 
     fn events(&self) -> Option<Events> {
         self.shared.hooks.listen()
+    }
+
+    fn sockets(&self) -> Option<Arc<Sockets>> {
+        self.shared.hooks.sockets()
+    }
+
+    fn run(&self, mut code: Code) {
+        let inside = self.shared.tasks.enter();
+        let polled = code.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        drop(inside);
+        if polled.is_pending() {
+            self.shared.tasks.spawn(code);
+        }
     }
 }
 

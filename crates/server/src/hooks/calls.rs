@@ -80,7 +80,7 @@ pub(crate) type Answered = Result<Option<Payload>, Refusal>;
 impl Hooks {
     /// Whether any call is answered.
     pub(crate) fn wants_calls(&self) -> bool {
-        !self.handlers.0.is_empty()
+        !self.handlers.0.is_empty() || self.sockets.is_some()
     }
 
     /// Asks the handlers of a call's name. Nothing happens before the first poll.
@@ -100,6 +100,9 @@ async fn handle(hooks: Arc<Hooks>, call: Call) -> Answered {
         if let Answer::Data(data) = answer {
             return Ok(data);
         }
+    }
+    if let Some(sockets) = hooks.sockets() {
+        return sockets.answer(call).await;
     }
     let text = format!("nobody answers calls of the name `{}` here", call.call);
     Err(Refusal::new(ErrorCode::NoSuchCall, text))

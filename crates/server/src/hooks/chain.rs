@@ -29,7 +29,7 @@ pub(crate) struct Running<T> {
 }
 
 impl<T> Running<T> {
-    pub(super) fn new(
+    pub(crate) fn new(
         code: impl Future<Output = T> + Send + 'static,
         refuse: fn(Refusal) -> T,
     ) -> Self {

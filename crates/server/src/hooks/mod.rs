@@ -31,6 +31,8 @@ pub(crate) use self::chain::Running;
 use self::events::Ears;
 pub use self::events::{Events, Heard};
 use crate::builder::Builder;
+use crate::handle::ServerHandle;
+use crate::socketio::{SocketIo, Sockets};
 
 /// All hooks of one server, each chain in the order of registration.
 #[derive(Default)]
@@ -43,6 +45,8 @@ pub(crate) struct Hooks {
     refresh: Vec<Hook<Refresh>>,
     handlers: Handlers,
     ears: Ears,
+    /// Whose handlers answer what `handlers` do not.
+    sockets: Option<Arc<Sockets>>,
 }
 
 impl Hooks {
@@ -62,7 +66,7 @@ impl Hooks {
 
     /// Whether the hub tells what happens.
     pub(crate) fn wants_events(&self) -> bool {
-        self.ears.is_wanted()
+        self.ears.is_wanted() || self.sockets.is_some()
     }
 
     /// Asks the hooks of a question's chain. Nothing happens before the first poll.
@@ -80,9 +84,23 @@ impl Hooks {
         self.ears.listen()
     }
 
+    /// The server has started.
+    pub(crate) fn open(&self, server: &ServerHandle) {
+        if let Some(sockets) = &self.sockets {
+            sockets.open(server);
+        }
+    }
+
+    pub(crate) fn sockets(&self) -> Option<Arc<Sockets>> {
+        self.sockets.clone()
+    }
+
     /// The server has ended: so do the streams.
     pub(crate) fn close(&self) {
         self.ears.close();
+        if let Some(sockets) = &self.sockets {
+            sockets.close();
+        }
     }
 }
 
@@ -103,6 +121,9 @@ impl Voice {
     /// Tells after-hooks, then streams.
     pub(crate) fn tell(&self, event: HubEvent) {
         self.hooks.ears.tell_after(&event);
+        if let Some(sockets) = &self.hooks.sockets {
+            sockets.hear(&event);
+        }
         if let Some(stream) = &self.stream {
             // It fails only if nobody listens.
             _ = stream.send(Arc::new(event));
@@ -220,6 +241,18 @@ after! {
 }
 
 impl Builder {
+    /// Adds handlers for clients by namespace and event, the way users of Socket.IO write them.
+    pub fn socketio(mut self, sockets: SocketIo) -> Self {
+        self.namespaces.extend(sockets.conventions());
+        let has_middleware = sockets.has_middleware();
+        let sockets = Arc::new(Sockets::new(sockets));
+        self.hooks.sockets = Some(Arc::clone(&sockets));
+        match has_middleware {
+            true => self.before_connect_async(move |asked| Arc::clone(&sockets).admit(asked)),
+            false => self,
+        }
+    }
+
     /// Lets the program listen to what happens: [`ServerHandle::events`]. A stream that is more
     /// than `capacity` events behind loses the oldest and is told how many (1 to 1,048,576; one
     /// takes some hundred bytes).

@@ -17,10 +17,10 @@ pub(super) struct Tasks {
     waiting: Vec<Waiting>,
 }
 
-/// One future, and the shard that it is for.
+/// One future, and the shard that what it comes to is for.
 struct Waiting {
     shard: usize,
-    future: Pin<Box<dyn Future<Output = Input>>>,
+    future: Pin<Box<dyn Future<Output = Option<Input>>>>,
     /// What the shard is told if the future panics.
     if_panics: Option<Input>,
     flag: Arc<Flag>,
@@ -56,7 +56,7 @@ impl Tasks {
     pub(super) fn add(
         &mut self,
         shard: usize,
-        future: impl Future<Output = Input> + 'static,
+        future: impl Future<Output = Option<Input>> + 'static,
         if_panics: Option<Input>,
     ) {
         let (future, flag) = (Box::pin(future), Flag::raised());
@@ -88,7 +88,7 @@ impl Tasks {
             let polled = contained(|| one.future.as_mut().poll(&mut context));
             let input = match polled {
                 Ok(Poll::Pending) => continue,
-                Ok(Poll::Ready(input)) => Some(input),
+                Ok(Poll::Ready(input)) => input,
                 Err(_) => one.if_panics.take(),
             };
             at -= 1;

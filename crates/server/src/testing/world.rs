@@ -17,10 +17,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::tasks::Tasks;
-use crate::handle::{Hub, ServerHandle};
+use crate::handle::{Code, Hub, ServerHandle};
 use crate::hooks::{Events, Hooks, Voice};
 use crate::metrics::{self, IoCounters, WorkerCounters};
 use crate::server::StartError;
+use crate::socketio::Sockets;
 
 /// Rounds of work at one moment before it is taken for an endless circle.
 const ROUNDS_MAX: usize = 100_000;
@@ -43,6 +44,7 @@ pub(super) struct World {
     hooks: Arc<Hooks>,
     voice: Voice,
     calls: mpsc::Receiver<Call>,
+    codes: mpsc::Receiver<Code>,
     /// The calls that the shards are about, by the number they were given.
     asked: Vec<Option<oneshot::Sender<ServerReply>>>,
     counters: Arc<[Arc<WorkerCounters>]>,
@@ -72,6 +74,7 @@ type Call = (ServerCall, oneshot::Sender<ServerReply>);
 /// What the handles of a tested server speak to.
 struct Line {
     calls: mpsc::Sender<Call>,
+    codes: mpsc::Sender<Code>,
     counters: Arc<[Arc<WorkerCounters>]>,
     hooks: Arc<Hooks>,
 }
@@ -89,6 +92,21 @@ impl Hub for Line {
     fn events(&self) -> Option<Events> {
         self.hooks.listen()
     }
+
+    fn sockets(&self) -> Option<Arc<Sockets>> {
+        self.hooks.sockets()
+    }
+
+    fn run(&self, code: Code) {
+        // If the server has gone, nothing is carried out any more.
+        _ = self.codes.send(code);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.hooks.close();
+    }
 }
 
 impl World {
@@ -102,12 +120,18 @@ impl World {
         let hub = Arc::new(hub);
         let shards: Vec<_> = (0..hub.shards.max(1)).map(ShardId).collect();
         let (sender, calls) = mpsc::channel();
+        let (code_sender, codes) = mpsc::channel();
         let counters: Arc<[Arc<WorkerCounters>]> = shards.iter().map(|_| Arc::default()).collect();
         let hooks = Arc::new(hooks);
-        let line =
-            Line { calls: sender, counters: Arc::clone(&counters), hooks: Arc::clone(&hooks) };
+        let line = Line {
+            calls: sender,
+            codes: code_sender,
+            counters: Arc::clone(&counters),
+            hooks: Arc::clone(&hooks),
+        };
         let handle = ServerHandle::new(Arc::new(line));
         _ = running.set(handle.clone());
+        hooks.open(&handle);
         let mut world = Self {
             now: Now::default(),
             turned: vec![true; shards.len()],
@@ -118,6 +142,7 @@ impl World {
             voice: hooks.voice(),
             hooks,
             calls,
+            codes,
             asked: Vec::new(),
             counters,
             faults: Vec::new(),
@@ -236,6 +261,14 @@ impl World {
             self.tell(0, Input::Call { id, call });
             return true;
         }
+        if let Ok(code) = self.codes.try_recv() {
+            let code = async move {
+                code.await;
+                None
+            };
+            self.tasks.add(0, code, None);
+            return true;
+        }
         if self.read_links() || self.end_turns() {
             return true;
         }
@@ -332,19 +365,22 @@ impl World {
                 }
             }
             Output::Task { room, call, task } => {
-                let done = async move { Input::TaskDone { room, call, answer: Some(task.await) } };
+                let done =
+                    async move { Some(Input::TaskDone { room, call, answer: Some(task.await) }) };
                 let if_panics = Some(Input::TaskDone { room, call, answer: None });
                 self.tasks.add(at, done, if_panics);
             }
             Output::Ask { ticket, link, question } => {
                 self.set_asking(at, link, true);
                 let deciding = self.hooks.ask(question);
-                let decided = async move { Input::Verdict { ticket, verdict: deciding.await } };
+                let decided =
+                    async move { Some(Input::Verdict { ticket, verdict: deciding.await }) };
                 self.tasks.add(at, decided, None);
             }
             Output::Called { ticket, call } => {
                 let answering = self.hooks.answer(*call);
-                let answered = async move { Input::Answered { ticket, answer: answering.await } };
+                let answered =
+                    async move { Some(Input::Answered { ticket, answer: answering.await }) };
                 self.tasks.add(at, answered, None);
             }
             Output::Release { link } => self.set_asking(at, link, false),

@@ -239,12 +239,14 @@ fn server_says(
     let event = event(words.need("an event")?)?;
     let data = words.next().map(payload).transpose()?;
     Ok(match (session, user) {
-        (Some(session), _) => ServerCall::Send { session, event, data },
+        (Some(session), _) => ServerCall::Send { session, event, data, reliable: true },
         (None, Some(user)) => {
             let user = Name::new(&user).map_err(|error| error.to_string())?;
             ServerCall::SendToUser { namespace, user, event, data }
         }
-        (None, None) => ServerCall::Broadcast { namespace, event, data },
+        (None, None) => {
+            ServerCall::Broadcast { namespace, event, data, from: None, reliable: true }
+        }
     })
 }
 

@@ -46,6 +46,9 @@ impl Grammar for Engineio {
             return;
         }
         let Some(data) = data else { return text(out, b"") };
+        // Its events have one argument.
+        let only = data.items().filter(|_| data.is_arguments()).and_then(|mut it| it.pop());
+        let data = only.as_ref().unwrap_or(data);
         let Ok(value) = data.codec().check(data.bytes()) else { return };
         match value.kind() {
             Kind::Text => text(out, value.text().unwrap_or_default().as_bytes()),

@@ -1,0 +1,100 @@
+//! What handlers of Socket.IO events can do: rooms, acknowledgements both ways, a namespace with a
+//! guard. Clients of every protocol may be in the same rooms.
+//!
+//! `socketio-handlers [URL]…`: where to listen, for Socket.IO and for all others.
+
+use std::time::Duration;
+
+use roomcast::socketio::{Args, Namespace, Socket, SocketIo};
+use roomcast::{Refusal, Server};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connections are looked after often, so that a lost one is soon seen.
+const CONFIG: &str = "[socketio]\nping_interval = 1000\nping_timeout = 1000\n";
+
+fn handlers() -> SocketIo {
+    SocketIo::new().namespace("/", rooms).namespace("/guarded", guarded)
+}
+
+fn rooms(io: &mut Namespace) {
+    // `join`, `publish`, `members` and the rest are commands, as they are for other clients.
+    io.convention();
+    io.on("enter", |socket, args, ack| async move {
+        ack.send(socket.join(args.get::<String>(0)?).await?);
+        Ok(())
+    });
+    io.on("tell", |socket, args, ack| async move {
+        let [room, said @ ..] = args.values() else { return Err("tell whom?".into()) };
+        socket.to(room.read::<String>()?).emit("told", Args::from(said.to_vec()))?;
+        ack.send(());
+        Ok(())
+    });
+    io.on("tell all", |socket, args, _| async move {
+        socket.io().emit("told", args)?;
+        Ok(())
+    });
+    // The client is asked in its turn, and its answer is the acknowledgement.
+    io.on("ask me", |socket, args, ack| async move {
+        match socket.emit_with_ack("question", args).timeout(PATIENCE).await {
+            Ok(answer) => ack.send(answer),
+            Err(error) => ack.send(("no answer", error.to_string())),
+        }
+        Ok(())
+    });
+    io.on("ask all", |socket, args, ack| async move {
+        let room = args.get::<String>(0)?;
+        let acks = socket.io().to(room).emit_with_ack("question", args, PATIENCE).await?;
+        let mut answers: Vec<String> =
+            acks.answers.iter().map(|(_, args)| args.get(0)).collect::<Result<_, _>>()?;
+        answers.sort();
+        ack.send((&answers, acks.missing.len()));
+        Ok(())
+    });
+    io.on("who is in", |socket, args, ack| async move {
+        let sockets = socket.io().to(args.get::<String>(0)?).sockets().await?;
+        ack.send(&sockets.iter().map(Socket::id).collect::<Vec<_>>());
+        Ok(())
+    });
+    io.on("count fast", |socket, args, ack| async move {
+        for number in 0..args.get::<u32>(0)? {
+            socket.volatile().emit("number", number)?;
+        }
+        ack.send(());
+        Ok(())
+    });
+    io.on("refuse", |_, _, _| async { Err(Refusal::refused("as you asked").into()) });
+    io.on("panic", |_, _, _| async { panic!("as you asked") });
+    io.on("end me", |socket, _, _| async move {
+        socket.disconnect().await?;
+        Ok(())
+    });
+    io.on_disconnect(|socket, reason| async move {
+        socket.io().emit("gone", (socket.id(), reason.as_str()))?;
+        Ok(())
+    });
+}
+
+fn guarded(io: &mut Namespace) {
+    io.use_(|mut asked| async move {
+        if asked.token.as_deref() != Some("sesame") {
+            return Err(Refusal::refused("that is not the word"));
+        }
+        asked.granted = true;
+        Ok(asked)
+    });
+    io.on_connect(|socket| async move {
+        socket.emit("welcome", socket.auth::<serde_json::Value>()?)?;
+        Ok(())
+    });
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut builder =
+        Server::builder().config(roomcast::Config::from_toml(CONFIG, "socketio-handlers")?);
+    for url in std::env::args().skip(1) {
+        builder = builder.listen(url);
+    }
+    small_examples::run(builder.socketio(handlers()).start()?);
+    Ok(())
+}
