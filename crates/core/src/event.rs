@@ -56,7 +56,7 @@ pub struct Disconnected {
     pub who: Arc<Sender>,
     /// In which namespace.
     pub namespace: Name,
-    /// Why the server closed the link; none if the peer did.
+    /// Why the server closed the link; none if the peer did, or if it broke.
     pub reason: Option<CloseCode>,
     /// The session may be resumed: its seats are kept for a while.
     pub kept: bool,

@@ -120,8 +120,10 @@ pub enum Input {
 pub enum LinkLoss {
     /// The peer closed it in good order (WebSocket close frame, TCP end of stream).
     Closed,
-    /// It broke: reset, timeout, or closed by us after a fault.
+    /// It broke: reset, or ended in the middle.
     Broken,
+    /// The worker closed it: a fault, or no sign of life.
+    Ended(CloseCode),
 }
 
 /// What the server's own code may ask of any shard; the shard passes it on to the room's home.

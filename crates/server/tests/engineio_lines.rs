@@ -7,7 +7,10 @@ mod peer;
 
 use engine::{Poller, Socket};
 use peer::{address, is_closed};
+use std::sync::mpsc;
+
 use roomcast::config::NamespaceSection;
+use roomcast::socketio::{DisconnectReason, SocketIo};
 use roomcast::{Config, Server};
 use serde_json::Value;
 
@@ -91,6 +94,20 @@ fn what_comes_before_a_namespace_closes_the_connection() {
     let mut socket = connect(&server);
     socket.text(&format!("40{{\"token\":\"{}\"}}", "a".repeat(20_000)));
     assert_eq!(socket.close_code(), 1009);
+}
+
+/// As with the reference server, which closes the connection and not the namespace alone.
+#[test]
+fn what_breaks_the_protocol_in_one_namespace_closes_the_connection() {
+    let server = server(|_| {});
+    for wrong in ["40/custom,", "44/custom,{}", "42/custom,[\"connect\"]", "42/custom,{}"] {
+        let mut socket = connect(&server);
+        open(&mut socket, "");
+        open(&mut socket, "/custom,");
+        socket.text(wrong);
+        assert_eq!(socket.close_code(), 1002, "{wrong}");
+        peer::until("both are gone", || server.handle().counters().links == 0);
+    }
 }
 
 #[test]
@@ -190,4 +207,38 @@ fn attachments_that_do_not_come_end_the_connection() {
     assert_eq!(poller.post(&format!("{text}\u{1e}bAQ==")).0, 200);
     assert_eq!(poller.poll(), (200, "1".to_owned()));
     is_served(&mut patient, "");
+}
+
+/// Handlers are told why, whichever way the connection ended.
+#[test]
+fn handlers_are_told_why_a_connection_ended() {
+    let (tell, told) = mpsc::channel();
+    let sockets = SocketIo::new().namespace("/", |io| {
+        io.on_disconnect(move |_, reason: DisconnectReason| {
+            tell.send(reason).unwrap();
+            async { Ok(()) }
+        });
+    });
+    let mut config = Config { listen: vec!["ws://127.0.0.1:0".into()], ..Config::default() };
+    (config.socketio.ping_interval, config.socketio.ping_timeout) = (300, 300);
+    let server = Server::builder().config(config).socketio(sockets).start().unwrap();
+    let why = |end: &dyn Fn(Socket)| {
+        let mut socket = connect(&server);
+        open(&mut socket, "");
+        end(socket);
+        told.recv_timeout(std::time::Duration::from_secs(10)).unwrap()
+    };
+    assert_eq!(why(&drop), DisconnectReason::TransportClose);
+    let leave = |mut socket: Socket| socket.text("41");
+    assert_eq!(why(&leave), DisconnectReason::ClientDisconnect);
+    let is_silent = |mut socket: Socket| {
+        assert_eq!(socket.next_text(), "2");
+        assert_eq!(socket.close_code(), 4801);
+    };
+    assert_eq!(why(&is_silent), DisconnectReason::PingTimeout);
+    // The engine's own rules, and those of Socket.IO.
+    for wrong in ["9", "42{}", "40"] {
+        let breaks = |mut socket: Socket| socket.text(wrong);
+        assert_eq!(why(&breaks).to_string(), "parse error", "{wrong}");
+    }
 }

@@ -51,11 +51,15 @@ impl Shard {
         self.counters.links -= 1;
         self.counters.hooks_waiting -= u64::from(entry.held.is_some());
         let Some(slot) = entry.session else { return };
+        let code = match loss {
+            LinkLoss::Ended(code) => Some(code),
+            LinkLoss::Closed | LinkLoss::Broken => None,
+        };
         let session = self.sessions.get(slot as usize).map(|session| session.sender.session);
-        self.outputs.push_back(Output::Note(Note::LinkEnded { session, code: None }));
+        self.outputs.push_back(Output::Note(Note::LinkEnded { session, code }));
         let heard = self.heard_of(Some(slot));
         self.drop_session(slot, loss);
-        self.tell_disconnected(heard, None);
+        self.tell_disconnected(heard, code);
     }
 
     /// Says why, closes the link, and detaches its session: dropped if it may be resumed, ended

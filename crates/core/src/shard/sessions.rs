@@ -308,7 +308,7 @@ impl Shard {
         if !session.can_resume || resume_ms == 0 || !room_left {
             let reason = match loss {
                 LinkLoss::Closed => LeaveReason::Left,
-                LinkLoss::Broken => LeaveReason::Lost,
+                LinkLoss::Broken | LinkLoss::Ended(_) => LeaveReason::Lost,
             };
             return self.end_session(slot, reason);
         }

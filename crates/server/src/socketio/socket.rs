@@ -211,7 +211,9 @@ pub enum DisconnectReason {
     ServerShuttingDown,
     /// The client showed no life in time.
     PingTimeout,
-    /// The connection is closed or lost. A client that may resume its session had its time to.
+    /// The client broke the rules of its protocol.
+    ParseError,
+    /// The connection is closed by the client, or lost. A client that may resume its session had its time to.
     TransportClose,
 }
 
@@ -221,8 +223,15 @@ impl DisconnectReason {
         match code {
             None => Self::TransportClose,
             Some(CloseCode::Normal) => Self::ClientDisconnect,
-            Some(CloseCode::NoPong) => Self::PingTimeout,
+            Some(CloseCode::NoPong | CloseCode::Silent) => Self::PingTimeout,
             Some(CloseCode::Drain) => Self::ServerShuttingDown,
+            Some(
+                CloseCode::Protocol
+                | CloseCode::Unsupported
+                | CloseCode::InvalidText
+                | CloseCode::TooLarge
+                | CloseCode::TooManyErrors,
+            ) => Self::ParseError,
             Some(_) => Self::ServerDisconnect,
         }
     }
@@ -234,6 +243,7 @@ impl DisconnectReason {
             Self::ServerDisconnect => "server namespace disconnect",
             Self::ServerShuttingDown => "server shutting down",
             Self::PingTimeout => "ping timeout",
+            Self::ParseError => "parse error",
             Self::TransportClose => "transport close",
         }
     }

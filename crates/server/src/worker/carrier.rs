@@ -314,7 +314,10 @@ impl Worker {
                 self.again = true;
                 self.set_timer(key, timeout_ms, Timer::Pong);
             }
-            Timer::Pong => self.begin_closing(key, Some(CloseCode::NoPong), LinkLoss::Broken),
+            Timer::Pong => {
+                let code = CloseCode::NoPong;
+                self.begin_closing(key, Some(code), LinkLoss::Ended(code));
+            }
             Timer::Connect if carrier.lines.is_empty() && carrier.connect_due <= now => {
                 self.io.handshake_timeouts_total += 1;
                 self.begin_closing(key, Some(CloseCode::Silent), LinkLoss::Broken);
@@ -324,8 +327,8 @@ impl Worker {
         }
     }
 
-    /// The shard wants a line closed. The connection goes on, but where its peer is to come again
-    /// or is at fault, and nothing else is carried.
+    /// The shard wants a line closed. The connection goes on, but where its peer has broken the
+    /// protocol, as with the reference server, or is to come again and nothing else is carried.
     pub(super) fn close_line(&mut self, key: u32, code: CloseCode) {
         let Some(by) = self.links.carried(key).map(|line| line.by) else { return };
         let Some(link) = self.links.get_mut(by as usize) else { return };
@@ -338,8 +341,9 @@ impl Worker {
                 | CloseCode::Unauthorized
                 | CloseCode::Replaced
         ) && !alone;
-        if carrier.lines.len() == 1 && (!stays || code.next() == Next::Resume) {
-            return self.begin_closing(by, Some(code), LinkLoss::Broken);
+        let is_last = carrier.lines.len() == 1 && (!stays || code.next() == Next::Resume);
+        if is_last || code == CloseCode::Protocol {
+            return self.begin_closing(by, Some(code), LinkLoss::Ended(code));
         }
         let connect_ms = self.shared.socketio.connect_timeout;
         carrier.lines.retain(|line| *line != key);

@@ -78,7 +78,7 @@ impl Worker {
 
     fn close_for_fault(&mut self, key: u32, fault: &Fault) {
         let number = Some(fault.code.number());
-        self.close_with(key, number, &fault.message, LinkLoss::Broken, true);
+        self.close_with(key, number, &fault.message, LinkLoss::Ended(fault.code), true);
         if let Some(Link { stage: Stage::Closing(closing), .. }) = self.links.get_mut(key as usize)
         {
             closing.deaf = true;
