@@ -239,6 +239,7 @@ pub(crate) struct Joined {
     pub session: SessionKey,
     pub room: RoomKey,
     pub name: FullName,
+    pub namespace: u16,
     pub slow: SlowRule,
     pub position: Position,
     pub members: u32,

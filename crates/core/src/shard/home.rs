@@ -10,7 +10,7 @@ use super::AROUND_BYTES;
 use super::Shard;
 use super::logic::Notice;
 use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
-use crate::key::{FullName, ReplyTo, RoomKey};
+use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::room::{Delivery, Member, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
@@ -138,6 +138,12 @@ impl Shard {
         {
             return Err(join_not_granted());
         }
+        // A client that asks again has lost its link, and wants to know; the server's own code has
+        // nothing to give to who has a seat.
+        if has_seat && matches!(caller.reply, ReplyTo::Call { .. }) {
+            self.tell_seated(slot, caller.reply, key);
+            return Ok(());
+        }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
         let is_new = room.seat(key, &sender, wish.data, wish.rights)?;
         self.counters.seats += u64::from(is_new);
@@ -182,6 +188,7 @@ impl Shard {
             session: key,
             room: room.key,
             name: room.name.clone(),
+            namespace: room.namespace,
             slow: room.options.slow,
             position,
             members,
@@ -194,6 +201,27 @@ impl Shard {
         self.send(key.shard, Word::Joined(Box::new(joined)));
         self.carry_out(slot, effects);
         Ok(())
+    }
+
+    /// The session has this seat already: nothing changes.
+    fn tell_seated(&mut self, slot: u32, to: ReplyTo, session: SessionKey) {
+        let room = &self.rooms[slot as usize];
+        let joined = Joined {
+            to,
+            session,
+            room: room.key,
+            name: room.name.clone(),
+            namespace: room.namespace,
+            slow: room.options.slow,
+            position: room.position(),
+            members: room.member_count(),
+            recovery: None,
+            missed: Vec::new(),
+            created: false,
+            is_new: false,
+            told_bytes: 0,
+        };
+        self.send(session.shard, Word::Joined(Box::new(joined)));
     }
 
     fn leave_op(
