@@ -5,9 +5,9 @@
 //! | `key` | a field of the data: values that differ in it are kept beside each other |
 //! | `by_sender` | each sender has values of its own, gone when it leaves; default false |
 //! | `values_max` | values kept, 1 to 1,000; default 128; the longest unchanged goes first |
-//! | `bytes_max` | their bytes, each with 256 more and twice those of its event's name and key; 1,024 to 524,288; default 262,144 |
+//! | `bytes_max` | bytes of them, and of names and keys twice; 1,024 to 524,288; default 262,144 |
 //!
-//! An event without data, or with `null`, forgets its value.
+//! Each value counts for 256 bytes more. An event without data, or with `null`, forgets its value.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
