@@ -102,17 +102,19 @@ pub(crate) enum Grant {
     Make,
 }
 
-/// What a session that joins may do beside that.
+/// What a session that joins may do beside that, and what it must.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JoinRights {
     /// The room may be made for it.
     pub create: bool,
     /// What it missed may be repeated.
     pub history: bool,
+    /// Nobody there may have its display name, whatever the room allows to others.
+    pub needs_own_name: bool,
 }
 
 impl JoinRights {
-    pub const ALL: Self = Self { create: true, history: true };
+    pub const ALL: Self = Self { create: true, history: true, needs_own_name: false };
 }
 
 /// A wish for a room.

@@ -12,12 +12,14 @@ use crate::io::Now;
 
 /// The newest reliable events of one epoch, bounded in number, bytes and age.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct History {
+    /// The newest reliable event that is no longer kept; 0 if none was ever let go. The first, so
+    /// that a room that keeps nothing has it beside what else a publish needs.
+    trimmed: u64,
     options: HistoryOptions,
     kept: VecDeque<Kept>,
     bytes: usize,
-    /// The newest reliable event that is no longer kept; 0 if none was ever let go.
-    trimmed: u64,
 }
 
 #[derive(Debug)]
@@ -40,13 +42,15 @@ impl History {
     /// Keeps an event, as long as the bounds allow. Its payload must have bytes of its own
     /// ([`Payload::detached`](roomcast_wire::Payload::detached)).
     pub fn push(&mut self, now: Now, event: &Arc<Event>) {
-        if self.options.size == 0 {
-            self.trimmed = offset(event);
-            return;
-        }
         self.bytes += size(event);
         self.kept.push_back(Kept { event: Arc::clone(event), at: now });
         self.trim(now);
+    }
+
+    /// Passes over an event: nothing is kept ([`HistoryOptions::size`] is 0).
+    #[inline]
+    pub fn pass_over(&mut self, offset: u64) {
+        self.trimmed = offset;
     }
 
     /// Lets go what is beyond the bounds.

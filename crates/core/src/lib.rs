@@ -14,6 +14,7 @@
 //! ```
 
 mod audience;
+mod bounds;
 pub mod config;
 pub mod contained;
 pub mod envelope;
@@ -28,6 +29,7 @@ mod links;
 pub mod logic;
 pub mod outbox;
 mod rate;
+mod repeats;
 mod revocations;
 pub mod rights;
 mod room;

@@ -11,12 +11,15 @@ use roomcast_wire::{
     Epoch, ErrorCode, EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId,
 };
 
+use crate::bounds::Bounds;
+use crate::envelope::JoinRights;
 use crate::history::History;
 use crate::io::{Now, RoomState, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::logic::Said;
 use crate::logic::running::Running;
 use crate::rate::Rate;
+use crate::repeats::{Keys, owned_key};
 
 /// A room at its home. What a publish needs comes first, in as few cache lines as it fits.
 #[derive(Debug)]
@@ -32,14 +35,21 @@ pub(crate) struct Room {
     pub gathered: Vec<Delivery>,
     /// Where its receivers on this shard stood at the last delivery.
     pub audience: Option<u32>,
+    // The second cache line.
     /// What the room does beside relaying.
     pub logic: Option<Box<Running>>,
+    bounds: Bounds,
+    /// As many as `members` has.
+    seated: u32,
+    /// Members are held by other shards than the home.
+    has_others: bool,
+    pub history: History,
+    // From here on: what few publications need.
     rate_events: Rate,
     rate_bytes: Rate,
     /// How many members each shard holds.
     shards: Vec<(ShardId, u32)>,
     members: HashMap<SessionId, Member, FixedState>,
-    pub history: History,
     pub options: RoomOptions,
     pub name: FullName,
     /// Never removed by itself.
@@ -130,7 +140,10 @@ impl Room {
             name,
             namespace,
             history: History::new(options.history),
+            bounds: Bounds::new(&options),
             options,
+            seated: 0,
+            has_others: false,
             permanent: false,
             epoch,
             offset: 0,
@@ -141,7 +154,7 @@ impl Room {
             anonymous: 0,
             names: HashMap::with_hasher(hasher.clone()),
             shards: Vec::new(),
-            keys: Keys { known: HashMap::with_hasher(hasher.clone()), order: Default::default() },
+            keys: Keys::new(hasher),
             rate_events: Rate::default(),
             rate_bytes: Rate::default(),
             gathered: Vec::new(),
@@ -166,7 +179,7 @@ impl Room {
     ) -> Result<(), Refusal> {
         let is_member = || session.is_some_and(|session| self.members.contains_key(&session));
         debug_assert!(!seated || is_member(), "a seat and its room say different things");
-        match self.options.publish {
+        match self.bounds.publish {
             _ if admin => Ok(()),
             PublishRule::Anyone => Ok(()),
             _ if !(seated || is_member()) => Err(not_a_member()),
@@ -207,12 +220,8 @@ impl Room {
         key_ms: u64,
     ) -> Result<Option<Option<Position>>, Refusal> {
         let len = publication.payload.as_ref().map_or(0, |payload| payload.bytes().len());
-        if len > self.options.payload_max {
-            let most = self.options.payload_max;
-            return Err(Refusal::new(
-                ErrorCode::PayloadTooLarge,
-                format!("the payload has {len} bytes, this room takes {most} (`payload_max`)"),
-            ));
+        if len > self.bounds.payload_max as usize {
+            return Err(self.too_large(len));
         }
         if let Some(key) = publication.key.take() {
             let key = owned_key(publication.from.as_deref(), &key);
@@ -226,6 +235,13 @@ impl Room {
         Ok(None)
     }
 
+    #[cold]
+    fn too_large(&self, len: usize) -> Refusal {
+        let most = self.options.payload_max;
+        let text = format!("the payload has {len} bytes, this room takes {most} (`payload_max`)");
+        Refusal::new(ErrorCode::PayloadTooLarge, text)
+    }
+
     /// Gives a publication its position, keeps it in history and gathers it for delivery.
     pub fn place(&mut self, now: Now, publication: Publication, keys_max: u32) -> Position {
         self.offset += 1;
@@ -233,7 +249,7 @@ impl Room {
         if let Some(key) = publication.key {
             self.keys.keep(now, key, position.offset, keys_max as usize);
         }
-        let keeps = self.options.history.size > 0 && publication.reliable;
+        let keeps = self.bounds.keeps && publication.reliable;
         let payload = match publication.payload {
             Some(payload) if keeps || self.waits() => Some(payload.detached()),
             payload => payload,
@@ -245,8 +261,10 @@ impl Room {
             position: Some(position),
             reliable: publication.reliable,
         });
-        if publication.reliable {
+        if keeps {
             self.history.push(now, &event);
+        } else if publication.reliable {
+            self.history.pass_over(position.offset);
         }
         self.gathered.push(Delivery::Event { event, except: publication.except });
         position
@@ -271,11 +289,29 @@ impl Room {
 
     /// Whether deliveries wait for more than the end of the turn.
     fn waits(&self) -> bool {
-        self.options.merge_ms > 0 || self.delivery_tick_ms() > 0
+        self.bounds.merges || (self.bounds.ticks && self.logic.is_none())
+    }
+
+    /// When what was gathered is to be delivered; none: at the end of the turn.
+    #[inline]
+    pub fn delivery_at(&self, now: Now) -> Option<Now> {
+        if !self.waits() {
+            return None;
+        }
+        Some(match u64::from(self.delivery_tick_ms()) {
+            0 => now.plus(self.options.merge_ms.into()),
+            // Ticks are multiples of the period, so that they do not drift.
+            tick_ms => now.plus(tick_ms - now.0 % tick_ms),
+        })
+    }
+
+    /// Whether a sender hears its own events, if it does not say.
+    pub fn echoes(&self) -> bool {
+        self.bounds.echo
     }
 
     /// The period at whose ticks deliveries are made; 0: not so. A logic has the ticks for itself.
-    pub fn delivery_tick_ms(&self) -> u32 {
+    fn delivery_tick_ms(&self) -> u32 {
         if self.logic.is_some() { 0 } else { self.options.tick_ms }
     }
 
@@ -286,6 +322,7 @@ impl Room {
         self.options.logic = old.logic;
         self.options.logic_config = old.logic_config;
         self.history.set_options(now, self.options.history);
+        self.bounds = Bounds::new(&self.options);
         self.names.clear();
         if self.options.names == NameRule::Unique {
             for name in self.members.values().filter_map(|member| member.sender.name.clone()) {
@@ -300,10 +337,15 @@ impl Room {
             message: "this room hears too much at once (`rate`)".into(),
             retry_ms: Some(retry_ms),
         };
-        let rate = &self.options.rate;
-        self.rate_events.try_charge(now, rate.events_per_s.into(), 1).map_err(limited)?;
-        let bytes = len as u64 * self.members.len() as u64;
-        self.rate_bytes.try_charge(now, rate.fanout_bytes_per_s, bytes).map_err(limited)
+        let Bounds { events_per_s, fanout_bytes_per_s, .. } = self.bounds;
+        if events_per_s > 0 {
+            self.rate_events.try_charge(now, events_per_s.into(), 1).map_err(limited)?;
+        }
+        if fanout_bytes_per_s == 0 {
+            return Ok(());
+        }
+        let bytes = len as u64 * u64::from(self.seated);
+        self.rate_bytes.try_charge(now, fanout_bytes_per_s, bytes).map_err(limited)
     }
 
     /// Gives a session a seat. `false`: it has one already.
@@ -315,7 +357,11 @@ impl Room {
         key: SessionKey,
         sender: &Arc<Sender>,
         data: Option<Payload>,
+        rights: JoinRights,
     ) -> Result<bool, Refusal> {
+        if rights.needs_own_name {
+            self.check_nobody_is_called_so(sender)?;
+        }
         if let Some(member) = self.members.get_mut(&sender.session) {
             member.key = key;
             return Ok(false);
@@ -342,8 +388,28 @@ impl Room {
             seat: self.seats_given,
         };
         self.members.insert(sender.session, member);
+        // `members_max` is at most 1,000,000.
+        self.seated = self.members.len() as u32;
         self.emptied = None;
         Ok(true)
+    }
+
+    /// For those to whom a name says who speaks, in a room that lets names stand twice. Looks
+    /// through all members.
+    ///
+    /// # Errors
+    /// The display name is taken.
+    fn check_nobody_is_called_so(&self, sender: &Sender) -> Result<(), Refusal> {
+        let Some(name) = &sender.name else { return Ok(()) };
+        let mut members = self.members.values();
+        if members.any(|member| {
+            let other = &member.sender;
+            other.session != sender.session && other.name.as_ref() == Some(name)
+        }) {
+            let text = format!("another member of the room is called `{name}`");
+            return Err(Refusal::new(ErrorCode::NameTaken, text));
+        }
+        Ok(())
     }
 
     fn check_name_is_free(&self, sender: &Sender) -> Result<(), Refusal> {
@@ -363,6 +429,7 @@ impl Room {
     /// Takes a session's seat away.
     pub fn unseat(&mut self, session: SessionId) -> Option<Member> {
         let member = self.members.remove(&session)?;
+        self.seated = self.members.len() as u32;
         if let Some(name) = &member.sender.name
             && let Some(members) = self.names.get_mut(name)
         {
@@ -399,8 +466,7 @@ impl Room {
     }
 
     pub fn member_count(&self) -> u32 {
-        // `members_max` is at most 1,000,000.
-        self.members.len() as u32
+        self.seated
     }
 
     pub fn user_count(&self) -> u32 {
@@ -440,6 +506,11 @@ impl Room {
     /// The shards that hold members.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> {
         self.shards.iter().map(|&(shard, _)| shard)
+    }
+
+    /// Whether all members are held by the home's own shard.
+    pub fn is_local(&self) -> bool {
+        !self.has_others
     }
 
     /// Whether members hear who comes and goes.
@@ -502,6 +573,7 @@ impl Room {
             }
             (None, false) => {}
         }
+        self.has_others = self.shards.iter().any(|&(shard, _)| shard != self.key.home);
     }
 }
 
@@ -524,48 +596,4 @@ pub(crate) fn not_a_member() -> Refusal {
 pub(crate) fn no_such_room() -> Refusal {
     let text = "there is no such room: it is there once somebody joins it, or `create` makes it";
     Refusal::new(ErrorCode::NoSuchTarget, text)
-}
-
-/// A key counts for its user only, or its session if nobody knows the user: clients that number
-/// what they say must not take each other's words for repeats. No name holds a line break.
-fn owned_key(from: Option<&Sender>, key: &str) -> Box<str> {
-    let owned = match from.map(|from| (from.session, &from.user)) {
-        Some((_, Some(user))) => format!("user {user}\n{key}"),
-        Some((session, None)) => format!("session {session}\n{key}"),
-        None => key.to_owned(),
-    };
-    owned.into()
-}
-
-/// The idempotency keys a room remembers.
-#[derive(Debug)]
-struct Keys {
-    known: HashMap<Box<str>, (Now, u64), FixedState>,
-    order: std::collections::VecDeque<Box<str>>,
-}
-
-impl Keys {
-    fn find(&mut self, now: Now, key: &str, key_ms: u64) -> Option<u64> {
-        while let Some(oldest) = self.order.front() {
-            match self.known.get(oldest) {
-                Some((at, _)) if now.0.saturating_sub(at.0) <= key_ms => break,
-                _ => self.forget_oldest(),
-            }
-        }
-        self.known.get(key).map(|&(_, offset)| offset)
-    }
-
-    fn keep(&mut self, now: Now, key: Box<str>, offset: u64, most: usize) {
-        while self.order.len() >= most.max(1) {
-            self.forget_oldest();
-        }
-        self.order.push_back(key.clone());
-        self.known.insert(key, (now, offset));
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some(key) = self.order.pop_front() {
-            self.known.remove(&key);
-        }
-    }
 }

@@ -11,22 +11,27 @@ use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rate::Rate;
 use crate::rights::{Grants, Identity};
 
-/// One logical client.
+/// One logical client. What a publish needs of it comes first and fills one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Session {
     pub key: SessionKey,
-    pub sender: Arc<Sender>,
-    /// What resumes it; none if it never got a `welcome`, so that nobody could resume it.
-    pub secret: Option<Secret>,
     pub namespace: u16,
     pub admin: bool,
+    /// It got a `welcome`, so that somebody can resume it.
+    pub can_resume: bool,
+    pub sender: Arc<Sender>,
     /// What it is bound to; none: to what namespaces and rooms allow everybody, for ever.
     pub rights: Option<Box<Rights>>,
+    pub seats: Vec<Seat>,
     /// None while it is dropped.
     pub link: Option<LinkId>,
+    // From here on: what is rare.
+    /// What resumes it, if it can be. Not in an `Option`: its mark would be where the slab keeps
+    /// its own, and every look at a session would need this cache line too.
+    pub secret: Secret,
     /// How often its link was lost.
     pub drops: u32,
-    pub seats: Vec<Seat>,
     pub fanout: Rate,
     pub creates: Rate,
 }
@@ -100,5 +105,18 @@ impl Session {
 
     pub fn seat_mut(&mut self, name: &str) -> Option<&mut Seat> {
         self.seats.iter_mut().find(|seat| seat.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    fn a_publish_needs_one_cache_line_of_a_session() {
+        assert_eq!(offset_of!(Session, secret), 64);
+        assert_eq!(size_of::<Option<Session>>(), 128);
     }
 }

@@ -204,7 +204,7 @@ fn a_script_announces_at_its_times() {
 #[test]
 fn a_wrong_config_names_its_field() {
     let logics = Logics::default();
-    assert_eq!(logics.names(), ["latest", "relay", "script", "turns"]);
+    assert_eq!(logics.names(), ["latest", "msgio-demo", "relay", "script", "turns"]);
     for (logic, config, named) in [
         ("latest", json!({"keyy": 1}), "`logic_config.keyy` is not known"),
         (

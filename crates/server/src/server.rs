@@ -161,7 +161,7 @@ impl Server {
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
         let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
-        let mut bound = listen(&urls, &config, tls.as_ref())?;
+        let mut bound = listen(&urls, &config, tls.as_ref(), &namespaces_of(&hub))?;
         let entrances = entrance::listening(&hub, &config, &mut bound.listening);
         let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
         let LimitsConfig { connections, connections_per_address, .. } = config.limits;
@@ -354,6 +354,10 @@ impl fmt::Debug for Shared {
     }
 }
 
+fn namespaces_of(hub: &roomcast_core::HubConfig) -> Vec<Arc<str>> {
+    hub.namespaces.keys().map(|name| Arc::from(name.as_str())).collect()
+}
+
 struct Bound {
     public: Vec<Listener>,
     listening: Vec<Listening>,
@@ -364,6 +368,7 @@ fn listen(
     urls: &[ListenerUrl],
     config: &Config,
     tls: Option<&Arc<Tls>>,
+    namespaces: &[Arc<str>],
 ) -> Result<Bound, StartError> {
     let mut bound = Bound { public: Vec::new(), listening: Vec::new(), sockets: Vec::new() };
     for url in urls {
@@ -373,9 +378,14 @@ fn listen(
             hosts: http.hosts.clone(),
             any_host: !url.is_loopback(),
         };
-        let engineio_path = config.socketio.path_for(url.dialect);
-        let (deflate, dialect) = (http.deflate, url.dialect);
-        let site = Arc::new(Site { policy, deflate, dialect, engineio_path });
+        let site = Arc::new(Site {
+            policy,
+            deflate: http.deflate,
+            dialect: url.dialect,
+            engineio_path: config.socketio.path_for(url.dialect),
+            codec: url.codec,
+            namespaces: namespaces.to_vec(),
+        });
         for &address in &url.addresses {
             let transport = transport::of(url.scheme);
             let failed = |source: io::Error| StartError::Listen {

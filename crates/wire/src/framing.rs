@@ -20,6 +20,8 @@ pub enum Framing {
     Line,
     /// Each message stands behind its length, a u32 in big-endian order.
     Length,
+    /// The same with a u32 in little-endian order.
+    LengthLe,
     /// WebSocket text frames (RFC 6455).
     WsText,
     /// WebSocket text frames, compressed where that helps (RFC 7692, no context takeover).
@@ -44,7 +46,8 @@ impl Framing {
                 write(out);
                 out.put_u8(b'\n');
             }
-            Self::Length => length_frame(out, write),
+            Self::Length => length_frame(out, u32::to_be_bytes, write),
+            Self::LengthLe => length_frame(out, u32::to_le_bytes, write),
             Self::WsText | Self::Carried => ws_frame(out, Opcode::Text, write),
             Self::WsBinary => ws_frame(out, Opcode::Binary, write),
             Self::WsTextDeflate => ws_deflate_frame(out, Opcode::Text, write),
@@ -55,7 +58,7 @@ impl Framing {
     /// A frame that makes a living peer answer by itself, if the framing has one.
     pub fn ping(self) -> Option<&'static [u8]> {
         match self {
-            Self::Bare | Self::Line | Self::Length | Self::Carried => None,
+            Self::Bare | Self::Line | Self::Length | Self::LengthLe | Self::Carried => None,
             // RFC 6455 section 5.5.2: FIN, opcode 9, no payload.
             _ => Some(&[0x89, 0x00]),
         }
@@ -122,8 +125,24 @@ pub fn read_line(
 /// # Errors
 /// The length is above `bytes_max`; no byte of the message is waited for.
 pub fn read_length(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, TooLarge> {
+    read_behind(buffer, u32::from_be_bytes, bytes_max)
+}
+
+/// The same with a length in little-endian order.
+///
+/// # Errors
+/// As [`read_length`].
+pub fn read_length_le(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, TooLarge> {
+    read_behind(buffer, u32::from_le_bytes, bytes_max)
+}
+
+fn read_behind(
+    buffer: &mut BytesMut,
+    order: fn([u8; 4]) -> u32,
+    bytes_max: usize,
+) -> Result<Option<Bytes>, TooLarge> {
     let Some((prefix, rest)) = buffer.split_first_chunk::<4>() else { return Ok(None) };
-    let size = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
+    let size = usize::try_from(order(*prefix)).unwrap_or(usize::MAX);
     if size > bytes_max {
         return Err(TooLarge::Length { size, limit: bytes_max });
     }
@@ -134,14 +153,14 @@ pub fn read_length(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Byt
     Ok(Some(message.split_off(4)))
 }
 
-fn length_frame(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+fn length_frame(out: &mut BytesMut, order: fn(u32) -> [u8; 4], write: impl FnOnce(&mut BytesMut)) {
     let start = out.len();
     out.put_u32(0);
     write(out);
     // No message is larger than 16 MiB.
     let len = (out.len() - start - 4) as u32;
     if let Some(prefix) = out.get_mut(start..start + 4) {
-        prefix.copy_from_slice(&len.to_be_bytes());
+        prefix.copy_from_slice(&order(len));
     }
 }
 

@@ -119,6 +119,12 @@ pub struct RoomPath<'a> {
 }
 
 impl<'a> RoomPath<'a> {
+    /// A room without a namespace, whose name was checked.
+    pub(crate) fn plain(text: Cow<'a, str>) -> Self {
+        debug_assert!(check_name(&text).is_ok() && !text.contains('/'));
+        Self { text, slash: None }
+    }
+
     /// Checks both halves.
     pub fn parse(text: impl Into<Cow<'a, str>>) -> Result<Self, NameError> {
         let text = text.into();
@@ -175,6 +181,12 @@ pub enum EventName {
 pub const EVENT_NUMBER_MAX: u64 = (1 << 53) - 1;
 
 impl EventName {
+    /// A word that was checked.
+    pub(crate) fn plain(text: &str) -> Self {
+        debug_assert!(check_name(text).is_ok());
+        Self::Text(Name(CompactString::new(text)))
+    }
+
     /// Checks `text`.
     pub fn text(text: &str) -> Result<Self, NameError> {
         Name::new(text).map(Self::Text)

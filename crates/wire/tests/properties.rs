@@ -61,6 +61,37 @@ proptest! {
     }
 
     #[test]
+    fn the_reader_of_plain_publishes_says_what_the_other_says(
+        reference in prop::option::of(any::<u64>()),
+        room in "[a-c /\u{e9}\\\\]{0,3}",
+        event in "[a-c/\u{200b}]{0,3}|b{254,257}",
+        data in concat!(
+            "\"[a-z\\\\\"\u{7f}\u{e9}\n]{0,12}\"",
+            "|[\\[\\]{}:,0-9 \n]{0,8}|null|true|-0|1e999",
+        ),
+        cut in any::<prop::sample::Index>(),
+        put in prop::option::of(any::<u8>()),
+    ) {
+        let reference = reference.map(|number| format!(r#""ref":{number},"#)).unwrap_or_default();
+        let frame = format!(
+            r#"{{"type":"publish",{reference}"room":"{room}","event":"{event}","data":{data}}}"#
+        );
+        let mut frame = frame.into_bytes();
+        if let Some(byte) = put {
+            let at = cut.index(frame.len());
+            frame[at] = byte;
+        }
+        let plain = Bytes::from(frame.clone());
+        // The blank is nothing to the reader of all commands, and too much for the other.
+        frame.push(b' ');
+        let spaced = Bytes::from(frame);
+        match (native::decode(Codec::Json, &plain), native::decode(Codec::Json, &spaced)) {
+            (Ok(one), Ok(other)) => prop_assert_eq!(one, other),
+            (one, other) => prop_assert_eq!(one.is_ok(), other.is_ok()),
+        }
+    }
+
+    #[test]
     fn replies_and_pushes_read_back(incoming in generate::incoming()) {
         for &codec in Codec::ALL {
             let frame = write_incoming(codec, &incoming);

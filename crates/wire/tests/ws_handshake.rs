@@ -325,6 +325,8 @@ fn pages_of_other_sites_are_refused() {
         ("chat.example", "https://chat.example"),
         ("chat.example", "http://CHAT.example:80"),
         ("chat.example:443", "https://chat.example"),
+        // As programs write it that are told the address of a page.
+        ("chat.example", "https://chat.example/"),
         ("chat.example:7400", "http://chat.example:7400"),
         ("[::1]:7400", "http://[::1]:7400"),
         ("chat.example", "https://app.example"),
@@ -350,7 +352,8 @@ fn pages_of_other_sites_are_refused() {
         "https://sub.app.example",
         "https://chat.example@evil.example",
         "https://evil.example#@chat.example",
-        "https://chat.example/",
+        "https://chat.example//",
+        "https://chat.example/x",
         "https://chat.example, https://evil.example",
         "https://chat.example https://evil.example",
         "https://xn--cht-5na.example",

@@ -14,12 +14,13 @@
 //! | `context.rs` | [`RoomCtx`]: what a callback sees and may do |
 //! | `registry.rs` | [`Logics`]: which logics there are |
 //! | `running.rs` | a room's logic with its timers, ticks and calls |
-//! | `latest.rs`, `script.rs`, `turns.rs` | the logics that come with the server |
+//! | `latest.rs`, `msgio_demo.rs`, `script.rs`, `turns.rs` | the logics that come with the server |
 //! | `task.rs` | [`Task`]: work that waits, done outside the hub |
 
 mod context;
 mod data;
 mod latest;
+mod msgio_demo;
 mod registry;
 pub(crate) mod running;
 mod script;
@@ -40,6 +41,7 @@ pub use self::context::{CALLS_MAX, EFFECTS_MAX, RoomCtx, TIMERS_MAX};
 pub(crate) use self::context::{Effect, Said};
 pub use self::data::{IntoData, IntoEvent};
 pub use self::registry::{Factory, Logics, RoomSetup};
+use self::settings::Settings;
 pub use self::task::{RoomRef, Task};
 
 /// Makes one of the logics that come with the server from its `logic_config`.
@@ -48,6 +50,10 @@ type Shipped = fn(Option<&Value>) -> Result<Box<dyn RoomLogic>, String>;
 /// The logics that come with the server, sorted. Merging is no logic: `merge_ms` does it.
 const SHIPPED: &[(&str, Shipped)] = &[
     ("latest", |config| Ok(Box::new(latest::Latest::new(config)?))),
+    ("msgio-demo", |config| {
+        Settings::new(config)?.finish()?;
+        Ok(Box::new(msgio_demo::MsgioDemo))
+    }),
     ("script", |config| Ok(Box::new(script::Script::new(config)?))),
     ("turns", |config| Ok(Box::new(turns::Turns::new(config)?))),
 ];

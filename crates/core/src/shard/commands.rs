@@ -8,8 +8,8 @@ use roomcast_wire::Standing;
 use roomcast_wire::push::Sender;
 use roomcast_wire::reply::RoomInfo;
 use roomcast_wire::{
-    CloseCode, Command, ErrorCode, EventName, Name, Payload, Refusal, Reply, Request, RoomPath,
-    SessionId, Target,
+    CloseCode, Command, ErrorCode, EventName, Format, Name, Payload, Refusal, Reply, Request,
+    RoomPath, SessionId, Target,
 };
 
 use super::Shard;
@@ -31,13 +31,15 @@ pub(super) struct Place {
     namespace: Box<str>,
     convention: bool,
     room: Option<FullName>,
+    lobby: Option<Box<str>>,
 }
 
 impl Place {
     pub(super) fn standing(&self) -> Standing<'_> {
         let room = self.room.as_ref().map(FullName::as_str);
         let Self { session, convention, .. } = *self;
-        Standing { session, namespace: &self.namespace, convention, room }
+        let (namespace, lobby) = (&*self.namespace, self.lobby.as_deref());
+        Standing { session, namespace, convention, room, lobby, goes_on: false }
     }
 }
 
@@ -84,6 +86,24 @@ impl Shard {
             namespace: self.namespace_name(namespace).into(),
             convention: self.policy(namespace).convention,
             room: session.and_then(|session| session.seats.last()).map(|seat| seat.name.clone()),
+            lobby: self.lobby_with_logic(namespace).map(Into::into),
+        }
+    }
+
+    fn lobby_with_logic(&self, namespace: u16) -> Option<&str> {
+        let policy = self.policy(namespace);
+        let lobby = policy.lobby.as_deref()?;
+        policy.options_of(lobby).logic.as_ref().map(|_| lobby)
+    }
+
+    /// Carries out what a message that began a session says beside that.
+    pub(super) fn go_on_with(&mut self, link: LinkId, message: &Bytes) {
+        let Some(format) = self.links.get(link).map(|link| link.format) else { return };
+        let place = format.reads_standing().then(|| self.place_of(link));
+        let standing = place.as_ref().map(Place::standing).unwrap_or_default();
+        // It could be read once, so it can be read again.
+        if let Ok(request) = format.decode(message, &Standing { goes_on: true, ..standing }) {
+            self.on_request(link, request, message);
         }
     }
 
@@ -463,6 +483,10 @@ impl Shard {
             entry.refused = true;
         }
         let Refusal { code, message, retry_ms } = refusal;
+        let ends = |format: Format| format.hello_names_room() && reference.is_some();
+        if self.links.get(link).is_some_and(|entry| ends(entry.format)) {
+            return self.close_link(link, CloseCode::Unauthorized, message, None);
+        }
         let message = Cow::Borrowed(message.as_ref());
         let reply = Reply::Error { code: *code, message, retry_ms: *retry_ms };
         self.links.reply(&mut self.counters, link, reference, &reply);

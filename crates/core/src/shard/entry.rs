@@ -3,7 +3,7 @@
 use rand_chacha::rand_core::Rng;
 use roomcast_wire::name::GENERATED_NAME_LEN;
 use roomcast_wire::push::LeaveReason;
-use roomcast_wire::{ErrorCode, Payload, Position, Refusal, RoomPath};
+use roomcast_wire::{ErrorCode, Format, Payload, Position, Refusal, RoomPath};
 
 use super::Shard;
 use super::commands::{Asker, gone};
@@ -42,7 +42,12 @@ impl Shard {
             self.check_right(asker.slot, Right::Join, namespace, Some(own))?;
         }
         let may = |right| self.has_right(asker.slot, right, namespace, own);
-        let rights = JoinRights { create: may(Right::Create), history: may(Right::History) };
+        let format = self.links.get(asker.link).map(|link| link.format);
+        let rights = JoinRights {
+            create: may(Right::Create),
+            history: may(Right::History),
+            needs_own_name: format.is_some_and(Format::hello_names_room),
+        };
         self.expect_seat(asker.slot, namespace, &room)?;
         let op = RoomOp::Join { since, data, grant, rights };
         self.word_to_home(asker, namespace, room, op);

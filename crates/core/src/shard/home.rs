@@ -139,7 +139,7 @@ impl Shard {
             return Err(join_not_granted());
         }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
-        let is_new = room.seat(key, &sender, wish.data)?;
+        let is_new = room.seat(key, &sender, wish.data, wish.rights)?;
         self.counters.seats += u64::from(is_new);
         let has_logic = room.logic.is_some();
         let effects = match (has_logic, is_new) {

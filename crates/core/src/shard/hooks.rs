@@ -9,7 +9,7 @@ use roomcast_wire::push::Sender;
 use roomcast_wire::{Command, ErrorCode, EventName, Payload, Position, Refusal, Resume, RoomPath};
 
 use super::Shard;
-use super::commands::{Asker, Place, gone};
+use super::commands::{Asker, gone};
 use super::sessions::Introduction;
 use crate::envelope::{CreateWish, Grant, SeatWish, WantedOptions};
 use crate::held::{Held, HeldCommand};
@@ -120,7 +120,7 @@ impl Shard {
         self.hold(asker.link, asker.reference, held, question)
     }
 
-    /// Asks about a session that wants to begin, or to go on.
+    /// Asks about a session that wants to begin, or to go on. `first`: the hello, if it says more.
     ///
     /// # Errors
     /// Too many commands wait already.
@@ -131,8 +131,9 @@ impl Shard {
         identity: Result<Identity, Refusal>,
         token: Option<&str>,
         (own, resume): (Introduction, Option<Resume>),
+        first: Option<Bytes>,
     ) -> Result<(), Refusal> {
-        let held = |refusal, told| HeldCommand::Connect { refusal, told, resume, first: None };
+        let held = |refusal, told| HeldCommand::Connect { refusal, told, resume, first };
         self.hold_connect(link, reference, identity, (token, own, resume.is_some()), held)
     }
 
@@ -366,13 +367,8 @@ impl Shard {
         }
         let slot = self.begin_unasked(link, connect.identity);
         self.set_of_hook(slot, of_hook);
-        // It could be read once, so it can be read again.
-        let place = format.reads_standing().then(|| self.place_of(link));
-        let standing = place.as_ref().map(Place::standing).unwrap_or_default();
-        if let Some(message) = first
-            && let Ok(request) = format.decode(&message, &standing)
-        {
-            self.on_request(link, request, &message);
+        if let Some(message) = first {
+            self.go_on_with(link, &message);
         }
         Ok(())
     }

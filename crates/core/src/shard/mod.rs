@@ -56,7 +56,7 @@ use crate::links::Links;
 use crate::outbox::Outbox;
 use crate::revocations::Revocations;
 use crate::rights::Grants;
-use crate::room::Room;
+use crate::room::{Delivery, Room};
 use crate::session::Session;
 use crate::timers::Timers;
 
@@ -85,6 +85,8 @@ pub struct Shard {
     /// Counts sessions, rooms and audiences made, to tell a slot's uses apart.
     made: u32,
     dirty_rooms: Vec<u32>,
+    /// Empty: memory for what the next room gathers.
+    spare_gathered: Vec<Delivery>,
     queries: Slab<direct::Query>,
     dialogue: Dialogue,
     /// What rooms' logics are yet to be told.
@@ -132,6 +134,7 @@ impl Shard {
             ended: 0,
             made: 0,
             dirty_rooms: Vec::new(),
+            spare_gathered: Vec::new(),
             queries: Slab::new(),
             dialogue: Dialogue::default(),
             notices: VecDeque::new(),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use roomcast_wire::Receiver;
 use roomcast_wire::push::ClosedReason;
 use roomcast_wire::reply::Recovery;
-use roomcast_wire::{Format, Push, Refusal, Reply};
+use roomcast_wire::{CloseCode, Format, Push, Refusal, Reply};
 
 use super::Shard;
 use crate::audience::Audience;
@@ -159,6 +159,15 @@ impl Shard {
         if let (Some(reason), Some(link)) = (reason, link) {
             let push = Push::RoomClosed { room: seat.name.as_str(), reason };
             self.links.push(&mut self.counters, link, &push);
+            self.close_if_it_was_for_a_room(session, link);
+        }
+    }
+
+    /// A client that came for a room only has no use for a link without one.
+    fn close_if_it_was_for_a_room(&mut self, session: SessionKey, link: LinkId) {
+        let is_for_room = self.links.get(link).is_some_and(|entry| entry.format.hello_names_room());
+        if is_for_room && self.session_at(session).is_some_and(|one| one.seats.is_empty()) {
+            self.close_link(link, CloseCode::Normal, "you are in no room any more", None);
         }
     }
 

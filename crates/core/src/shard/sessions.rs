@@ -61,7 +61,13 @@ impl Shard {
             self.outputs.push_back(Output::Move { link, to, message: message.clone() });
             return;
         }
-        match self.greet(link, reference, hello) {
+        let format = self.links.get(link).map(|entry| entry.format);
+        let more = format.filter(|format| format.hello_names_room()).map(|_| message);
+        match self.greet(link, reference, hello, more) {
+            Ok(Some((slot, _))) if more.is_some() => {
+                self.join_lobby(slot, link);
+                self.go_on_with(link, message);
+            }
             Ok(Some((slot, resumed))) => self.greeted(link, reference, slot, resumed),
             Ok(None) => {}
             Err(refusal) => {
@@ -77,6 +83,7 @@ impl Shard {
         link: LinkId,
         reference: Option<u64>,
         hello: &Hello<'_>,
+        more: Option<&Bytes>,
     ) -> Result<Option<(u32, bool)>, Refusal> {
         let Some(entry) = self.links.get(link) else {
             return Err(Refusal::new(ErrorCode::Internal, "the link is gone"));
@@ -94,7 +101,8 @@ impl Shard {
         let data = hello.data.as_ref().map(Payload::detached);
         let own = Introduction { name, data };
         if asks {
-            self.ask_connect(link, reference, identity, token, (own, hello.resume))?;
+            let first = more.cloned();
+            self.ask_connect(link, reference, identity, token, (own, hello.resume), first)?;
             return Ok(None);
         }
         self.let_in(link, identity?, own, hello.resume).map(Some)
@@ -179,8 +187,11 @@ impl Shard {
     ) -> Result<u32, Refusal> {
         let slot = *self.session_by_id.get(&resume.session).ok_or_else(cannot_resume)?;
         let session = self.sessions.get(slot as usize).ok_or_else(cannot_resume)?;
-        let secret = session.secret.ok_or_else(cannot_resume)?;
-        let same_secret: bool = secret.0.to_be_bytes().ct_eq(&resume.secret.0.to_be_bytes()).into();
+        if !session.can_resume {
+            return Err(cannot_resume());
+        }
+        let same_secret: bool =
+            session.secret.0.to_be_bytes().ct_eq(&resume.secret.0.to_be_bytes()).into();
         if same_secret && is_same_user(session, identity) && session.namespace == namespace {
             return Ok(slot);
         }
@@ -202,7 +213,8 @@ impl Shard {
         entry.insert(Session {
             key,
             sender: Arc::new(Sender { session: id, user, name, metadata }),
-            secret: None,
+            secret: Secret(0),
+            can_resume: false,
             namespace,
             admin,
             rights,
@@ -265,8 +277,8 @@ impl Shard {
         let secret = Secret(self.random_u128());
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let resumes = self.links.get(link).is_some_and(|link| link.format.resumes());
-        session.secret = resumes.then_some(secret);
+        session.secret = secret;
+        session.can_resume = self.links.get(link).is_some_and(|link| link.format.resumes());
         let rooms: Vec<_> = session.seats.iter().map(|seat| seat.name.to_string()).collect();
         let sender = Arc::clone(&session.sender);
         let reply = Reply::Welcome {
@@ -293,7 +305,7 @@ impl Shard {
             self.counters.sessions_dropped < u64::from(limits.sessions_dropped) / shards;
         let resume_ms = limits.resume_ms;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        if session.secret.is_none() || resume_ms == 0 || !room_left {
+        if !session.can_resume || resume_ms == 0 || !room_left {
             let reason = match loss {
                 LinkLoss::Closed => LeaveReason::Left,
                 LinkLoss::Broken => LeaveReason::Lost,

@@ -15,7 +15,8 @@ use crate::timers::Deadline;
 /// How many events a `history` without `limit` answers with.
 const HISTORY_LIMIT_DEFAULT: u32 = 100;
 
-/// Deliveries that a room keeps memory for between two turns: most turns bring one or a few.
+/// Deliveries that the shard keeps memory for, for the next room that has one: what was used last
+/// is in the cache. Kept by each room, it was two cache misses an event.
 const GATHERED_KEPT: usize = 8;
 
 impl Shard {
@@ -43,7 +44,7 @@ impl Shard {
             true => Ok(()),
             false => room.may_publish(caller.id(), caller.admin, seated),
         };
-        if !echo.unwrap_or(room.options.echo) && !is_announcement {
+        if !echo.unwrap_or_else(|| room.echoes()) && !is_announcement {
             publication.except = caller.session.as_ref().map(|(key, _)| *key);
         }
         // A logic hears what members say, not what the server's own code says around it.
@@ -57,6 +58,9 @@ impl Shard {
             );
             self.answer_publish(caller.reply, outcome);
             return self.carry_out(slot, effects);
+        }
+        if room.gathered.capacity() == 0 {
+            room.gathered = std::mem::take(&mut self.spare_gathered);
         }
         let before = room.position();
         let outcome = outcome.and_then(|()| room.publish(self.now, publication, keys));
@@ -108,17 +112,12 @@ impl Shard {
             return;
         }
         room.flush_is_set = true;
-        let merge_ms = room.options.merge_ms.into();
-        let tick_ms = u64::from(room.delivery_tick_ms());
-        let at = match tick_ms {
-            // The next tick may come after the goodbye.
-            _ if self.draining.is_some() => return self.dirty_rooms.push(slot),
-            0 if merge_ms == 0 => return self.dirty_rooms.push(slot),
-            0 => self.now.plus(merge_ms),
-            // Ticks are multiples of the period, so that they do not drift.
-            _ => self.now.plus(tick_ms - self.now.0 % tick_ms),
-        };
-        self.timers.set(at, Deadline::RoomFlush { room: room.key });
+        // The next tick may come after the goodbye.
+        let at = room.delivery_at(self.now).filter(|_| self.draining.is_none());
+        match at {
+            None => self.dirty_rooms.push(slot),
+            Some(at) => self.timers.set(at, Deadline::RoomFlush { room: room.key }),
+        }
     }
 
     pub(super) fn on_room_flush_due(&mut self, key: RoomKey) {
@@ -136,15 +135,14 @@ impl Shard {
         }
         let (key, members, last) = (room.key, room.member_count(), room.audience);
         let mut deliveries = std::mem::take(&mut room.gathered);
-        if self.own.is_empty() && room.shards().all(|shard| shard == self.id) {
+        if self.own.is_empty() && room.is_local() {
             // Nothing is on its way that this could overtake.
             let audience = self.audience_of(key, last);
+            self.rooms[slot as usize].audience = audience;
             self.deliver_here(audience, members, &deliveries);
             deliveries.clear();
-            let room = &mut self.rooms[slot as usize];
-            room.audience = audience;
             if deliveries.capacity() <= GATHERED_KEPT {
-                room.gathered = deliveries;
+                self.spare_gathered = deliveries;
             }
             return;
         }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use roomcast_wire::Name;
 /// Part of a [`ListenerUrl`], which has an example.
 pub use roomcast_wire::dialect::Dialect;
+use roomcast_wire::{Codec, Name};
 
 use super::suggest::hint;
 
@@ -40,6 +40,8 @@ pub struct ListenerUrl {
     pub namespace: Option<Name>,
     /// The grammar of its clients.
     pub dialect: Dialect,
+    /// The codec of its clients, where the dialect leaves that to the listener.
+    pub codec: Option<Codec>,
 }
 
 /// How a listener is spoken to. See [`ListenerUrl`] for an example.
@@ -119,13 +121,26 @@ pub enum ListenerProblem {
     /// The dialect is spoken on bare TCP only.
     #[error("dialect `{0}` is spoken on TCP: begin with tcp:// or tls://")]
     NeedsTcp(Dialect),
+    /// The codec is neither of [`Codec`], or the dialect has no choice.
+    #[error("codec: dialect `{dialect}` on {scheme} has no codec `{codec}`; {}", codecs(*.dialect))]
+    NoCodec {
+        /// What was written.
+        codec: String,
+        /// The grammar.
+        dialect: Dialect,
+        /// How it is carried.
+        scheme: Scheme,
+    },
     /// The host name stands for no address.
     #[error("the host cannot be resolved: {0}")]
     Unresolved(String),
 }
 
 /// The keys of a listener's query. Sorted.
-const KEYS: &[&str] = &["dialect", "namespace"];
+const KEYS: &[&str] = &["codec", "dialect", "namespace"];
+
+/// The words for codecs. Sorted.
+const CODECS: &[(&str, Codec)] = &[("json", Codec::Json), ("msgpack", Codec::MsgPack)];
 
 /// What people write for a WebSocket listener.
 const SCHEME_ALIASES: &[(&str, &str)] = &[("http", "ws"), ("https", "wss"), ("ssl", "tls")];
@@ -219,7 +234,9 @@ fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
         return Err(ListenerProblem::Surplus(authority[..=at].to_owned()));
     }
     let (host, port) = read_authority(authority)?;
-    let (namespace, dialect) = read_query(query)?;
+    let Query { namespace, dialect, codec } = read_query(query)?;
+    let dialect = dialect.unwrap_or_default();
+    let codec = codec.map(|codec| read_codec(codec, dialect, scheme)).transpose()?;
     if !scheme.is_http() && !dialect.has_tcp() {
         return Err(ListenerProblem::NeedsWs(dialect));
     }
@@ -227,7 +244,7 @@ fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
         return Err(ListenerProblem::NeedsTcp(dialect));
     }
     let addresses = resolve(host, port)?;
-    Ok(ListenerUrl { scheme, host: host.to_owned(), port, addresses, namespace, dialect })
+    Ok(ListenerUrl { scheme, host: host.to_owned(), port, addresses, namespace, dialect, codec })
 }
 
 fn read_scheme(word: &str) -> Result<Scheme, ListenerProblem> {
@@ -265,14 +282,21 @@ fn read_authority(authority: &str) -> Result<(&str, u16), ListenerProblem> {
     Ok((host, port.ok_or(ListenerProblem::BadPort)?))
 }
 
-fn read_query(query: &str) -> Result<(Option<Name>, Dialect), ListenerProblem> {
-    let mut namespace = None;
-    let mut dialect = None;
+#[derive(Default)]
+struct Query<'a> {
+    namespace: Option<Name>,
+    dialect: Option<Dialect>,
+    codec: Option<&'a str>,
+}
+
+fn read_query(query: &str) -> Result<Query<'_>, ListenerProblem> {
+    let mut read = Query::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let before = match key {
-            "namespace" => namespace.replace(read_namespace(value)?).is_some(),
-            "dialect" => dialect.replace(read_dialect(value)?).is_some(),
+            "namespace" => read.namespace.replace(read_namespace(value)?).is_some(),
+            "dialect" => read.dialect.replace(read_dialect(value)?).is_some(),
+            "codec" => read.codec.replace(value).is_some(),
             _ => {
                 let hint = hint(key, KEYS.iter().copied());
                 return Err(ListenerProblem::UnknownKey { key: key.to_owned(), hint });
@@ -282,7 +306,23 @@ fn read_query(query: &str) -> Result<(Option<Name>, Dialect), ListenerProblem> {
             return Err(ListenerProblem::Twice(key.to_owned()));
         }
     }
-    Ok((namespace, dialect.unwrap_or_default()))
+    Ok(read)
+}
+
+fn read_codec(word: &str, dialect: Dialect, scheme: Scheme) -> Result<Codec, ListenerProblem> {
+    let found = CODECS.iter().find(|(name, _)| *name == word).map(|(_, codec)| *codec);
+    let chosen =
+        found.filter(|&codec| !scheme.is_http() && dialect.grammar().stream_in(codec).is_some());
+    chosen.ok_or_else(|| ListenerProblem::NoCodec { codec: word.to_owned(), dialect, scheme })
+}
+
+/// What may be written instead.
+fn codecs(dialect: Dialect) -> String {
+    let may = CODECS.iter().filter(|(_, codec)| dialect.grammar().stream_in(*codec).is_some());
+    match may.map(|(name, _)| *name).collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "leave it out: the client chooses".to_owned(),
+        names => format!("on tcp and tls there are {names}"),
+    }
 }
 
 fn read_namespace(value: &str) -> Result<Name, ListenerProblem> {
@@ -341,6 +381,11 @@ mod tests {
         let error = ListenerUrl::parse("ws://127.0.0.1:5001?dialect=simple-chat").unwrap_err();
         assert_eq!(error.problem, ListenerProblem::NeedsTcp(Dialect::SimpleChat));
         assert!(error.to_string().contains("begin with tcp:// or tls://"), "{error}");
+        let url = ListenerUrl::parse("tcp://127.0.0.1:1?dialect=msgio&codec=msgpack").unwrap();
+        assert_eq!((url.dialect, url.codec), (Dialect::MsgIo, Some(Codec::MsgPack)));
+        for other in ["tcp://h:1?codec=json", "ws://h:1?dialect=msgio&codec=json"] {
+            assert!(matches!(problem(other), ListenerProblem::NoCodec { .. }), "{other}");
+        }
         let url = ListenerUrl::parse("tls://0.0.0.0:0/").unwrap();
         assert_eq!((url.scheme, url.port, url.namespace), (Scheme::Tls, 0, None));
     }

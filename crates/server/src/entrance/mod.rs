@@ -188,8 +188,14 @@ pub(crate) fn listening(
     let policy =
         SitePolicy { origins: http.origins.clone(), hosts: http.hosts.clone(), any_host: false };
     let dialect = Dialect::Native;
-    let engineio_path = config.socketio.path_for(dialect);
-    let site = Arc::new(Site { policy, deflate: http.deflate, dialect, engineio_path });
+    let site = Arc::new(Site {
+        policy,
+        deflate: http.deflate,
+        dialect,
+        engineio_path: config.socketio.path_for(dialect),
+        codec: None,
+        namespaces: Vec::new(),
+    });
     let mut places = BTreeMap::new();
     for name in hub.namespaces.keys() {
         // Links number their listener with 16 bits.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::ws::handshake::SitePolicy;
-use roomcast_wire::{CloseCode, Format};
+use roomcast_wire::{CloseCode, Codec, Format};
 
 use crate::config::listener::Scheme;
 
@@ -64,6 +64,10 @@ pub(crate) struct Site {
     pub(crate) dialect: Dialect,
     /// Where Engine.IO is spoken, with a slash before and behind it; none: nowhere.
     pub(crate) engineio_path: Option<Box<str>>,
+    /// What they speak, where the dialect leaves that to the listener.
+    pub(crate) codec: Option<Codec>,
+    /// What the subprotocol may name, where it names the namespace.
+    pub(crate) namespaces: Vec<Arc<str>>,
 }
 
 /// How one connection speaks. Boxed once for each link: what stands in it is paid for by every
@@ -90,8 +94,19 @@ pub(crate) trait Protocol: Send {
         false
     }
 
+    /// The last message of a stream that has ended behind these bytes, if they are one.
+    fn rest(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
+        let _ = buffer;
+        None
+    }
+
     /// Whether a stream that ends between two messages has ended in good order.
     fn may_end_anywhere(&self) -> bool {
+        false
+    }
+
+    /// Whether a message has begun that is whole only with others to come.
+    fn awaits_rest(&self) -> bool {
         false
     }
 
@@ -117,6 +132,8 @@ pub(crate) enum Received {
         format: Format,
         /// Bytes to be written before anything else.
         response: Vec<u8>,
+        /// Where the peer wants to be; none: where its listener is.
+        namespace: Option<Arc<str>>,
     },
     /// A whole message.
     Message(Bytes),

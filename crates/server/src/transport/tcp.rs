@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use roomcast_wire::dialect::{Cut, CutError, Cutter};
 
 use super::{Fault, Protocol, Received, Site};
 
 pub(super) fn open(site: &Arc<Site>) -> Box<dyn Protocol> {
-    Box::new(Tcp(site.dialect.grammar().stream()))
+    let grammar = site.dialect.grammar();
+    Box::new(Tcp(match site.codec {
+        Some(codec) => grammar.stream_in(codec),
+        None => grammar.stream(),
+    }))
 }
 
 /// None: the dialect is spoken on WebSockets only. The configuration allows no such listener.
@@ -22,9 +26,15 @@ impl Protocol for Tcp {
     ) -> Result<Option<Received>, Fault> {
         let Some(cutter) = &mut self.0 else { return Ok(None) };
         Ok(cutter.cut(buffer, message_bytes_max)?.map(|cut| match cut {
-            Cut::Begins(format) => Received::Opened { format, response: Vec::new() },
+            Cut::Begins(format) => {
+                Received::Opened { format, response: Vec::new(), namespace: None }
+            }
             Cut::Message(bytes) => Received::Message(bytes),
         }))
+    }
+
+    fn rest(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
+        self.0.as_mut()?.rest(buffer)
     }
 
     fn may_end_anywhere(&self) -> bool {

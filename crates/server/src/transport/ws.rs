@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use roomcast_wire::dialect::{Cut, Cutter};
 use roomcast_wire::framing::Framing;
 use roomcast_wire::ws::frame::{self, Frame, FrameError, Opcode, Reader};
-use roomcast_wire::ws::handshake::{self, HEAD_BYTES_MAX, HeadError};
+use roomcast_wire::ws::handshake::{self, HEAD_BYTES_MAX, Head, HeadError};
 use roomcast_wire::{CloseCode, Format};
 
 use super::{Fault, Protocol, Received, Site, engineio};
@@ -39,7 +40,15 @@ enum Stage {
     Frames {
         reader: Reader,
         takes: Takes,
+        stream: Option<Box<Stream>>,
     },
+}
+
+/// Messages that do not end where frames do.
+struct Stream {
+    cutter: Box<dyn Cutter>,
+    /// What came in frames and is not cut yet. Holds no memory when empty.
+    bytes: BytesMut,
 }
 
 /// Which frames hold messages.
@@ -56,7 +65,7 @@ impl Protocol for Ws {
         buffer: &mut BytesMut,
         message_bytes_max: usize,
     ) -> Result<Option<Received>, Fault> {
-        let (reader, takes) = match &mut self.stage {
+        let (reader, takes, mut stream) = match &mut self.stage {
             Stage::Head { site, seen } => {
                 let site = Arc::clone(site);
                 return if has_new_line(buffer, seen) {
@@ -65,21 +74,31 @@ impl Protocol for Ws {
                     Ok(None)
                 };
             }
-            Stage::Frames { reader, takes } => (reader, *takes),
+            Stage::Frames { reader, takes, stream } => (reader, *takes, stream.as_deref_mut()),
         };
-        let received = match reader.read(buffer, message_bytes_max)? {
-            None => return Ok(None),
-            Some(Frame::Text(bytes)) if takes != Takes::Binary => Received::Message(bytes),
-            Some(Frame::Binary(bytes)) if takes != Takes::Text => Received::Message(bytes),
-            Some(Frame::Text(_) | Frame::Binary(_)) => return Err(wrong_kind(takes)),
-            Some(Frame::Ping(payload)) => {
-                self.pong = Some(Box::from(&payload[..]));
-                Received::Alive
+        loop {
+            if let Some(stream) = &mut stream
+                && let Some(bytes) = stream.cut(message_bytes_max)?
+            {
+                return Ok(Some(Received::Message(bytes)));
             }
-            Some(Frame::Pong) => Received::Alive,
-            Some(Frame::Close(code)) => Received::Closed(code),
-        };
-        Ok(Some(received))
+            let message = match reader.read(buffer, message_bytes_max)? {
+                None => return Ok(None),
+                Some(Frame::Text(bytes)) if takes != Takes::Binary => bytes,
+                Some(Frame::Binary(bytes)) if takes != Takes::Text => bytes,
+                Some(Frame::Text(_) | Frame::Binary(_)) => return Err(wrong_kind(takes)),
+                Some(Frame::Ping(payload)) => {
+                    self.pong = Some(Box::from(&payload[..]));
+                    return Ok(Some(Received::Alive));
+                }
+                Some(Frame::Pong) => return Ok(Some(Received::Alive)),
+                Some(Frame::Close(code)) => return Ok(Some(Received::Closed(code))),
+            };
+            match &mut stream {
+                Some(stream) => stream.bytes.extend_from_slice(&message),
+                None => return Ok(Some(Received::Message(message))),
+            }
+        }
     }
 
     fn answer(&mut self) -> Option<Bytes> {
@@ -120,16 +139,52 @@ impl Ws {
             return Ok(Some(received));
         }
         let fixed = site.dialect.ws_format();
-        if fixed.is_none() && head.path() != PATH || !head.wants_websocket() {
+        let path = site.dialect.ws_path().or(fixed.is_none().then_some(PATH));
+        if path.is_some_and(|path| path != head.path()) || !head.wants_websocket() {
             return Ok(Some(Received::Request));
         }
-        let accepted =
+        let namespace = match site.dialect.ws_subprotocol_is_namespace() {
+            true => Some(named_namespace(&head, &site.namespaces).map_err(refused)?),
+            false => None,
+        };
+        let mut accepted =
             handshake::accept(&head, &site.policy, site.deflate, fixed).map_err(refused)?;
+        let subprotocol = namespace.as_deref().map(str::to_owned);
+        accepted.headers.extend(subprotocol.map(|name| ("Sec-WebSocket-Protocol", name)));
         let len = head.len;
         buffer.advance(len);
         self.stage = frames(accepted.format);
         let response = accepted.response();
-        Ok(Some(Received::Opened { format: accepted.format, response }))
+        Ok(Some(Received::Opened { format: accepted.format, response, namespace }))
+    }
+}
+
+/// The first of the client's subprotocols that is a namespace.
+fn named_namespace(head: &Head<'_>, known: &[Arc<str>]) -> Result<Arc<str>, HeadError> {
+    let values = head.values("sec-websocket-protocol");
+    let mut names = values.flat_map(|value| value.split(|&byte| byte == b','));
+    let found = names.find_map(|name| {
+        let name = name.trim_ascii();
+        known.iter().find(|known| known.as_bytes() == name)
+    });
+    found.cloned().ok_or_else(|| HeadError {
+        status: 400,
+        message: "name a namespace of this server as Sec-WebSocket-Protocol, for example default"
+            .to_owned(),
+    })
+}
+
+impl Stream {
+    fn cut(&mut self, bytes_max: usize) -> Result<Option<Bytes>, Fault> {
+        let cut = self.cutter.cut(&mut self.bytes, bytes_max)?;
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+        Ok(match cut {
+            Some(Cut::Message(bytes)) => Some(bytes),
+            // The handshake has said already how the peer speaks.
+            Some(Cut::Begins(_)) | None => None,
+        })
     }
 }
 
@@ -156,7 +211,9 @@ fn frames(format: Format) -> Stage {
         Framing::WsBinary | Framing::WsBinaryDeflate => Takes::Binary,
         _ => Takes::Text,
     };
-    Stage::Frames { reader: Reader::new(deflate), takes }
+    let stream = format.ws_stream();
+    let stream = stream.map(|cutter| Box::new(Stream { cutter, bytes: BytesMut::new() }));
+    Stage::Frames { reader: Reader::new(deflate), takes, stream }
 }
 
 fn wrong_kind(takes: Takes) -> Fault {

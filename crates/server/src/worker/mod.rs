@@ -270,7 +270,7 @@ impl Worker {
                 let protocol = transport::websocket(format);
                 let link = self.new_link(stream, None, protocol, (listener, admission));
                 if let Some(key) = self.add(link) {
-                    self.open(key, listener, format);
+                    self.open(key, listener, format, None);
                 }
             }
             Mail::Polled { stream, listener, admission, exchange } => {
@@ -377,7 +377,7 @@ impl Worker {
         link.flags.blocked = false;
         let listener = link.listener;
         let Some(key) = self.add(link) else { return };
-        self.open(key, listener, format);
+        self.open(key, listener, format, None);
         if self.is_open(key) {
             self.tell(Input::Message { link: LinkId(key), bytes: message });
         }
@@ -413,9 +413,16 @@ impl Worker {
     }
 
     /// The shard gets to know a link.
-    fn open(&mut self, key: u32, listener: u16, format: roomcast_wire::Format) {
+    fn open(
+        &mut self,
+        key: u32,
+        listener: u16,
+        format: roomcast_wire::Format,
+        namespace: Option<Arc<str>>,
+    ) {
         let listening = self.shared.listeners.get(usize::from(listener));
-        let namespace = listening.and_then(|listening| listening.namespace.clone());
+        let namespace =
+            namespace.or_else(|| listening.and_then(|listening| listening.namespace.clone()));
         if let Some(link) = self.links.get_mut(key as usize) {
             link.stage = Stage::Open(format);
         }
@@ -452,7 +459,7 @@ impl Worker {
                 }
                 Timer::Ended => self.begin_closing(due.link, None, LinkLoss::Closed),
                 Timer::Close => self.give_up_closing(due.link),
-                Timer::Ping | Timer::Pong | Timer::Connect => {
+                Timer::Ping | Timer::Pong | Timer::Connect | Timer::Attachments => {
                     self.run_carrier_timer(due.link, due.timer);
                 }
             }

@@ -1,6 +1,7 @@
 //! From sockets to the shard.
 
 use std::io;
+use std::sync::Arc;
 
 use roomcast_core::{Input, LinkId, LinkLoss};
 use roomcast_wire::{CloseCode, Format};
@@ -66,7 +67,11 @@ impl Worker {
             Ok(Taken::Bytes { count, more }) => {
                 self.io.read_bytes_total += count as u64;
                 link.flags.readable = more || link.flags.read_closed;
-                self.arena.reserve(count.max(ARENA_BYTES / 8));
+                // From its beginning again if nobody holds a part of it: that is in the cache, what
+                // follows may be not.
+                if !self.arena.try_reclaim(ARENA_BYTES) {
+                    self.arena.reserve(count.max(ARENA_BYTES / 8));
+                }
                 link.take_in(self.scratch.get(..count).unwrap_or_default(), &mut self.arena);
                 if link.flags.readable {
                     queue(link, key, &mut self.ready);
@@ -103,6 +108,7 @@ impl Worker {
                 Ok(Some(received)) => self.received(key, received),
                 Ok(None) => {
                     link.settle();
+                    self.time_attachments(key);
                     return Go::On;
                 }
                 Err(mut fault) => {
@@ -161,7 +167,9 @@ impl Worker {
                 self.exchange(key);
                 Go::On
             }
-            Received::Opened { format, response } => self.opened(key, format, &response),
+            Received::Opened { format, response, namespace } => {
+                self.opened(key, format, &response, namespace)
+            }
             Received::Closed(code) => {
                 self.peer_closed(key, code);
                 Go::Stop
@@ -173,13 +181,19 @@ impl Worker {
         }
     }
 
-    fn opened(&mut self, key: u32, format: Format, response: &[u8]) -> Go {
+    fn opened(
+        &mut self,
+        key: u32,
+        format: Format,
+        response: &[u8],
+        namespace: Option<Arc<str>>,
+    ) -> Go {
         if !response.is_empty() && self.write_now(key, response).is_err() {
             self.remove(key);
             return Go::Stop;
         }
         let listener = self.links.get(key as usize).map_or(0, |link| link.listener);
-        self.open(key, listener, format);
+        self.open(key, listener, format, namespace);
         Go::On
     }
 
@@ -198,6 +212,12 @@ impl Worker {
     fn peer_ended(&mut self, key: u32) {
         let Some(link) = self.links.get_mut(key as usize) else { return };
         link.flags.readable = false;
+        if link.format().is_some()
+            && let Some(bytes) = link.protocol.rest(&mut link.unread)
+        {
+            self.received(key, Received::Message(bytes));
+        }
+        let Some(link) = self.links.get_mut(key as usize) else { return };
         if matches!(link.stage, Stage::Carrying(_)) {
             self.begin_closing(key, None, LinkLoss::Broken);
         } else if link.format().is_none() {

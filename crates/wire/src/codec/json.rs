@@ -91,6 +91,27 @@ pub(crate) fn read(bytes: &[u8], depth: usize) -> Result<Value<'_>, CodecError> 
     Ok(value)
 }
 
+/// The one value that `text` holds, if it is one. A string without escapes, the commonest, is found
+/// without the scanner.
+#[inline]
+pub(crate) fn plain_or_any(text: &str, depth: usize) -> Option<value::Value<'_>> {
+    let is_plain = text.strip_prefix('"').is_some_and(|rest| {
+        let len = text::plain_len(rest.as_bytes());
+        len + 1 == rest.len() && rest.ends_with('"')
+    });
+    if is_plain {
+        return Some(value::Value::Json(Value { raw: text, escaped: false, breaks: false }));
+    }
+    any(text, depth)
+}
+
+#[inline(never)]
+fn any(text: &str, depth: usize) -> Option<value::Value<'_>> {
+    let mut scanner = Scanner::new(text);
+    let value = scanner.value(depth).ok()?;
+    scanner.end().is_ok().then_some(value::Value::Json(value))
+}
+
 /// Reads the one map that `text` holds; see [`value::read_fields`].
 pub(crate) fn fields<'a, const N: usize>(
     text: &'a str,

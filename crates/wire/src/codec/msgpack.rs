@@ -373,12 +373,17 @@ fn write_signed(out: &mut BytesMut, number: i64) {
 /// Appends a string.
 #[inline]
 pub(crate) fn write_text(out: &mut BytesMut, text: &str) {
+    write_plain(out, text.as_bytes());
+}
+
+/// Appends a string; `text` is UTF-8.
+pub(crate) fn write_plain(out: &mut BytesMut, text: &[u8]) {
     match text.len() {
         len @ 0..32 => out.put_u8(Marker::FixStr(len as u8).to_u8()),
         len @ 32..0x100 => out.extend_from_slice(&[0xd9, len as u8]),
         len => write_long_head(out, 0xda, len),
     }
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
 }
 
 /// Appends bytes.

@@ -33,8 +33,8 @@ pub(crate) trait Writer {
     fn separate(out: &mut BytesMut, first: bool);
     fn end_array(out: &mut BytesMut);
     fn text(out: &mut BytesMut, text: &str);
-    /// Text that needs no escapes in any codec.
-    fn plain(out: &mut BytesMut, text: &str);
+    /// UTF-8 that needs no escapes in any codec.
+    fn plain(out: &mut BytesMut, text: &[u8]);
     fn uint(out: &mut BytesMut, number: u64);
     fn boolean(out: &mut BytesMut, value: bool);
 }
@@ -83,7 +83,7 @@ impl Writer for Json {
     }
 
     #[inline]
-    fn plain(out: &mut BytesMut, text: &str) {
+    fn plain(out: &mut BytesMut, text: &[u8]) {
         json::write_plain(out, text);
     }
 
@@ -140,8 +140,8 @@ impl Writer for MsgPack {
     }
 
     #[inline]
-    fn plain(out: &mut BytesMut, text: &str) {
-        msgpack::write_text(out, text);
+    fn plain(out: &mut BytesMut, text: &[u8]) {
+        msgpack::write_plain(out, text);
     }
 
     #[inline]
@@ -185,8 +185,8 @@ impl<W: Writer> Map<'_, W> {
     }
 
     #[inline]
-    pub(crate) fn plain(&mut self, key: Key, text: &str) {
-        W::plain(self.key(key), text);
+    pub(crate) fn plain(&mut self, key: Key, text: impl AsRef<[u8]>) {
+        W::plain(self.key(key), text.as_ref());
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{DecodeError, Format};
-use crate::{CloseCode, Push, Reply, Request, SessionId};
+use crate::{CloseCode, Codec, Push, Reply, Request, SessionId};
 
 /// What a dialect is made of. What most have in common is the default.
 pub trait Grammar: Sync {
@@ -54,9 +54,39 @@ pub trait Grammar: Sync {
         true
     }
 
+    /// The same where the listener names the codec; none: that is not for it to name.
+    fn stream_in(&self, codec: Codec) -> Option<Box<dyn Cutter>> {
+        _ = codec;
+        None
+    }
+
+    /// Whether clients name their namespace as the subprotocol of a WebSocket.
+    fn ws_subprotocol_is_namespace(&self) -> bool {
+        false
+    }
+
     /// How it is spoken on every WebSocket, if the handshake has no say in it.
     fn ws_format(&self) -> Option<Format> {
         None
+    }
+
+    /// The only path of its WebSockets, where the handshake has no say in the format; none: any.
+    fn ws_path(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Cuts the bytes of WebSocket frames into messages, wherever the frames end; none: each frame
+    /// is one message.
+    fn ws_stream(&self) -> Option<Box<dyn Cutter>> {
+        None
+    }
+
+    /// Whether its hello names a room too, which the client is there for. Such a hello is read once
+    /// more when the session has begun ([`Standing::goes_on`]). The client needs a display name
+    /// that nobody in the room has. When something is refused that has a `ref`, or its last seat
+    /// is lost, its link is closed, and says why; and its session cannot be resumed.
+    fn hello_names_room(&self) -> bool {
+        false
     }
 
     /// Whether a session begins with the link: its clients only listen until they are told more.
@@ -108,6 +138,10 @@ pub struct Standing<'a> {
     pub convention: bool,
     /// The full name of the room that it took a seat in last.
     pub room: Option<&'a str>,
+    /// The lobby of its namespace, if its logic is there to be spoken to.
+    pub lobby: Option<&'a str>,
+    /// The message was read before, when there was no session yet, and is now carried out further.
+    pub goes_on: bool,
 }
 
 /// Whom a frame is written for. Of what goes to all members of a room nothing is known but what
@@ -127,6 +161,12 @@ pub trait Cutter: Send {
     /// # Errors
     /// Nothing can be read after it.
     fn cut(&mut self, buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Cut>, CutError>;
+
+    /// The last message of a stream that has ended behind these bytes, if they are one.
+    fn rest(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
+        _ = buffer;
+        None
+    }
 }
 
 /// What a [`Cutter`] has found.

@@ -3,8 +3,11 @@
 
 mod engineio;
 mod grammar;
+pub mod machat;
 pub mod mesh;
+pub mod msgio;
 pub mod native;
+mod plain;
 pub mod simple_chat;
 pub mod socketio;
 mod speech;
@@ -22,8 +25,12 @@ use crate::{CloseCode, Codec, Push, Refusal, Reply, Request, SessionId};
 pub enum Dialect {
     /// Engine.IO without Socket.IO on top.
     Engineio,
+    /// MaChat's hello and lines.
+    MaChat,
     /// GoMeshStream's envelope.
     Mesh,
+    /// nimMsgIo's events.
+    MsgIo,
     /// roomcast's own protocol.
     #[default]
     Native,
@@ -36,7 +43,9 @@ pub enum Dialect {
 /// Sorted by name.
 const GRAMMARS: &[(Dialect, &dyn Grammar)] = &[
     (ENGINEIO, &engineio::Engineio),
+    (MACHAT, &machat::MaChat),
     (MESH, &mesh::Mesh),
+    (MSGIO, &msgio::MsgIo),
     (NATIVE, &native::Native),
     (SIMPLE_CHAT, &simple_chat::SimpleChat),
     (SOCKETIO, &socketio::SocketIo),
@@ -44,13 +53,16 @@ const GRAMMARS: &[(Dialect, &dyn Grammar)] = &[
 
 impl Dialect {
     /// All dialects, by name.
-    pub const ALL: &'static [Self] = &[ENGINEIO, MESH, NATIVE, SIMPLE_CHAT, SOCKETIO];
+    pub const ALL: &'static [Self] =
+        &[ENGINEIO, MACHAT, MESH, MSGIO, NATIVE, SIMPLE_CHAT, SOCKETIO];
 
     /// The word in a listener's URL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Engineio => "engineio",
+            Self::MaChat => "machat",
             Self::Mesh => "mesh",
+            Self::MsgIo => "msgio",
             Self::Native => "native",
             Self::SimpleChat => "simple-chat",
             Self::SocketIo => "socketio",
@@ -72,6 +84,16 @@ impl Dialect {
     /// Whether it is spoken on WebSockets.
     pub fn has_ws(self) -> bool {
         self.grammar().has_ws()
+    }
+
+    /// The only path of its WebSockets; none: any.
+    pub fn ws_path(self) -> Option<&'static str> {
+        self.grammar().ws_path()
+    }
+
+    /// Whether the subprotocol of its WebSockets names the namespace.
+    pub fn ws_subprotocol_is_namespace(self) -> bool {
+        self.grammar().ws_subprotocol_is_namespace()
     }
 
     /// Whether it is spoken on bare TCP.
@@ -110,7 +132,12 @@ struct Entry {
 /// Sorted by dialect, codec and framing.
 const TABLE: &[Entry] = &[
     Entry { dialect: ENGINEIO, codec: Codec::Json, framing: Framing::Carried },
+    Entry { dialect: MACHAT, codec: Codec::Json, framing: Framing::Line },
+    Entry { dialect: MACHAT, codec: Codec::Json, framing: Framing::WsText },
     Entry { dialect: MESH, codec: Codec::Json, framing: Framing::WsText },
+    Entry { dialect: MSGIO, codec: Codec::Json, framing: Framing::LengthLe },
+    Entry { dialect: MSGIO, codec: Codec::Json, framing: Framing::WsText },
+    Entry { dialect: MSGIO, codec: Codec::MsgPack, framing: Framing::LengthLe },
     Entry { dialect: NATIVE, codec: Codec::Json, framing: Framing::Line },
     Entry { dialect: NATIVE, codec: Codec::Json, framing: Framing::WsText },
     Entry { dialect: NATIVE, codec: Codec::Json, framing: Framing::WsTextDeflate },
@@ -123,7 +150,9 @@ const TABLE: &[Entry] = &[
 ];
 
 const ENGINEIO: Dialect = Dialect::Engineio;
+const MACHAT: Dialect = Dialect::MaChat;
 const MESH: Dialect = Dialect::Mesh;
+const MSGIO: Dialect = Dialect::MsgIo;
 const NATIVE: Dialect = Dialect::Native;
 const SIMPLE_CHAT: Dialect = Dialect::SimpleChat;
 const SOCKETIO: Dialect = Dialect::SocketIo;
@@ -133,8 +162,18 @@ impl Format {
     pub const COUNT: usize = TABLE.len();
     /// Engine.IO without Socket.IO on top.
     pub const ENGINEIO: Self = Self::of(ENGINEIO, Codec::Json, Framing::Carried);
+    /// MaChat's lines on TCP.
+    pub const MACHAT_LINE: Self = Self::of(MACHAT, Codec::Json, Framing::Line);
+    /// MaChat's lines in WebSocket text frames.
+    pub const MACHAT_WS: Self = Self::of(MACHAT, Codec::Json, Framing::WsText);
     /// GoMeshStream's envelope in WebSocket text frames.
     pub const MESH_WS: Self = Self::of(MESH, Codec::Json, Framing::WsText);
+    /// nimMsgIo's JSON, each message behind its length (u32, little-endian).
+    pub const MSGIO_JSON: Self = Self::of(MSGIO, Codec::Json, Framing::LengthLe);
+    /// nimMsgIo's JSON in WebSocket text frames.
+    pub const MSGIO_WS: Self = Self::of(MSGIO, Codec::Json, Framing::WsText);
+    /// nimMsgIo's MessagePack, each message behind its length (u32, little-endian).
+    pub const MSGIO_MSGPACK: Self = Self::of(MSGIO, Codec::MsgPack, Framing::LengthLe);
     /// Native JSON, one object a line.
     pub const JSON_LINE: Self = Self::of(NATIVE, Codec::Json, Framing::Line);
     /// Native JSON in WebSocket text frames.
@@ -233,6 +272,16 @@ impl Format {
     /// Whether [`Format::decode`] asks where its sender stands.
     pub fn reads_standing(self) -> bool {
         self.grammar().reads_standing()
+    }
+
+    /// Whether its hello names a room too: see [`Grammar::hello_names_room`].
+    pub fn hello_names_room(self) -> bool {
+        self.grammar().hello_names_room()
+    }
+
+    /// Cuts the bytes of its WebSocket frames into messages; none: each frame is one.
+    pub fn ws_stream(self) -> Option<Box<dyn Cutter>> {
+        self.grammar().ws_stream()
     }
 
     /// Reads one message (without its framing). Names borrow from it, payloads share its buffer.

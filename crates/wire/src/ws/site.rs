@@ -88,7 +88,8 @@ impl<'a> Origin<'a> {
         if scheme.is_empty() || !scheme.bytes().all(is_scheme) {
             return None;
         }
-        let (host, port) = split_port(authority)?;
+        // Go's `websocket.Dial` sends the page's URL as it was written, mostly with its `/`.
+        let (host, port) = split_port(authority.strip_suffix('/').unwrap_or(authority))?;
         Some(Self { scheme, host, port: port.or(default_port(scheme)) })
     }
 

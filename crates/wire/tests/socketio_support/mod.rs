@@ -14,7 +14,12 @@ pub const MSGPACK: Format = Format::SOCKETIO_MSGPACK;
 
 /// A socket in the default namespace.
 pub fn standing() -> Standing<'static> {
-    Standing { session: Some(SessionId(1)), namespace: "default", convention: true, room: None }
+    Standing {
+        session: Some(SessionId(1)),
+        namespace: "default",
+        convention: true,
+        ..Standing::default()
+    }
 }
 
 pub fn read(text: &str, standing: &Standing<'static>) -> Result<Request<'static>, DecodeError> {

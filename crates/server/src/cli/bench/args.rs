@@ -72,12 +72,13 @@ pub struct Common {
     /// Where the peers are.
     #[arg(long, default_value = "bench/peers")]
     pub peers_dir: PathBuf,
-    /// How often everything is measured.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub rounds: u32,
-    /// How long each time, in seconds, after half a second to warm up (idle: how long they stay).
-    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
-    pub seconds: f64,
+    /// How often everything is measured: 3 times, ticks 12 times.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: Option<u32>,
+    /// How long each time, in seconds, after half a second to warm up (idle: how long they stay):
+    /// 3, ticks 1.
+    #[arg(long, value_parser = seconds)]
+    pub seconds: Option<f64>,
     /// Workers of the server that is started.
     #[arg(long, default_value_t = 1)]
     pub workers: usize,
@@ -201,7 +202,16 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Rounds, if the command line does not say.
+pub const ROUNDS: u32 = 3;
+/// Rounds of ticks: many short ones, so that some are without a gap of the machine.
+pub const ROUNDS_OF_TICKS: u32 = 12;
+
 impl Common {
+    fn duration(&self, usual: f64) -> Duration {
+        Duration::from_secs_f64(self.seconds.unwrap_or(usual))
+    }
+
     pub fn targets(&self) -> Vec<Target> {
         let framing = if self.transport == "tcp" { Framing::Lines } else { Framing::WebSocket };
         let mut targets = match &self.url {
@@ -220,7 +230,7 @@ impl Common {
     }
 
     /// Where the load runs: not where the server does, if there are two cores.
-    pub fn load_cores(&self) -> Result<Vec<usize>> {
+    fn load_cores(&self) -> Result<Vec<usize>> {
         match &self.load_cores {
             Some(cores) => Ok(cores.0.clone()),
             None if self.url.is_some() => Ok(Vec::new()),
@@ -236,6 +246,7 @@ impl Common {
         };
         Ok(Launch {
             server_cores,
+            load_cores: self.load_cores()?,
             workers: self.workers,
             set: self.set.clone(),
             peers_dir: self.peers_dir.clone(),
@@ -264,7 +275,7 @@ impl FlowArgs {
                 _ => flow::Pace::Closed { burst: self.burst },
             },
             warmup: Duration::from_millis(500),
-            duration: Duration::from_secs_f64(self.common.seconds),
+            duration: self.common.duration(3.0),
             event_len: None,
         })
     }
@@ -284,7 +295,7 @@ impl TickArgs {
             members: self.members,
             period_ms: self.period_ms,
             warmup: Duration::from_millis(500),
-            duration: Duration::from_secs_f64(self.common.seconds),
+            duration: self.common.duration(1.0),
         }
     }
 }
@@ -299,7 +310,7 @@ impl CrowdArgs {
             connections: self.connections,
             members: (!self.no_join).then_some(self.members),
             opening: self.opening.max(1),
-            stay: Duration::from_secs_f64(self.common.seconds),
+            stay: self.common.duration(3.0),
             // roomcast looks every five seconds whether a crowd has left.
             after: Duration::from_secs(7),
         }

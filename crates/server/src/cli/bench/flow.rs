@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use super::histogram::Histogram;
 use super::links::{Ear, Links};
+use super::machine::{Machine, Probe};
 use super::speech::{EventReader, Publish, Speech, Stamp, native_event_len};
-use super::target::{Listening, Usage};
+use super::target::{self, Listening, Usage};
 
 /// How long what is under way may take after the last event.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub latency: Histogram,
     /// CPU time while it was measured, and memory at the end.
     pub used: Option<Usage>,
+    /// How quiet the machine was.
+    pub machine: Machine,
 }
 
 impl Plan {
@@ -225,6 +228,8 @@ struct RoomTalk {
 struct Mark {
     at: Instant,
     usage: Option<Usage>,
+    /// How long this thread has waited for a core.
+    waited: Duration,
     events: u64,
 }
 
@@ -243,11 +248,15 @@ impl<'a> Talk<'a> {
     fn run(&mut self, links: &mut Links, hall: &mut Hall, target: &Listening) -> Result<Outcome> {
         let begin = Instant::now();
         self.speak(links, hall, begin + self.plan.warmup)?;
+        let probe = Probe::start(&target.cores);
         let from = self.mark(target)?;
         hall.record = true;
         self.speak(links, hall, begin + self.plan.warmup + self.plan.duration)?;
         hall.record = false;
         let to = self.mark(target)?;
+        let used = from.usage.zip(to.usage).map(|(from, to)| to.since(from));
+        let waited = to.waited.saturating_sub(from.waited);
+        let machine = probe.finish(waited + used.map_or(Duration::ZERO, |used| used.waited));
         self.drain(links, hall)?;
         Ok(Outcome {
             seconds: (to.at - from.at).as_secs_f64(),
@@ -255,15 +264,14 @@ impl<'a> Talk<'a> {
             deliveries: hall.deliveries,
             event_len: hall.bytes as f64 / hall.deliveries.max(1) as f64,
             latency: std::mem::take(&mut hall.latency),
-            used: from
-                .usage
-                .zip(to.usage)
-                .map(|(from, to)| Usage { cpu: to.cpu.saturating_sub(from.cpu), ..to }),
+            used,
+            machine,
         })
     }
 
     fn mark(&self, target: &Listening) -> Result<Mark> {
-        Ok(Mark { at: Instant::now(), usage: target.usage()?, events: self.events })
+        let (usage, waited) = (target.usage()?, target::waited_here());
+        Ok(Mark { at: Instant::now(), usage, waited, events: self.events })
     }
 
     fn speak(&mut self, links: &mut Links, hall: &mut Hall, until: Instant) -> Result<()> {

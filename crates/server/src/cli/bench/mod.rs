@@ -12,6 +12,7 @@ mod flow;
 mod frames;
 mod histogram;
 mod links;
+mod machine;
 mod report;
 mod speech;
 mod target;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use args::Args;
-use args::{Common, CrowdArgs, FlowArgs, Scenario, TickArgs};
+use args::{Common, CrowdArgs, FlowArgs, ROUNDS, ROUNDS_OF_TICKS, Scenario, TickArgs};
 use report::Rounds;
 use target::{Launch, Listening, Target};
 
@@ -42,7 +43,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn run_flow(name: &str, args: &FlowArgs, mut plan: flow::Plan) -> Result<ExitCode> {
-    let bench = Bench::new(&args.common, plan.links(), args.common.targets())?;
+    let bench = Bench::new(&args.common, plan.links(), args.common.targets(), ROUNDS)?;
     if args.rate.is_some_and(|rate| rate == args::Rate::Half) {
         let full = flow::Plan { pace: flow::Pace::Closed { burst: args.burst }, ..plan.clone() };
         let target = bench.targets.first().context("nothing to measure")?;
@@ -70,7 +71,7 @@ fn run_flow(name: &str, args: &FlowArgs, mut plan: flow::Plan) -> Result<ExitCod
 }
 
 fn run_crowd(name: &str, args: &CrowdArgs, plan: &crowd::Plan) -> Result<ExitCode> {
-    let bench = Bench::new(&args.common, plan.connections + 1, args.common.targets())?;
+    let bench = Bench::new(&args.common, plan.connections + 1, args.common.targets(), ROUNDS)?;
     let rounds = bench.rounds(|_, listening| crowd::run(plan, listening))?;
     if args.common.json {
         println!("{:#}", report::crowd_json(name, &rounds));
@@ -84,7 +85,7 @@ fn run_crowd(name: &str, args: &CrowdArgs, plan: &crowd::Plan) -> Result<ExitCod
 
 fn run_ticks(args: &TickArgs) -> Result<ExitCode> {
     let plan = args.plan();
-    let bench = Bench::new(&args.common, plan.links(), args.targets())?;
+    let bench = Bench::new(&args.common, plan.links(), args.targets(), ROUNDS_OF_TICKS)?;
     let rounds = bench.rounds(|_, listening| ticks::run(&plan, listening))?;
     if args.common.json {
         println!("{:#}", report::ticks_json(&rounds));
@@ -102,12 +103,12 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(common: &Common, links: usize, targets: Vec<Target>) -> Result<Self> {
+    fn new(common: &Common, links: usize, targets: Vec<Target>, usual: u32) -> Result<Self> {
         target::reserve_files(links)?;
         // Read before this process gives up all cores but its own.
         let launch = common.launch()?;
-        target::pin(&common.load_cores()?)?;
-        Ok(Self { targets, launch, rounds: common.rounds })
+        target::pin(&launch.load_cores)?;
+        Ok(Self { targets, launch, rounds: common.rounds.unwrap_or(usual) })
     }
 
     /// Every target once in each round, one after the other, each time in a fresh process.

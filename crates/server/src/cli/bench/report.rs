@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::crowd;
 use super::flow;
 use super::histogram::Histogram;
+use super::machine::Machine;
 use super::ticks;
 
 /// Every round of one target.
@@ -41,6 +42,9 @@ pub fn flow_table(all: &[Rounds<flow::Outcome>]) -> String {
         "max µs",
         "bytes",
         "RSS MiB",
+        "away ms/s",
+        "longest ms",
+        "waited ms/s",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for Rounds { name, outcomes } in all {
@@ -61,10 +65,72 @@ pub fn flow_table(all: &[Rounds<flow::Outcome>]) -> String {
             number(median(outcomes, |outcome| Some(outcome.event_len)), 0),
             number(median(outcomes, |outcome| Some(outcome.used?.rss_kib as f64 / 1024.0)), 1),
         ]);
+        let machines: Vec<_> = outcomes.iter().map(|outcome| outcome.machine).collect();
+        rows.last_mut().into_iter().for_each(|row| row.extend(machine_cells(&machines)));
     }
     let p99 = |outcome: &flow::Outcome| Some(outcome.latency.quantile(0.99) as f64);
     let cpu = ratios(all, "CPU per delivery", flow::Outcome::cpu_each);
     table(&rows) + &cpu + &ratios(all, "p99 latency", p99)
+}
+
+/// How quiet the machine was in some rounds: the median of what it was away and waited for, the
+/// longest gap of all.
+fn machine_cells(rounds: &[Machine]) -> [String; 3] {
+    let longest = rounds.iter().map(|machine| machine.longest).max().unwrap_or_default();
+    [
+        number(median(rounds, |machine| Some(machine.away_ms_per_s)), 1),
+        format!("{:.1}", longest.as_secs_f64() * 1e3),
+        number(median(rounds, |machine| Some(machine.waited_ms_per_s)), 1),
+    ]
+}
+
+/// Every round of rooms that tick, and what of them counts: the rounds share no state, so the best
+/// says what the server can do, the median what it did on this machine, quiet or not.
+fn ticks_rounds(outcomes: &[ticks::Outcome]) -> String {
+    let head = [
+        "round",
+        "jitter p50 ms",
+        "p99 ms",
+        "max ms",
+        "server p99 ms",
+        "CPU %",
+        "away ms/s",
+        "longest ms",
+        "waited ms/s",
+    ];
+    let millis = |nanos: u64| format!("{:.2}", nanos as f64 / 1e6);
+    let row = |(at, one): (usize, &ticks::Outcome)| {
+        let figures = vec![
+            (at + 1).to_string(),
+            millis(one.jitter.quantile(0.5)),
+            millis(one.jitter.quantile(0.99)),
+            millis(one.jitter.max()),
+            millis(one.late.quantile(0.99)),
+            number(one.cpu_percent(), 1),
+        ];
+        [figures, machine_cells(&[one.machine]).to_vec()].concat()
+    };
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
+        .chain(outcomes.iter().enumerate().map(row))
+        .collect();
+    let p99 = |one: &ticks::Outcome| one.jitter.quantile(0.99) as f64 / 1e6;
+    let best = outcomes.iter().map(p99).min_by(f64::total_cmp);
+    let quiet: Vec<_> = outcomes.iter().filter(|one| one.machine.is_quiet()).cloned().collect();
+    format!(
+        "{}jitter p99 of rounds: median {} ms, best {} ms; of the {} quiet ones median {} ms\n",
+        table(&rows),
+        number(median(outcomes, |one| Some(p99(one))), 2),
+        number(best, 2),
+        quiet.len(),
+        number(median(&quiet, |one| Some(p99(one))), 2),
+    )
+}
+
+impl ticks::Outcome {
+    /// Of one core.
+    fn cpu_percent(&self) -> Option<f64> {
+        Some(100.0 * self.used?.cpu.as_secs_f64() / self.seconds)
+    }
 }
 
 /// The table of rooms that tick.
@@ -86,7 +152,6 @@ pub fn ticks_table(all: &[Rounds<ticks::Outcome>]) -> String {
         let jitter = latency_of(outcomes.iter().map(|outcome| &outcome.jitter));
         let late = latency_of(outcomes.iter().map(|outcome| &outcome.late));
         let millis = |nanos: u64| format!("{:.2}", nanos as f64 / 1e6);
-        let cpu = |one: &ticks::Outcome| Some(100.0 * one.used?.cpu.as_secs_f64() / one.seconds);
         rows.push(vec![
             name.clone(),
             outcomes.iter().map(|outcome| outcome.deliveries).sum::<u64>().to_string(),
@@ -96,11 +161,11 @@ pub fn ticks_table(all: &[Rounds<ticks::Outcome>]) -> String {
             millis(jitter.max()),
             millis(late.quantile(0.99)),
             millis(late.max()),
-            number(median(outcomes, cpu), 1),
+            number(median(outcomes, ticks::Outcome::cpu_percent), 1),
             number(median(outcomes, |one| Some(one.used?.rss_kib as f64 / 1024.0)), 1),
         ]);
     }
-    table(&rows)
+    all.iter().fold(table(&rows), |text, one| text + "\n" + &ticks_rounds(&one.outcomes))
 }
 
 /// The same for machines.
@@ -117,6 +182,7 @@ pub fn ticks_json(all: &[Rounds<ticks::Outcome>]) -> Value {
             "late_max_ns": one.late.max(),
             "cpu_s": one.used.map(|used| used.cpu.as_secs_f64()),
             "rss_kib": one.used.map(|used| used.rss_kib),
+            "machine": one.machine.json(),
         })
     };
     let target = |one: &Rounds<ticks::Outcome>| {
@@ -194,6 +260,7 @@ pub fn flow_json(scenario: &str, all: &[Rounds<flow::Outcome>]) -> Value {
             "cpu_s_per_million_deliveries": outcome.cpu_each(),
             "rss_kib": outcome.used.map(|used| used.rss_kib),
             "latency_us": latency_json(&outcome.latency),
+            "machine": outcome.machine.json(),
         })
     };
     rounds_json(scenario, all, round)

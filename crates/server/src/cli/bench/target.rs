@@ -40,6 +40,8 @@ pub enum Target {
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub server_cores: Vec<usize>,
+    /// Where the load runs meanwhile.
+    pub load_cores: Vec<usize>,
     pub workers: usize,
     /// Configuration of roomcast beyond that of every benchmark, as `section.key=value`.
     pub set: Vec<String>,
@@ -49,6 +51,8 @@ pub struct Launch {
 /// One that listens. A child ends with it.
 pub struct Listening {
     pub endpoint: Endpoint,
+    /// Where it and the load run, as far as that is known.
+    pub cores: Vec<usize>,
     pid: Option<u32>,
     child: Option<Child>,
 }
@@ -57,7 +61,20 @@ pub struct Listening {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
     pub cpu: Duration,
+    /// How long its threads were ready to run and did not.
+    pub waited: Duration,
     pub rss_kib: u64,
+}
+
+impl Usage {
+    /// What was used since `before`; of memory what there is now.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            waited: self.waited.saturating_sub(before.waited),
+            rss_kib: self.rss_kib,
+        }
+    }
 }
 
 impl Target {
@@ -82,6 +99,7 @@ impl Target {
         if let Self::Running { url, pid } = self {
             return Ok(Listening {
                 endpoint: parse_url(url, self.speech())?,
+                cores: launch.load_cores.clone(),
                 pid: *pid,
                 child: None,
             });
@@ -103,7 +121,8 @@ impl Target {
         };
         // From here on the child ends with its owner, whatever goes wrong.
         let unknown = parse_url("ws://127.0.0.1:1/", self.speech())?;
-        let mut listening = Listening { endpoint: unknown, pid, child: Some(child) };
+        let cores = [&launch.server_cores[..], &launch.load_cores].concat();
+        let mut listening = Listening { endpoint: unknown, cores, pid, child: Some(child) };
         listening.endpoint = parse_url(&url, self.speech())?;
         Ok(listening)
     }
@@ -307,19 +326,38 @@ fn usage(pid: u32) -> Result<Usage> {
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .with_context(gone)?;
-    Ok(Usage { cpu: cpu(pid).with_context(gone)?, rss_kib })
+    let (cpu, waited) = match schedule(pid) {
+        Some(fine) => fine,
+        None => (coarse_cpu(pid).with_context(gone)?, Duration::ZERO),
+    };
+    Ok(Usage { cpu, waited, rss_kib })
 }
 
-/// utime + stime of /proc/PID/stat come in steps of 10 ms; the same sum stands in nanoseconds in
-/// the threads' schedstat, where the kernel has that.
-fn cpu(pid: u32) -> Option<Duration> {
-    let fine = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.try_fold(0, |sum, task| {
+/// How long the calling thread was ready to run and did not; zero where the kernel does not tell.
+pub fn waited_here() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    read_schedstat(&text).map_or(Duration::ZERO, |(_, waited)| waited)
+}
+
+/// Time on a core, time in wait for one.
+fn read_schedstat(text: &str) -> Option<(Duration, Duration)> {
+    let mut fields = text.split_whitespace().map(|field| field.parse().ok());
+    let mut next = || fields.next().flatten().map(Duration::from_nanos);
+    Some((next()?, next()?))
+}
+
+/// Of all threads, where the kernel keeps the threads' schedstat.
+fn schedule(pid: u32) -> Option<(Duration, Duration)> {
+    let zero = (Duration::ZERO, Duration::ZERO);
+    std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.try_fold(zero, |(cpu, waited), task| {
         let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        Some(sum + text.split_whitespace().next()?.parse::<u64>().ok()?)
-    });
-    if let Some(nanos) = fine {
-        return Some(Duration::from_nanos(nanos));
-    }
+        let of_thread = read_schedstat(&text)?;
+        Some((cpu + of_thread.0, waited + of_thread.1))
+    })
+}
+
+/// utime + stime of /proc/PID/stat, in steps of 10 ms.
+fn coarse_cpu(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;

@@ -14,7 +14,8 @@ use serde_json::json;
 
 use super::histogram::Histogram;
 use super::links::{Ear, Links};
-use super::target::{Listening, Usage};
+use super::machine::{Machine, Probe};
+use super::target::{self, Listening, Usage};
 
 /// How long links may take to be ready.
 const OPEN_MAX: Duration = Duration::from_secs(60);
@@ -42,6 +43,8 @@ pub struct Outcome {
     /// How late ticks were by the server's clock, in nanoseconds (it counts milliseconds).
     pub late: Histogram,
     pub used: Option<Usage>,
+    /// How quiet the machine was.
+    pub machine: Machine,
 }
 
 impl Plan {
@@ -72,12 +75,15 @@ pub fn run(plan: &Plan, target: &Listening) -> Result<Outcome> {
     };
     listen(&mut links, &mut hall, Instant::now() + plan.warmup)?;
     hall.record = true;
-    let (from, begin) = (target.usage()?, Instant::now());
+    let probe = Probe::start(&target.cores);
+    let (from, begin, waited) = (target.usage()?, Instant::now(), target::waited_here());
     listen(&mut links, &mut hall, begin + plan.duration)?;
     let (to, seconds) = (target.usage()?, begin.elapsed().as_secs_f64());
+    let used = from.zip(to).map(|(from, to)| to.since(from));
+    let waited = target::waited_here().saturating_sub(waited);
+    let machine = probe.finish(waited + used.map_or(Duration::ZERO, |used| used.waited));
     links.close();
-    let used = from.zip(to).map(|(from, to)| Usage { cpu: to.cpu - from.cpu, ..to });
-    hall.outcome(seconds, used)
+    Ok(Outcome { seconds, used, machine, ..hall.outcome()? })
 }
 
 /// Everybody who hears.
@@ -88,6 +94,9 @@ struct Hall {
     members: Vec<Member>,
     skipped: u64,
     late: Histogram,
+    /// Where the last message had its numbers: those of one run look alike.
+    number_at: usize,
+    late_at: usize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -107,10 +116,12 @@ impl Hall {
             members: vec![Member::default(); plan.links()],
             skipped: 0,
             late: Histogram::default(),
+            number_at: 0,
+            late_at: 0,
         }
     }
 
-    fn outcome(self, seconds: f64, used: Option<Usage>) -> Result<Outcome> {
+    fn outcome(self) -> Result<Outcome> {
         let mut jitter = Histogram::default();
         let mut deliveries = 0;
         for (id, member) in self.members.iter().enumerate() {
@@ -121,7 +132,8 @@ impl Hall {
             }
         }
         let Self { skipped, late, .. } = self;
-        Ok(Outcome { seconds, deliveries, skipped, jitter, late, used })
+        let (seconds, used, machine) = (0.0, None, Machine::default());
+        Ok(Outcome { seconds, deliveries, skipped, jitter, late, used, machine })
     }
 }
 
@@ -136,7 +148,9 @@ impl Ear for Hall {
 
 impl Hall {
     fn heard(&mut self, id: usize, message: &[u8], at: Duration) -> Result<()> {
-        let Some(number) = number_after(message, b"\"n\":") else { return Ok(()) };
+        let Some(number) = number_after(message, b"\"n\":", &mut self.number_at) else {
+            return Ok(());
+        };
         let member = &mut self.members[id];
         let before = member.last.replace(number);
         if before.is_some_and(|before| number <= before) {
@@ -146,17 +160,20 @@ impl Hall {
             self.skipped += before.map_or(0, |before| number - before - 1);
             let grid = number as i64 * self.period.as_nanos() as i64;
             member.offsets.push(at.as_nanos() as i64 - grid);
-            let late = number_after(message, b"\"late\":").context("how late was it?")?;
+            let late = number_after(message, b"\"late\":", &mut self.late_at);
+            let late = late.context("how late was it?")?;
             self.late.add(late * 1_000_000);
         }
         Ok(())
     }
 }
 
-/// The number that stands behind a key.
-fn number_after(message: &[u8], key: &[u8]) -> Option<u64> {
-    let at = message.windows(key.len()).position(|window| window == key)? + key.len();
-    let digits = message[at..].iter().take_while(|byte| byte.is_ascii_digit());
+/// The number that stands behind a key, which was found at `hint` the last time.
+fn number_after(message: &[u8], key: &[u8], hint: &mut usize) -> Option<u64> {
+    if !message.get(*hint..).is_some_and(|rest| rest.starts_with(key)) {
+        *hint = message.windows(key.len()).position(|window| window == key)?;
+    }
+    let digits = message[*hint + key.len()..].iter().take_while(|byte| byte.is_ascii_digit());
     digits.map(|digit| u64::from(digit - b'0')).reduce(|number, digit| number * 10 + digit)
 }
 
@@ -217,7 +234,7 @@ mod tests {
             hall.heard(0, tick(n).as_bytes(), Duration::from_millis(ms)).unwrap();
         }
         assert!(hall.message(0, tick(10).as_bytes()).is_err());
-        let outcome = hall.outcome(1.0, None).unwrap();
+        let outcome = hall.outcome().unwrap();
         assert_eq!((outcome.deliveries, outcome.skipped), (3, 1));
         assert_eq!((outcome.jitter.max(), outcome.late.max()), (2_000_000, 3_000_000));
     }

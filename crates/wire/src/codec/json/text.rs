@@ -105,9 +105,9 @@ pub(crate) fn write_text(out: &mut BytesMut, text: &str) {
 
 /// Appends text that is known to need no escapes in quotes.
 #[inline]
-pub(crate) fn write_plain(out: &mut BytesMut, text: &str) {
+pub(crate) fn write_plain(out: &mut BytesMut, text: &[u8]) {
     out.put_u8(b'"');
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
     out.put_u8(b'"');
 }
 

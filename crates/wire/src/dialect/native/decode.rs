@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
-use super::DecodeError;
+use super::{DecodeError, plain};
+use crate::codec::json;
 use crate::codec::value::{Kind, Value, read_fields};
 use crate::command::{Resume, Target};
 use crate::limits::{DEPTH_MAX, KEY_BYTES_MAX, MEMBER_DATA_BYTES_MAX, TOKEN_BYTES_MAX};
@@ -52,6 +53,17 @@ fields! {
 
 /// Reads a command.
 pub(super) fn request(codec: Codec, message: &Bytes) -> Result<Request<'_>, DecodeError> {
+    if codec == Codec::Json
+        && let Ok(text) = json::utf8(message)
+        && let Some(request) = plain::publish(text, message)
+    {
+        return Ok(request);
+    }
+    any_request(codec, message)
+}
+
+#[inline(never)]
+fn any_request(codec: Codec, message: &Bytes) -> Result<Request<'_>, DecodeError> {
     let mut fields = Fields { message, slots: [None; COUNT] };
     let read = read_fields(codec, message, &KEYS, &mut fields.slots, DEPTH_MAX);
     let reference = fields.uint(Field::Ref);

@@ -352,13 +352,13 @@ fn sender_fields<W: Writer>(map: &mut Map<'_, W>, sender: &Sender) {
 
 #[inline]
 fn session_field<W: Writer>(map: &mut Map<'_, W>, session: SessionId) {
-    map.plain(SESSION, session.write(&mut [0; 22]));
+    map.plain(SESSION, session.write_bytes(&mut [0; 22]));
 }
 
 #[inline]
 fn position_field<W: Writer>(map: &mut Map<'_, W>, key: Key, position: Position) {
     map.map(key, |map| {
-        map.plain(key!("epoch"), position.epoch.write(&mut [0; 8]));
+        map.plain(key!("epoch"), position.epoch.write_bytes(&mut [0; 8]));
         map.uint(key!("offset"), position.offset);
     });
 }

@@ -3,6 +3,7 @@
 pub(super) mod decode;
 pub(super) mod encode;
 mod incoming;
+mod plain;
 mod stream;
 
 use bytes::{Bytes, BytesMut};

@@ -172,8 +172,8 @@ fn namespace<'a>(to: &Receiver<'a>, room: Option<&'a str>) -> &'a str {
 
 fn word(codec: Codec, word: &str, out: &mut BytesMut) {
     match codec {
-        Codec::Json => Json::plain(out, word),
-        Codec::MsgPack => MsgPack::plain(out, word),
+        Codec::Json => Json::plain(out, word.as_bytes()),
+        Codec::MsgPack => MsgPack::plain(out, word.as_bytes()),
     }
 }
 

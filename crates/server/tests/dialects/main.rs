@@ -1,0 +1,11 @@
+//! Clients of other systems, over real sockets: what was recorded of the originals is replayed, and
+//! what the originals got wrong is tried.
+
+#![allow(clippy::unwrap_used)]
+
+mod machat;
+mod msgio;
+#[path = "../peer/mod.rs"]
+mod peer;
+mod together;
+mod transcript;
