@@ -101,7 +101,7 @@ fn nobody_is_called_what_the_server_is() {
         ("server", "server_"),
         ("Server", "Server_"),
         (" server ", " server _"),
-        ("server_", "server__"),
+        ("server_", "server_"),
         ("observer", "observer"),
     ] {
         let mut tom = Lines::connect(&server);
