@@ -484,7 +484,7 @@ struct Binary {
 }
 
 impl Binary {
-    /// One worker: what a peer might hear of another's word is there before that one hears it itself.
+    /// One worker: a word is with all who hear it before its own speaker hears it.
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
