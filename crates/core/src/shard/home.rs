@@ -10,7 +10,7 @@ use super::AROUND_BYTES;
 use super::Shard;
 use super::logic::Notice;
 use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
-use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
+use crate::key::{FullName, ReplyTo, RoomKey};
 use crate::room::{Delivery, Member, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
@@ -104,6 +104,15 @@ impl Shard {
         wish: JoinWish,
     ) {
         let made = wish.made;
+        // A client that asks again has lost its link, and wants to know; the server's own code has
+        // nothing to give to who has a seat.
+        let room = &self.rooms[slot as usize];
+        if let (ReplyTo::Call { .. }, Some((key, sender))) = (caller.reply, &caller.session)
+            && room.member(sender.session).is_some()
+        {
+            let joined = Joined::held(room, caller.reply, *key);
+            return self.send(key.shard, Word::Joined(Box::new(joined)));
+        }
         if let Err(refusal) = self.seat(slot, caller, wish) {
             let room = self.rooms.get(slot as usize);
             match made && room.is_some_and(|room| !room.permanent) {
@@ -137,12 +146,6 @@ impl Shard {
             && !(wish.grant != Grant::None || has_seat || caller.admin)
         {
             return Err(join_not_granted());
-        }
-        // A client that asks again has lost its link, and wants to know; the server's own code has
-        // nothing to give to who has a seat.
-        if has_seat && matches!(caller.reply, ReplyTo::Call { .. }) {
-            self.tell_seated(slot, caller.reply, key);
-            return Ok(());
         }
         let data_bytes = wish.data.as_ref().map_or(0, |data| data.bytes().len() as u64);
         let is_new = room.seat(key, &sender, wish.data, wish.rights)?;
@@ -183,45 +186,12 @@ impl Shard {
         let room = &mut self.rooms[slot as usize];
         let position = room.position();
         let (recovery, missed) = room.missed(now, wish.since, wish.rights.history);
-        let joined = Joined {
-            to: caller.reply,
-            session: key,
-            room: room.key,
-            name: room.name.clone(),
-            namespace: room.namespace,
-            slow: room.options.slow,
-            position,
-            members,
-            recovery,
-            missed,
-            created: wish.created,
-            is_new,
-            told_bytes,
-        };
+        let created = wish.created;
+        let held = Joined::held(room, caller.reply, key);
+        let joined = Joined { position, recovery, missed, created, is_new, told_bytes, ..held };
         self.send(key.shard, Word::Joined(Box::new(joined)));
         self.carry_out(slot, effects);
         Ok(())
-    }
-
-    /// The session has this seat already: nothing changes.
-    fn tell_seated(&mut self, slot: u32, to: ReplyTo, session: SessionKey) {
-        let room = &self.rooms[slot as usize];
-        let joined = Joined {
-            to,
-            session,
-            room: room.key,
-            name: room.name.clone(),
-            namespace: room.namespace,
-            slow: room.options.slow,
-            position: room.position(),
-            members: room.member_count(),
-            recovery: None,
-            missed: Vec::new(),
-            created: false,
-            is_new: false,
-            told_bytes: 0,
-        };
-        self.send(session.shard, Word::Joined(Box::new(joined)));
     }
 
     fn leave_op(

@@ -72,8 +72,8 @@ impl Events {
     }
 }
 
-/// The event with bytes of its own: streams keep it for long, and what was only just read is part of
-/// a buffer that holds much else.
+/// The event with bytes of its own: streams keep it for long, and what was only just read is part
+/// of a buffer that holds much else.
 pub(super) fn detached(event: HubEvent) -> HubEvent {
     match event {
         HubEvent::Published(Published { room, event }) => {
