@@ -213,7 +213,8 @@ pub enum DisconnectReason {
     PingTimeout,
     /// The client broke the rules of its protocol.
     ParseError,
-    /// The connection is closed by the client, or lost. A client that may resume its session had its time to.
+    /// The connection is closed by the client, or lost. A client that may resume its session had
+    /// its time to.
     TransportClose,
 }
 
