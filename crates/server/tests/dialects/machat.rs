@@ -177,7 +177,7 @@ fn names_and_rooms_may_be_missing_and_keys_in_any_case() {
     who.say("\n");
     let line = who.line();
     let (name, text) = line.split_once(':').unwrap();
-    assert_eq!((name.len(), text), (8, "who\n"), "{line}");
+    assert_eq!((name.len(), text), (22, "who\n"), "{line}");
     until_members(&server, "lounge", 1);
     let mut mina = Client::open(&server, br#"{"NAME":"Mina","Room":"r","room":null}"#);
     mina.say("x\n");
@@ -247,17 +247,20 @@ fn other_dialects_hear_chat_and_what_they_say_is_a_line() {
     );
     assert_eq!(event["from"]["name"], "Mina");
     let table = [
-        (r#"{"text":"hi\nevil"}"#, "a_b:hievil\n"),
-        (r#""plain""#, "a_b:plain\n"),
-        (r#"{"x": [1, "a b"]}"#, "a_b:{\"x\":[1,\"a b\"]}\n"),
-        ("12", "a_b:12\n"),
+        ("chat", r#"{"text":"hi\nevil"}"#, "a_b:hievil\n"),
+        ("chat", r#""plain""#, "a_b:plain\n"),
+        ("chat", r#"{"x": [1, "a b"]}"#, "a_b:{\"x\":[1,\"a b\"]}\n"),
+        ("chat", "12", "a_b:12\n"),
+        ("move", r#"{"x": 1}"#, "a_b:[move] {\"x\":1}\n"),
+        ("move", r#"{"text":"up"}"#, "a_b:[move] up\n"),
     ];
-    for (data, line) in table {
-        other.send(&format!(r#"{{"type":"publish","room":"r","event":"e","data":{data}}}"#));
+    for (event, data, line) in table {
+        let publish = format!(r#"{{"type":"publish","room":"r","event":"{event}","data":{data}}}"#);
+        other.send(&publish);
         assert_eq!(mina.line(), line);
     }
     server.handle().room("r").publish("x", "from code").wait().unwrap();
-    assert_eq!(mina.line(), "server:from code\n");
+    assert_eq!(mina.line(), "server:[x] from code\n");
 }
 
 #[test]

@@ -7,7 +7,6 @@ pub mod machat;
 pub mod mesh;
 pub mod msgio;
 pub mod native;
-mod plain;
 pub mod simple_chat;
 pub mod socketio;
 mod speech;

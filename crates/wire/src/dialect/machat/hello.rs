@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::super::plain;
+use super::super::speech;
 use super::ERROR;
 use crate::{ErrorCode, Refusal, RoomPath, name};
 
@@ -59,13 +59,8 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     if name.contains(':') {
         return Err(invalid("`name`: a name may not hold `:`".to_owned()));
     }
-    if is_reserved(name) {
+    if name == ERROR || name == speech::SERVER {
         return Err(invalid(format!("`name`: `{name}` is the server's own")));
     }
     Ok(())
-}
-
-/// Whether lines with this name are the server's.
-pub(super) fn is_reserved(name: &str) -> bool {
-    name == ERROR || name == plain::SERVER
 }
