@@ -215,8 +215,7 @@ fn frames_carry_a_stream_of_bytes() {
     for piece in [r#"{"name":"Bo"#, r#"b","room":"r"}on"#, "e\ntwo\nth", "", "ree\n"] {
         bob.send(piece);
     }
-    bob.send_frame(0x82, b"four\n");
-    for line in ["one", "two", "three", "four"] {
+    for line in ["one", "two", "three"] {
         assert_eq!(text(&mut bob), format!("Bob:{line}\n"));
     }
     // The original cut frames at 1,010 bytes.
@@ -229,6 +228,39 @@ fn frames_carry_a_stream_of_bytes() {
     bob.send_frame(0x88, &1000u16.to_be_bytes());
     assert_eq!(bob.expect_close(), 1000);
     nobody_is_left(&server);
+}
+
+#[test]
+fn each_client_is_answered_in_frames_of_the_kind_that_it_sent_last() {
+    let server = start();
+    let ws = address(&server, "ws");
+    let mut kinds = [0x82, 0x81];
+    let mut both = ["Bob", "Eve"].map(|name| (name, open_ws(ws, "/mychat").0));
+    for (members, (name, client)) in (1..).zip(&mut both) {
+        let hello = format!("{{\"name\":\"{name}\",\"room\":\"r\"}}");
+        client.send_frame(kinds[members as usize - 1], hello.as_bytes());
+        until_members(&server, "r", members);
+    }
+    for round in 0..4 {
+        for speaker in 0..2 {
+            let line = format!("{round}{speaker}\n");
+            both[speaker].1.send_frame(kinds[speaker], line.as_bytes());
+            let said = format!("{}:{line}", both[speaker].0);
+            for (at, (name, client)) in both.iter_mut().enumerate() {
+                let frame = client.next_frame().unwrap();
+                assert_eq!(String::from_utf8(frame.payload).unwrap(), said);
+                // One that has not spoken in this round yet is answered as in the last.
+                let now =
+                    if at <= speaker { kinds[at] } else { kinds[at] ^ u8::from(round > 0) * 3 };
+                assert_eq!(frame.opcode, now & 15, "{name} in round {round}");
+            }
+        }
+        kinds = kinds.map(|kind| kind ^ 3);
+    }
+    let (_, bob) = &mut both[0];
+    bob.send_frame(kinds[0], b"{}");
+    server.handle().room("r").delete().wait().unwrap();
+    assert_eq!(bob.next_frame().unwrap().opcode, kinds[0] & 15, "also what is said at the end");
 }
 
 #[test]

@@ -108,6 +108,10 @@ impl Grammar for MaChat {
         true
     }
 
+    fn ws_formats_by_frame(&self) -> Option<[Format; 2]> {
+        Some([Format::MACHAT_WS, Format::MACHAT_WS_BINARY])
+    }
+
     fn message_bytes_max(&self) -> usize {
         LINE_BYTES_MAX
     }
