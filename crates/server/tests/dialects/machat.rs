@@ -251,7 +251,7 @@ fn each_client_is_answered_in_frames_of_the_kind_that_it_sent_last() {
                 assert_eq!(String::from_utf8(frame.payload).unwrap(), said);
                 // One that has not spoken in this round yet is answered as in the last.
                 let now =
-                    if at <= speaker { kinds[at] } else { kinds[at] ^ u8::from(round > 0) * 3 };
+                    if at <= speaker { kinds[at] } else { kinds[at] ^ (u8::from(round > 0) * 3) };
                 assert_eq!(frame.opcode, now & 15, "{name} in round {round}");
             }
         }

@@ -72,7 +72,8 @@ fn written(payload: &Payload) -> String {
 }
 
 /// The one name of a sender: its display name, else its user, else its session. All of the
-/// session's id: ids of some dialects begin alike. Who is called as the server is gets a `_` behind it.
+/// session's id: ids of some dialects begin alike. Who is called as the server is gets a `_` behind
+/// it.
 pub(super) fn author(from: Option<&Sender>) -> Cow<'_, str> {
     let Some(from) = from else { return SERVER.into() };
     match from.name.as_ref().or(from.user.as_ref()) {
