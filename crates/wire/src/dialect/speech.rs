@@ -8,7 +8,7 @@ use bytes::{BufMut, BytesMut};
 use crate::codec::json::write_text;
 use crate::codec::value::{Kind, Value};
 use crate::push::Sender;
-use crate::{Codec, EventName, Payload};
+use crate::{Codec, EventName, Payload, SessionId};
 
 /// What the chat page and `roomcast chat` call what a person says; its data is `{"text": …}`.
 const CHAT: &str = "chat";
@@ -72,15 +72,21 @@ fn written(payload: &Payload) -> String {
 }
 
 /// The one name of a sender: its display name, else its user, else its session. All of the
-/// session's id: ids of some dialects begin alike. Who is called as the server is gets a `_` behind
-/// it.
+/// session's id: ids of some dialects begin alike. Who is no part of the server and called like it
+/// has a `_` behind the name.
 pub(super) fn author(from: Option<&Sender>) -> Cow<'_, str> {
     let Some(from) = from else { return SERVER.into() };
     match from.name.as_ref().or(from.user.as_ref()) {
-        Some(name) if name.as_str() == SERVER => format!("{name}_").into(),
+        Some(name) if is_servers(name) && from.session != SessionId(0) => format!("{name}_").into(),
         Some(name) => name.as_str().into(),
         None => from.session.to_string().into(),
     }
+}
+
+/// Whether people would take what has this name for the server's word: blanks around it and the
+/// case of its letters make no difference to them.
+pub(super) fn is_servers(name: &str) -> bool {
+    name.trim().eq_ignore_ascii_case(SERVER)
 }
 
 /// A room's name without its namespace.

@@ -148,7 +148,7 @@ fn said(format: Format, from: Option<&Sender>, text: &str, out: &mut BytesMut) {
             put(out, if c == ':' { '_' } else { c });
         }
         // A client of another dialect may be called what no client of this one may.
-        if name == ERROR {
+        if hello::is_error(&name) {
             out.put_u8(b'_');
         }
         out.put_u8(b':');
