@@ -4,14 +4,15 @@
 
 mod gopher;
 mod peer;
-mod replay;
+#[path = "dialects/transcript.rs"]
+mod transcript;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use gopher::{Gopher, Heard, Kind, action, post};
-use peer::{Lines, address, connect, until};
+use peer::{Lines, connect, until};
 use roomcast::{Name, Payload, RoomOptions, Server};
 use serde_json::json;
 
@@ -38,7 +39,8 @@ fn the_captured_talk_of_two_original_clients_is_replayed_byte_by_byte() {
         Ok(())
     });
     let server = builder.start().unwrap();
-    replay::replay(address(&server, "tcp"), include_str!("replay/simple-chat.txt"));
+    let recording = include_str!("dialects/transcripts/simple-chat.txt");
+    assert_eq!(transcript::replay(&server, recording), 28);
 }
 
 #[test]
