@@ -42,8 +42,9 @@ impl Reader {
             Framing::WsTextDeflate | Framing::WsBinaryDeflate => {
                 Some(Piece::Broken("compressed links are not simulated".to_owned()))
             }
-            Framing::Bare | Framing::LengthLe | Framing::Carried => {
-                Some(Piece::Broken("only native clients are simulated".to_owned()))
+            Framing::Carried => Some(Piece::Broken("carried links are not simulated".to_owned())),
+            Framing::Bare | Framing::LengthLe => {
+                Some(Piece::Broken("other servers' protocols are not simulated".to_owned()))
             }
         }
     }
