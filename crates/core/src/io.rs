@@ -343,7 +343,8 @@ pub enum Act {
         /// Whether the session gets a seat in it at once.
         join: bool,
     },
-    /// Give the session a seat. Its client is told with a `joined` without `ref`.
+    /// Give the session a seat. Its client is told with a `joined` without `ref`. Who has it
+    /// already keeps it as it is, and nobody hears of it.
     Join {
         /// What the others see of the member.
         data: Option<Payload>,

@@ -30,7 +30,7 @@ impl Shard {
             }
             None => session.seats.push(Seat {
                 name: joined.name.clone(),
-                namespace: session.namespace,
+                namespace: joined.namespace,
                 home: joined.room.home,
                 room: Some(joined.room),
                 pending: 0,
@@ -40,6 +40,9 @@ impl Shard {
         }
         if let (ReplyTo::Call { .. }, Some(seat)) = (to, session.seat_mut(&joined.name)) {
             seat.invited = true;
+        }
+        if let (ReplyTo::Call { .. }, false) = (to, joined.is_new) {
+            return;
         }
         self.charge_fanout(key.slot, joined.told_bytes);
         if joined.created {
