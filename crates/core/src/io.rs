@@ -55,6 +55,13 @@ pub enum Input {
         /// The message.
         bytes: Bytes,
     },
+    /// The peer is spoken to in another format of its dialect from now on.
+    Speaks {
+        /// Which link.
+        link: LinkId,
+        /// The format.
+        format: Format,
+    },
     /// The peer showed life without a message (a pong, say).
     Alive {
         /// Which link.

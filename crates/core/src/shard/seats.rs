@@ -95,6 +95,19 @@ impl Shard {
         }
     }
 
+    /// What the link hears is written in another format from now on.
+    pub(super) fn on_speaks(&mut self, link: LinkId, format: Format) {
+        let Some(entry) = self.links.get_mut(link) else { return };
+        entry.format = format;
+        let session = entry.session.and_then(|slot| self.sessions.get(slot as usize));
+        let seats = session.into_iter().flat_map(|session| &session.seats);
+        for (audience, place) in seats.filter_map(|seat| seat.place) {
+            if let Some(receivers) = self.audiences.get_mut(audience as usize) {
+                receivers.set_format(place, format);
+            }
+        }
+    }
+
     fn tell_joined(&mut self, link: LinkId, reference: Option<u64>, joined: &Joined) {
         match joined.recovery {
             None => {}
