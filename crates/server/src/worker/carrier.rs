@@ -214,6 +214,7 @@ impl Worker {
         };
         // `/` is the namespace of the listener, if it has one.
         let hub = if hub == DEFAULT_NAMESPACE { None } else { Some(hub) };
+        let format = socketio::format_in(format, namespace);
         Ok(self.open_line(by, Line { namespace, hub }, format))
     }
 
