@@ -228,6 +228,12 @@ impl Worker {
             self.shard.set_blocked(LinkId(key), true);
             return;
         }
+        // Before its peer can hear that it is let in.
+        if let Some(exchange) = &carrier.exchange
+            && self.shard.has_session(LinkId(key))
+        {
+            exchange.set_known();
+        }
         if let Some(outbox) = self.shard.outbox(LinkId(key)) {
             carrier.outbox.append(std::mem::take(outbox));
         }
