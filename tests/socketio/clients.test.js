@@ -107,7 +107,6 @@ test("several namespaces share a connection", async () => {
   const ways = { transports: ["websocket"], reconnection: false };
   const socket = await connect((at) => newestIo(at, ways));
   const guarded = socket.io.socket("/guarded", { auth: { token: "sesame" } });
-  guarded.connect();
   await heard(guarded, "welcome");
   assert.equal(socket.io, guarded.io);
   assert.notEqual(socket.id, guarded.id);

@@ -291,3 +291,33 @@ fn pages_of_other_sites_are_let_in_by_name_only() {
         assert!(!head.contains("access-control-allow-origin"), "{head}");
     }
 }
+
+/// The client may have waited since the very moment when it was answered.
+#[test]
+fn a_poll_that_comes_after_its_time_finds_no_session() {
+    let server = echo(|config| {
+        config.socketio.ping_interval = 10;
+        config.socketio.ping_timeout = 10;
+    });
+    for round in 0..50 {
+        let poller = Poller::open(address(&server, "ws"));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(poller.poll().0, 400, "{round}");
+    }
+}
+
+/// A browser does not show why a WebSocket is refused, so it is told on the WebSocket.
+#[test]
+fn a_second_websocket_for_a_session_is_told_that_there_is_none() {
+    let server = echo(|_| {});
+    let poller = Poller::open(address(&server, "ws"));
+    let mut socket = poller.websocket();
+    // While the first is taking over, and when it has.
+    assert_eq!(poller.websocket().close_code(), 1002);
+    socket.text("2probe");
+    assert_eq!(socket.next_text(), "3probe");
+    socket.text("5");
+    assert_eq!(poller.websocket().close_code(), 1002);
+    socket.text("4hello");
+    assert_eq!(socket.next_text(), "4hello");
+}

@@ -154,3 +154,40 @@ fn a_reader_that_is_slow_is_closed_and_nobody_else() {
     while !speaker.next_text().starts_with("437[") {}
     peer::until("it is gone", || server.handle().counters().links == 1);
 }
+
+/// Threat S19. What comes in time does not lengthen the time of what is still missing, and the
+/// clock of one packet does not run on for the next.
+#[test]
+fn attachments_that_do_not_come_end_the_connection() {
+    let server = server(|config| config.socketio.attachments_timeout = 500);
+    let mut patient = connect(&server);
+    open(&mut patient, "");
+    let text = r#"452-7["nothing",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+    let mut socket = connect(&server);
+    open(&mut socket, "");
+    let begun = std::time::Instant::now();
+    let mut whole = 0;
+    while begun.elapsed().as_millis() < 1_000 {
+        socket.text(text);
+        socket.binary(&[1]);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        socket.binary(&[2]);
+        assert!(socket.next_text().starts_with("437["));
+        whole += 1;
+    }
+    assert!(whole > 2, "{whole}");
+    is_served(&mut socket, "");
+    let begun = std::time::Instant::now();
+    socket.text(text);
+    socket.binary(&[1]);
+    assert_eq!(socket.close_code(), 4821);
+    let took = begun.elapsed().as_millis();
+    assert!((500..5_000).contains(&took), "{took}");
+    // By long-polling, too.
+    let poller = Poller::open_at(address(&server, "ws"), "/socket.io/");
+    assert_eq!(poller.post("40").0, 200);
+    assert!(poller.poll().1.starts_with("40{"));
+    assert_eq!(poller.post(&format!("{text}\u{1e}bAQ==")).0, 200);
+    assert_eq!(poller.poll(), (200, "1".to_owned()));
+    is_served(&mut patient, "");
+}

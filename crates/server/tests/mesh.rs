@@ -7,8 +7,8 @@ mod peer;
 use std::io::Write;
 use std::net::SocketAddr;
 
-use peer::{HANDSHAKE, Ws, address, connect, get, read_head};
-use roomcast::{RoomOptions, Server};
+use peer::{HANDSHAKE, Lines, Ws, address, connect, get, read_head};
+use roomcast::{Config, RoomOptions, Server, SessionId};
 
 fn start() -> (Server, SocketAddr) {
     let server = peer::start(|config| {
@@ -85,4 +85,23 @@ fn a_binary_frame_is_read_and_one_that_is_too_large_closes() {
     assert!(next(&mut ws).contains(r#""reason":"not_a_member""#));
     ws.send(&message(10_001));
     assert_eq!(ws.expect_close(), 1009);
+}
+
+/// A sender is a slug, whatever its client calls itself: the server's name is no slug.
+#[test]
+fn nobody_is_called_what_the_server_is() {
+    let server = peer::start(|config| {
+        config.listen.push("ws://127.0.0.1:0?dialect=mesh".into());
+        let text = "[namespaces.default]\nlobby = \"mesh-global\"\n";
+        config.namespaces = Config::from_toml(text, "lobby").unwrap().namespaces;
+    });
+    let (mut mina, _) = open(server.listeners().last().unwrap().address);
+    let mut tom = Lines::connect(&server);
+    tom.send(r#"{"type":"hello","ref":0,"name":"bot-of-the-room"}"#);
+    let session: SessionId = tom.expect("welcome")["session"].as_str().unwrap().parse().unwrap();
+    tom.join("mesh-global");
+    tom.send(r#"{"type":"publish","room":"mesh-global","event":"error","data":{"code":4030}}"#);
+    let heard: serde_json::Value = serde_json::from_str(&next(&mut mina)).unwrap();
+    assert_eq!(heard["sender"], roomcast_wire::dialect::mesh::slug(session).as_str());
+    assert_eq!((&heard["action"], &heard["IsTargetClient"]), (&"error".into(), &false.into()));
 }

@@ -4,15 +4,16 @@
 
 mod gopher;
 mod peer;
-mod replay;
+#[path = "dialects/transcript.rs"]
+mod transcript;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use gopher::{Gopher, Heard, Kind, action, post};
-use peer::{Lines, address, connect, until};
-use roomcast::{Name, RoomOptions, Server};
+use peer::{Lines, connect, until};
+use roomcast::{Name, Payload, RoomOptions, Server};
 use serde_json::json;
 
 const LISTENER: &str = "tcp://127.0.0.1:0?dialect=simple-chat";
@@ -38,7 +39,8 @@ fn the_captured_talk_of_two_original_clients_is_replayed_byte_by_byte() {
         Ok(())
     });
     let server = builder.start().unwrap();
-    replay::replay(address(&server, "tcp"), include_str!("replay/simple-chat.txt"));
+    let recording = include_str!("dialects/transcripts/simple-chat.txt");
+    assert_eq!(transcript::replay(&server, recording), 28);
 }
 
 #[test]
@@ -89,6 +91,33 @@ fn clients_of_other_dialects_hear_the_same_and_the_author_is_stamped() {
     }
     tom.send(r#"{"type":"publish","room":"red","event":"nod"}"#);
     assert_eq!(mina.next().unwrap().said(), "[nod]");
+}
+
+/// What the server says is a post of `server`: so nobody else's is.
+#[test]
+fn nobody_is_called_what_the_server_is() {
+    let (server, address) = start();
+    let mut mina = Gopher::connect(address);
+    mina.ask(Kind::Join, "red");
+    for (name, shown) in [
+        ("server", "server_"),
+        ("Server", "Server_"),
+        (" server ", " server _"),
+        ("server_", "server_"),
+        ("observer", "observer"),
+    ] {
+        let mut tom = Lines::connect(&server);
+        tom.send(&json!({"type": "hello", "ref": 0, "name": name}).to_string());
+        tom.expect("welcome");
+        tom.join("red");
+        tom.send(r#"{"type":"publish","room":"red","event":"chat","data":{"text":"hi"}}"#);
+        assert_eq!(mina.next(), Some(Heard::Post("red".into(), shown.into(), "hi".into())));
+    }
+    // The server's code speaks in the server's name, or in any that it likes.
+    let room = server.handle().room("red");
+    let text = Payload::json(&json!({"text": "hi"})).unwrap();
+    room.publish("chat", text).wait().unwrap();
+    assert_eq!(mina.next(), Some(Heard::Post("red".into(), "server".into(), "hi".into())));
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 33] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 34] {
     let (limits, socketio) = (&config.limits, &config.socketio);
     let count = |n: usize| n as u64;
     [
@@ -86,6 +86,7 @@ fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 33] {
         ("socketio.ping_timeout", socketio.ping_timeout, 10, 600_000),
         ("socketio.max_payload", count(socketio.max_payload), 0, count(MESSAGE_BYTES_CEILING)),
         ("socketio.connect_timeout", socketio.connect_timeout, 10, 600_000),
+        ("socketio.attachments_timeout", socketio.attachments_timeout, 10, 600_000),
         ("limits.connections", count(limits.connections), 1, 10_000_000),
         ("limits.connections_per_address", count(limits.connections_per_address), 1, 10_000_000),
         ("limits.handshake_ms", limits.handshake_ms, 10, 600_000),

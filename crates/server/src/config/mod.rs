@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use roomcast_wire::RoomOptions;
+use roomcast_wire::dialect::socketio::ASSEMBLE_MS;
 use roomcast_wire::engineio::Handshake;
 use serde::{Deserialize, Serialize};
 
@@ -216,6 +217,8 @@ pub struct SocketioConfig {
     pub max_payload: usize,
     /// How long a connection may be open without a namespace that it is connected to.
     pub connect_timeout: u64,
+    /// How long the attachments of a packet may take, from its text on.
+    pub attachments_timeout: u64,
 }
 
 impl Default for SocketioConfig {
@@ -226,6 +229,7 @@ impl Default for SocketioConfig {
             ping_timeout: 20_000,
             max_payload: 0,
             connect_timeout: 45_000,
+            attachments_timeout: ASSEMBLE_MS,
         }
     }
 }

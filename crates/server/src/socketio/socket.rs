@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::fmt;
 use std::future::IntoFuture;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) struct Inner {
     io: Io,
     server: ServerHandle,
     data: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
+    /// Whether anything was said to it since [`Socket::settle`].
+    spoken_to: AtomicBool,
     /// Why its link was lost, while it may come back.
     lost: Mutex<Option<DisconnectReason>>,
 }
@@ -58,9 +61,9 @@ impl Socket {
         sender: Arc<Sender>,
         auth: Option<Payload>,
     ) -> Self {
-        let (data, lost) = (Mutex::default(), Mutex::default());
+        let (data, spoken_to, lost) = Default::default();
         let namespace = namespace.into();
-        Self(Arc::new(Inner { sender, namespace, auth, io, server, data, lost }))
+        Self(Arc::new(Inner { sender, namespace, auth, io, server, data, spoken_to, lost }))
     }
 
     /// Its id: that of its session.
@@ -95,6 +98,7 @@ impl Socket {
     /// # Errors
     /// The event's name or an argument cannot be used. That the client has gone is no error.
     pub fn emit(&self, event: impl IntoEvent, args: impl IntoArgs) -> Result<(), CallError> {
+        self.0.spoken_to.store(true, Ordering::Release);
         self.0.server.send_to(self.id(), event, args, true)
     }
 
@@ -108,6 +112,7 @@ impl Socket {
     /// The same socket, for what may be dropped if it takes nothing at the moment.
     #[must_use]
     pub fn volatile(&self) -> Io {
+        self.0.spoken_to.store(true, Ordering::Release);
         self.0.io.only(self.id()).volatile()
     }
 
@@ -160,6 +165,15 @@ impl Socket {
 
     pub(super) fn namespace(&self) -> &str {
         &self.0.namespace
+    }
+
+    /// Waits until what was said to it is on its way, so that an acknowledgement comes behind it:
+    /// answers go straight to the session's worker, what handles say may take another first.
+    pub(super) async fn settle(&self) {
+        if self.0.spoken_to.swap(false, Ordering::AcqRel) {
+            // It goes the same way as what was said. A socket that has gone hears nothing anyway.
+            _ = self.rooms().await;
+        }
     }
 
     /// Its link is lost and it may come back, or it is back: why it had gone.

@@ -142,7 +142,7 @@ impl Sockets {
             return if answered { Err(unknown(&call)) } else { Ok(None) };
         };
         let (way, said) = oneshot::channel();
-        let handled = handler(socket, args, Ack::new(answered.then_some(way))).await;
+        let handled = handler(socket.clone(), args, Ack::new(answered.then_some(way))).await;
         let refusal = handled.err().map(|error| refusal_of(&event, error));
         if !answered {
             return Ok(None);
@@ -150,7 +150,9 @@ impl Sockets {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        match said.await {
+        let said = said.await;
+        socket.settle().await;
+        match said {
             Ok(args) => {
                 let payload = args.and_then(Args::into_payload);
                 payload.map(Some).map_err(|text| Refusal::new(ErrorCode::Internal, text))

@@ -80,6 +80,10 @@ impl Protocol for Engineio {
         self.assembler.is_none().then_some(Format::ENGINEIO)
     }
 
+    fn awaits_rest(&self) -> bool {
+        self.assembler.as_ref().is_some_and(Assembler::is_waiting)
+    }
+
     fn answer(&mut self) -> Option<Bytes> {
         let payload = self.pong.take()?;
         let mut out = BytesMut::with_capacity(2 + payload.len());

@@ -105,6 +105,11 @@ pub(crate) trait Protocol: Send {
         false
     }
 
+    /// Whether a message has begun that is whole only with others to come.
+    fn awaits_rest(&self) -> bool {
+        false
+    }
+
     /// The format of the one line that such a connection carries from its beginning on; none:
     /// lines come with its messages.
     fn carries_alone(&self) -> Option<Format> {

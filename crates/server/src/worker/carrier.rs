@@ -51,6 +51,10 @@ pub(super) struct Carrier {
     pong_due: Option<Now>,
     /// When it is to carry something, if it carries nothing.
     connect_due: Now,
+    /// Until when the packet that has begun is to be whole, if one has.
+    attachments_due: Option<Now>,
+    /// Whether a timer runs for that: one is enough, however many packets there are.
+    has_attachments_timer: bool,
     /// Where a socket comes from that takes the place of this connection's.
     pub(super) exchange: Option<Arc<Exchange>>,
 }
@@ -64,6 +68,8 @@ impl Carrier {
             asking: None,
             pong_due: None,
             connect_due,
+            attachments_due: None,
+            has_attachments_timer: false,
             exchange,
         })
     }
@@ -146,7 +152,10 @@ impl Worker {
 
     /// A whole message of one of the lines.
     pub(super) fn carried(&mut self, by: u32, format: Format, bytes: Bytes) {
-        let Some(link) = self.links.get(by as usize) else { return };
+        let Some(link) = self.links.get_mut(by as usize) else { return };
+        if let Stage::Carrying(carrier) = &mut link.stage {
+            carrier.attachments_due = None;
+        }
         let key = if link.protocol.carries_alone().is_some() {
             let Stage::Carrying(carrier) = &link.stage else { return };
             carrier.lines.first().copied()
@@ -244,6 +253,50 @@ impl Worker {
         }
     }
 
+    /// All that came was read. If a packet has begun with it, its attachments have their time from
+    /// now on; those that come do not lengthen it (threat S19).
+    pub(super) fn time_attachments(&mut self, key: u32) {
+        let timeout_ms = self.shared.socketio.attachments_timeout;
+        let now = self.now;
+        let Some(link) = self.links.get_mut(key as usize) else { return };
+        if !link.protocol.awaits_rest() {
+            return;
+        }
+        let Stage::Carrying(carrier) = &mut link.stage else { return };
+        carrier.attachments_due.get_or_insert(now.plus(timeout_ms));
+        if !std::mem::replace(&mut carrier.has_attachments_timer, true) {
+            self.set_timer(key, timeout_ms, Timer::Attachments);
+        }
+    }
+
+    fn miss_attachments(&mut self, key: u32) {
+        let now = self.now;
+        let Some(link) = self.links.get_mut(key as usize) else { return };
+        let unread = link.is_held() || link.flags.unprocessed || link.flags.readable;
+        let Stage::Carrying(carrier) = &mut link.stage else { return };
+        carrier.has_attachments_timer = false;
+        match carrier.attachments_due {
+            // They may stand where they were not read yet.
+            Some(due) if due <= now && unread => {
+                carrier.attachments_due = None;
+                self.time_attachments(key);
+            }
+            Some(due) if due > now => {
+                carrier.has_attachments_timer = true;
+                self.set_timer(key, due.0.saturating_sub(now.0), Timer::Attachments);
+            }
+            Some(_) => self.fault(
+                key,
+                &Fault {
+                    code: CloseCode::Silent,
+                    message: "the attachments of a packet have not come in time".to_owned(),
+                    answer: Vec::new(),
+                },
+            ),
+            None => {}
+        }
+    }
+
     pub(super) fn run_carrier_timer(&mut self, key: u32, timer: Timer) {
         let now = self.now;
         let timeout_ms = self.shared.socketio.ping_timeout;
@@ -266,6 +319,7 @@ impl Worker {
                 self.io.handshake_timeouts_total += 1;
                 self.begin_closing(key, Some(CloseCode::Silent), LinkLoss::Broken);
             }
+            Timer::Attachments => self.miss_attachments(key),
             _ => {}
         }
     }

@@ -459,7 +459,7 @@ impl Worker {
                 }
                 Timer::Ended => self.begin_closing(due.link, None, LinkLoss::Closed),
                 Timer::Close => self.give_up_closing(due.link),
-                Timer::Ping | Timer::Pong | Timer::Connect => {
+                Timer::Ping | Timer::Pong | Timer::Connect | Timer::Attachments => {
                     self.run_carrier_timer(due.link, due.timer);
                 }
             }

@@ -108,6 +108,7 @@ impl Worker {
                 Ok(Some(received)) => self.received(key, received),
                 Ok(None) => {
                     link.settle();
+                    self.time_attachments(key);
                     return Go::On;
                 }
                 Err(mut fault) => {

@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Pong,
     /// When to close a connection that carries nothing.
     Connect,
+    /// When to stop waiting for the attachments of a packet.
+    Attachments,
 }
 
 /// One deadline.

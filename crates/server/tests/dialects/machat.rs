@@ -147,6 +147,7 @@ fn a_bad_hello_is_answered_and_closed() {
         (r#"{"name":"a:b","room":"r"}"#.into(), "`name`: a name may not hold `:`"),
         (r#"{"name":"error","room":"r"}"#.into(), "`name`: `error` is the server's own"),
         (r#"{"name":"server","room":"r"}"#.into(), "`name`: `server` is the server's own"),
+        (r#"{"name":" Server","room":"r"}"#.into(), "`name`: ` Server` is the server's own"),
         (format!(r#"{{"name":"{long}"}}"#), "`name`: a name may have at most"),
         (r#"{"name":"a","room":"a\tb"}"#.into(), "`room`: a name may not hold control"),
         (r#"{"name":"a","room":"a/b/c"}"#.into(), "`room`: "),

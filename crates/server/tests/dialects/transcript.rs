@@ -7,6 +7,8 @@
 //! and `\x5b`; `{a}` stands for ten digits, which differ from run to run: the same ones wherever
 //! the same letter stands. What begins with `#` is a comment.
 
+#![allow(dead_code, clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -21,7 +23,7 @@ const DIGITS: usize = 10;
 /// Plays a recording against a server; answers with how many lines it had.
 pub fn replay(server: &Server, recording: &str) -> usize {
     let mut peers: HashMap<&str, TcpStream> = HashMap::new();
-    let mut known: HashMap<char, Vec<u8>> = HashMap::new();
+    let mut known: HashMap<u16, Vec<u8>> = HashMap::new();
     let mut lines = 0;
     for (at, line) in recording.lines().enumerate() {
         if line.is_empty() || line.starts_with('#') {
@@ -48,7 +50,11 @@ pub fn replay(server: &Server, recording: &str) -> usize {
                 stream.read_to_end(&mut rest).unwrap();
                 assert!(rest.is_empty(), "{place}: {:?}", String::from_utf8_lossy(&rest));
             }
-            (">", bytes) => stream.write_all(&unescape(bytes)).unwrap(),
+            (">", bytes) => {
+                let bytes: Vec<u8> =
+                    unescape(bytes).into_iter().map(|unit| unit.try_into().unwrap()).collect();
+                stream.write_all(&bytes).unwrap();
+            }
             ("<", bytes) => {
                 let expected = unescape(bytes);
                 let heard = hear(stream, &expected, &place);
@@ -90,9 +96,9 @@ fn listener(server: &Server, which: &str) -> SocketAddr {
     of_scheme.skip(number - 1).map(|one| one.address).next().unwrap()
 }
 
-fn hear(stream: &mut TcpStream, expected: &[u8], place: &str) -> Vec<u8> {
-    let holes = expected.iter().filter(|&&byte| byte == HOLE).count();
-    let mut heard = vec![0; expected.len() - 2 * holes + DIGITS * holes];
+fn hear(stream: &mut TcpStream, expected: &[u16], place: &str) -> Vec<u8> {
+    let holes = expected.iter().filter(|&&unit| unit >= HOLE).count();
+    let mut heard = vec![0; expected.len() - holes + DIGITS * holes];
     let mut filled = 0;
     while filled < heard.len() {
         match stream.read(&mut heard[filled..]) {
@@ -106,48 +112,45 @@ fn hear(stream: &mut TcpStream, expected: &[u8], place: &str) -> Vec<u8> {
     heard
 }
 
-fn compare(heard: &[u8], expected: &[u8], known: &mut HashMap<char, Vec<u8>>, place: &str) {
+fn compare(heard: &[u8], expected: &[u16], known: &mut HashMap<u16, Vec<u8>>, place: &str) {
     let mut written = Vec::new();
-    let mut rest = expected.iter();
-    while let Some(&byte) = rest.next() {
-        if byte != HOLE {
+    for &unit in expected {
+        if let Ok(byte) = u8::try_from(unit) {
             written.push(byte);
             continue;
         }
-        let name = char::from(*rest.next().unwrap());
         let digits = heard[written.len()..][..DIGITS].to_vec();
         assert!(digits.iter().all(u8::is_ascii_digit), "{place}: {digits:?}");
-        written.extend(known.entry(name).or_insert(digits).iter());
+        written.extend(known.entry(unit).or_insert(digits).iter());
     }
-    assert_eq!(String::from_utf8_lossy(heard), String::from_utf8_lossy(&written), "{place}");
-    assert_eq!(heard, written, "{place}");
+    let show = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    assert_eq!(show(heard), show(&written), "{place}");
 }
 
-/// What stands before the letter of a hole; no recording has it as a byte of text.
-const HOLE: u8 = 0xff;
+/// A hole, as which it stands with its letter; what is below is a byte.
+const HOLE: u16 = 0x100;
 
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
+fn unescape(text: &str) -> Vec<u16> {
+    let mut units = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let hole = rest.as_bytes();
-        if let [b'{', name @ b'a'..=b'z', b'}', ..] = hole {
-            bytes.extend([HOLE, *name]);
+        if let [b'{', name @ b'a'..=b'z', b'}', ..] = rest.as_bytes() {
+            units.push(HOLE | u16::from(*name));
             rest = &rest[3..];
         } else if let Some(escaped) = rest.strip_prefix('\\') {
             let kind = escaped.chars().next().unwrap();
-            match kind {
-                'n' => bytes.push(b'\n'),
-                'r' => bytes.push(b'\r'),
-                '\\' => bytes.push(b'\\'),
-                'x' => bytes.push(u8::from_str_radix(&escaped[1..3], 16).unwrap()),
+            units.push(match kind {
+                'n' => b'\n'.into(),
+                'r' => b'\r'.into(),
+                '\\' => b'\\'.into(),
+                'x' => u8::from_str_radix(&escaped[1..3], 16).unwrap().into(),
                 other => panic!("\\{other}"),
-            }
+            });
             rest = &escaped[if kind == 'x' { 3 } else { 1 }..];
         } else {
-            bytes.extend(c.to_string().bytes());
+            units.extend(c.to_string().bytes().map(u16::from));
             rest = &rest[c.len_utf8()..];
         }
     }
-    bytes
+    units
 }

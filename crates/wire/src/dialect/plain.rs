@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::speech::SERVER;
 use crate::codec::json::write_text;
 use crate::codec::value::{Kind, Value};
 use crate::push::Sender;
@@ -83,9 +84,6 @@ pub(super) fn speaker(from: Option<&Sender>) -> Cow<'_, str> {
         }
     }
 }
-
-/// Who says what the server says in nobody's name.
-pub(super) const SERVER: &str = "server";
 
 /// Bytes as text. What is no UTF-8 is replaced (U+FFFD): it could not stand in JSON.
 pub(super) fn lossy(bytes: &Bytes) -> Cow<'_, str> {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::codec::CodecError;
 use crate::push::{Event, Sender};
-use crate::{Codec, EventName, Payload};
+use crate::{Codec, EventName, Payload, SessionId};
 
 /// What the chat page and `roomcast chat` call what a person says; its data is `{"text": …}`.
 pub(super) const CHAT: &str = "chat";
@@ -40,13 +40,21 @@ pub(super) fn text_of_event(event: &Event) -> String {
     text_of(&event.name, event.payload.as_ref())
 }
 
-/// The one name of a sender: its display name, else its user, else its session.
+/// The one name of a sender: its display name, else its user, else its session. Who is no part of
+/// the server and called like it has a `_` behind the name.
 pub(super) fn author(from: Option<&Sender>) -> Cow<'_, str> {
     let Some(from) = from else { return SERVER.into() };
     match from.name.as_ref().or(from.user.as_ref()) {
+        Some(name) if is_servers(name) && from.session != SessionId(0) => format!("{name}_").into(),
         Some(name) => name.as_str().into(),
         None => from.session.to_string().into(),
     }
+}
+
+/// Whether people would take what has this name for the server's word: blanks around it and the
+/// case of its letters make no difference to them.
+pub(super) fn is_servers(name: &str) -> bool {
+    name.trim().eq_ignore_ascii_case(SERVER)
 }
 
 /// A room's name without its namespace.

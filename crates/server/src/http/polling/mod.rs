@@ -18,6 +18,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
+use roomcast_core::Now;
 use roomcast_wire::engineio::{Query, Transport};
 use roomcast_wire::ws::handshake::Head;
 use tokio::net::UnixStream;
@@ -143,15 +144,17 @@ impl Polls {
         }
         let found = query.session().and_then(|sid| self.shared.polling.get(sid));
         let session = found.filter(|session| session.listener == self.listener);
+        if transport == Transport::WebSocket && query.is_revision_4() {
+            return upgrade::begin(self, session, request);
+        }
         let session = session.ok_or(Failure::UnknownSession)?;
         if !query.is_revision_4() {
             return Err(Failure::BadRevision);
         }
         match (transport, request.method()) {
-            (Transport::WebSocket, _) => upgrade::begin(self, session, request),
             (Transport::Polling, &Method::GET) => self.poll(&session).await,
             (Transport::Polling, &Method::POST) => self.post(&session, request).await,
-            (Transport::Polling, _) => Err(Failure::BadMethod),
+            _ => Err(Failure::BadMethod),
         }
     }
 
@@ -176,15 +179,26 @@ impl Polls {
             exchange: Arc::clone(&exchange),
         });
         let now = self.shared.now();
-        let session = Session::new(sid, self.listener, ours, exchange, admission, now);
+        let session =
+            Session::new(sid, self.listener, ours, exchange, admission, (now, self.silent_at(now)));
         self.shared.polling.add(Arc::new(session));
         self.keep_sweeping();
         let open = self.shared.socketio.handshake(sid, true);
         Ok(answer::payload(open.packet().into_bytes()))
     }
 
+    /// When a client is silent that has answered now.
+    fn silent_at(&self, now: Now) -> Now {
+        let settings = &self.shared.socketio;
+        now.plus(settings.ping_interval).plus(settings.ping_timeout)
+    }
+
     async fn poll(&self, session: &Arc<Session>) -> Result<Response, Failure> {
         let sessions = &self.shared.polling;
+        if session.is_silent_at(self.shared.now()) {
+            sessions.end(session, Word::Close);
+            return Err(Failure::UnknownSession);
+        }
         let Some(mut incoming) = session.begin_poll() else {
             // Two at a time would get their packets in any order.
             sessions.end(session, Word::Close);
@@ -221,7 +235,8 @@ impl Polls {
         let body = body.inspect_err(|_| sessions.end(session, Word::Close))?;
         // A post that is broken off may have sent half a frame.
         let mut broken_off = EndOnDrop { sessions, session: Some(session) };
-        let sent = timeout(patience, session.post(body)).await;
+        let silent_at = self.silent_at(self.shared.now());
+        let sent = timeout(patience, session.post(body, silent_at)).await;
         broken_off.session = None;
         drop(outgoing);
         session.use_at(self.shared.now());

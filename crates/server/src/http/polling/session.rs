@@ -61,6 +61,8 @@ pub(super) struct Session {
     changed: Notify,
     /// When the last request ended, in milliseconds of the server's clock.
     used_ms: AtomicU64,
+    /// Until when the client is to have answered a ping, in milliseconds of the server's clock.
+    silent_ms: AtomicU64,
     upgrading: AtomicBool,
     pub(super) exchange: Arc<Exchange>,
     /// Counts towards the limits, until it goes over to a WebSocket or is dropped.
@@ -103,7 +105,7 @@ impl Session {
         pair: UnixStream,
         exchange: Arc<Exchange>,
         admission: Admission,
-        now: Now,
+        (now, silent_at): (Now, Now),
     ) -> Self {
         let incoming = Incoming { reader: Reader::for_client(false), buffer: BytesMut::new() };
         Self {
@@ -115,6 +117,7 @@ impl Session {
             state: AtomicU8::new(OPEN),
             changed: Notify::new(),
             used_ms: AtomicU64::new(now.0),
+            silent_ms: AtomicU64::new(silent_at.0),
             upgrading: AtomicBool::new(false),
             exchange,
             admission: Mutex::new(Some(admission)),
@@ -129,6 +132,12 @@ impl Session {
     pub(super) fn is_unused_since(&self, since_ms: u64) -> bool {
         let waits = self.incoming.try_lock().is_err() || self.outgoing.try_lock().is_err();
         !waits && self.used_ms.load(Ordering::Relaxed) < since_ms
+    }
+
+    /// Whether the client has let a ping go unanswered. Its worker ends the session, too, but at a
+    /// time that the client cannot know exactly.
+    pub(super) fn is_silent_at(&self, now: Now) -> bool {
+        self.silent_ms.load(Ordering::Relaxed) <= now.0
     }
 
     /// None: another poll waits.
@@ -189,11 +198,12 @@ impl Session {
         }
     }
 
-    /// Sends the packets of a request to the worker. Returns whether the session goes on.
+    /// Sends the packets of a request to the worker. Returns whether the session goes on. If one
+    /// of them answers a ping, the next is to be answered until `silent_at`.
     ///
     /// # Errors
     /// What was sent is no payload, or the worker has closed.
-    pub(super) async fn post(&self, body: Bytes) -> Result<bool, PostError> {
+    pub(super) async fn post(&self, body: Bytes, silent_at: Now) -> Result<bool, PostError> {
         let mut out = BytesMut::new();
         for packet in Packets::read(body)? {
             let goes_on = match packet? {
@@ -209,6 +219,7 @@ impl Session {
                     true
                 }
                 Packet::Pong(_) => {
+                    self.silent_ms.store(silent_at.0, Ordering::Relaxed);
                     write_masked(&mut out, Opcode::Text, MASK, b"3");
                     true
                 }

@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use roomcast_wire::Format;
 use roomcast_wire::ws::frame::{self, Frame, Opcode, Reader};
 use roomcast_wire::ws::handshake::{self, Head};
+use roomcast_wire::{CloseCode, Format};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -30,10 +30,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest frame before the WebSocket has taken over, in bytes: `2probe` and `5` are short.
 const FRAME_BYTES_MAX: usize = 125;
 
-/// Answers the request for a WebSocket; the rest is done beside it.
+/// How long a WebSocket that no session is for may take to hear that.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Answers the request for a WebSocket; the rest is done beside it. Where there is no session, or
+/// another WebSocket takes it over or has, that is said on the WebSocket, as by the reference
+/// server: a browser does not tell its page why a request for one was refused.
 pub(super) fn begin(
     polls: &Polls,
-    session: Arc<Session>,
+    session: Option<Arc<Session>>,
     request: Request,
 ) -> Result<Response, Failure> {
     let accepted = {
@@ -50,12 +55,17 @@ pub(super) fn begin(
         let accepted = handshake::accept(&head, policy, false, Some(Format::ENGINEIO));
         accepted.map_err(|_| Failure::BadRequest)?
     };
-    if !session.begin_upgrade() {
-        return Err(Failure::BadRequest);
-    }
+    let session = session.filter(|session| session.begin_upgrade());
     let shared = Arc::clone(&polls.shared);
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
+        let Some(session) = session else {
+            if let Ok(upgraded) = upgrade.await {
+                // Whether it hears it is its own affair.
+                _ = timeout(FAREWELL, turn_away(TokioIo::new(upgraded))).await;
+            }
+            return;
+        };
         let outcome = match upgrade.await {
             Ok(upgraded) => carry_out(&shared.polling, &session, upgraded).await,
             Err(error) => Err(io::Error::other(error)),
@@ -75,6 +85,17 @@ pub(super) fn begin(
         }
     }
     Ok(response.into_response())
+}
+
+async fn turn_away(mut stream: TokioIo<Upgraded>) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    frame::write_close(&mut out, CloseCode::Protocol.number(), "Session ID unknown");
+    stream.write_all(&out).await?;
+    stream.shutdown().await?;
+    // Unread bytes would make an end a reset, which may overtake the frame.
+    let mut unread = [0; FRAME_BYTES_MAX];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 async fn carry_out(

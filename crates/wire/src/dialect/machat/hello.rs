@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::super::plain;
+use super::super::speech;
 use super::ERROR;
 use crate::{ErrorCode, Refusal, RoomPath, name};
 
@@ -65,7 +65,7 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether lines with this name are the server's.
+/// Whether people would take lines with this name for the server's.
 pub(super) fn is_reserved(name: &str) -> bool {
-    name == ERROR || name == plain::SERVER
+    name.trim().eq_ignore_ascii_case(ERROR) || speech::is_servers(name)
 }

@@ -11,8 +11,9 @@ use crate::codec::{CodecError, msgpack};
 /// Most attachments of a packet (threat S19). As many as the reference parser takes.
 pub const ATTACHMENTS_MAX: usize = 10;
 
-/// How long the attachments of a packet may take, in milliseconds from its text on.
-pub const ASSEMBLE_MS_MAX: u64 = 10_000;
+/// How long the attachments of a packet may take if nothing else is said, in milliseconds from its
+/// text on.
+pub const ASSEMBLE_MS: u64 = 10_000;
 
 /// Puts the packets of one connection together: a text with the binary messages that belong to it,
 /// in the order in which they come. What it gives out is a whole packet for
@@ -71,7 +72,7 @@ impl Assembler {
         self.format
     }
 
-    /// Whether a packet is not whole yet: for at most [`ASSEMBLE_MS_MAX`].
+    /// Whether a packet is not whole yet: [`ASSEMBLE_MS`] is how long that may be.
     pub fn is_waiting(&self) -> bool {
         self.open.is_some()
     }

@@ -23,7 +23,7 @@ use super::{DecodeError, Format, Grammar, Receiver, Standing};
 use crate::name::DEFAULT_NAMESPACE;
 use crate::{Codec, Push, Reply, Request};
 
-pub use self::assembler::{ASSEMBLE_MS_MAX, ATTACHMENTS_MAX, AssembleError, Assembler};
+pub use self::assembler::{ASSEMBLE_MS, ATTACHMENTS_MAX, AssembleError, Assembler};
 pub use self::packet::{namespace_of, opens};
 
 /// What the answer to CONNECT names: no acknowledgement has such a number.
