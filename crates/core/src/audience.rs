@@ -68,6 +68,14 @@ impl Audience {
         self.receivers.get(place).map(|moved| moved.session)
     }
 
+    /// The receiver at `place` hears in another format.
+    pub fn set_format(&mut self, place: u32, format: Format) {
+        let Some(receiver) = self.receivers.get_mut(place as usize) else { return };
+        self.formats[receiver.format.index()] -= 1;
+        self.formats[format.index()] += 1;
+        receiver.format = format;
+    }
+
     pub fn is_empty(&self) -> bool {
         self.receivers.is_empty()
     }

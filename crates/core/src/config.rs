@@ -187,6 +187,8 @@ pub struct Limits {
     pub call_ms: u64,
     /// Most calls of one session that may wait for a result, in either direction. Default 32.
     pub calls_per_session: u32,
+    /// Most calls of all clients that may wait for the application. Default 10,000.
+    pub calls_waiting: u32,
 }
 
 impl Default for Limits {
@@ -215,6 +217,7 @@ impl Default for Limits {
             hooks_waiting: 10_000,
             call_ms: 10_000,
             calls_per_session: 32,
+            calls_waiting: 10_000,
         }
     }
 }

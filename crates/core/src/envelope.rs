@@ -11,7 +11,7 @@ use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions, Se
 use crate::io::{Act, Revoked, ServerReply, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rights::Grants;
-use crate::room::{Delivery, Publication};
+use crate::room::{Delivery, Publication, Room};
 
 /// Word from one shard to another. Opaque to the worker that carries it.
 #[derive(Debug)]
@@ -239,6 +239,7 @@ pub(crate) struct Joined {
     pub session: SessionKey,
     pub room: RoomKey,
     pub name: FullName,
+    pub namespace: u16,
     pub slow: SlowRule,
     pub position: Position,
     pub members: u32,
@@ -251,6 +252,27 @@ pub(crate) struct Joined {
     /// Bytes that members are told because of it: of its coming and going if it is new, and what
     /// the room's logic has to say.
     pub told_bytes: u64,
+}
+
+impl Joined {
+    /// What is told of a seat that the session has already, and nothing else.
+    pub fn held(room: &Room, to: ReplyTo, session: SessionKey) -> Self {
+        Self {
+            to,
+            session,
+            room: room.key,
+            name: room.name.clone(),
+            namespace: room.namespace,
+            slow: room.options.slow,
+            position: room.position(),
+            members: room.member_count(),
+            recovery: None,
+            missed: Vec::new(),
+            created: false,
+            is_new: false,
+            told_bytes: 0,
+        }
+    }
 }
 
 /// A direct message.

@@ -55,6 +55,13 @@ pub enum Input {
         /// The message.
         bytes: Bytes,
     },
+    /// The peer is spoken to in another format of its dialect from now on.
+    Speaks {
+        /// Which link.
+        link: LinkId,
+        /// The format.
+        format: Format,
+    },
     /// The peer showed life without a message (a pong, say).
     Alive {
         /// Which link.
@@ -343,7 +350,8 @@ pub enum Act {
         /// Whether the session gets a seat in it at once.
         join: bool,
     },
-    /// Give the session a seat. Its client is told with a `joined` without `ref`.
+    /// Give the session a seat. Its client is told with a `joined` without `ref`. Who has it
+    /// already keeps it as it is, and nobody hears of it.
     Join {
         /// What the others see of the member.
         data: Option<Payload>,

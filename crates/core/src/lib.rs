@@ -27,6 +27,7 @@ pub mod io;
 mod key;
 mod links;
 pub mod logic;
+mod names;
 pub mod outbox;
 mod rate;
 mod repeats;

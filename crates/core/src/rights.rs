@@ -282,8 +282,8 @@ pub struct Identity {
     pub admin: bool,
     /// When it ends; none: never.
     pub expires: Option<Now>,
-    /// When the token was made, to tell those that a revocation is about from later ones; none: a
-    /// revocation of its user is about it, however late it comes.
+    /// When the token was made at the earliest, to tell those that a revocation is about from later
+    /// ones; none: a revocation of its user is about it, however late it comes.
     pub issued: Option<Now>,
     /// The token's own name, by which it can be revoked.
     pub token_id: Option<Box<str>>,

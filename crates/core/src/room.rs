@@ -18,6 +18,7 @@ use crate::io::{Now, RoomState, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::logic::Said;
 use crate::logic::running::Running;
+use crate::names::Names;
 use crate::rate::Rate;
 use crate::repeats::{Keys, owned_key};
 
@@ -63,9 +64,7 @@ pub(crate) struct Room {
     /// Sessions of each user, so that several sessions count as one user.
     users: HashMap<Name, u32, FixedState>,
     anonymous: u32,
-    /// How many members have a display name, where it must be unique: several, if it was not so
-    /// when they came.
-    names: HashMap<Name, u32, FixedState>,
+    names: Names,
     keys: Keys,
     /// When the last member left, while nobody is in it.
     pub emptied: Option<Now>,
@@ -152,7 +151,7 @@ impl Room {
             drops: 0,
             users: HashMap::with_hasher(hasher.clone()),
             anonymous: 0,
-            names: HashMap::with_hasher(hasher.clone()),
+            names: Names::default(),
             shards: Vec::new(),
             keys: Keys::new(hasher),
             rate_events: Rate::default(),
@@ -323,12 +322,6 @@ impl Room {
         self.options.logic_config = old.logic_config;
         self.history.set_options(now, self.options.history);
         self.bounds = Bounds::new(&self.options);
-        self.names.clear();
-        if self.options.names == NameRule::Unique {
-            for name in self.members.values().filter_map(|member| member.sender.name.clone()) {
-                *self.names.entry(name).or_insert(0) += 1;
-            }
-        }
     }
 
     fn charge(&mut self, now: Now, len: usize) -> Result<(), Refusal> {
@@ -359,9 +352,7 @@ impl Room {
         data: Option<Payload>,
         rights: JoinRights,
     ) -> Result<bool, Refusal> {
-        if rights.needs_own_name {
-            self.check_nobody_is_called_so(sender)?;
-        }
+        self.check_name(sender, rights.needs_own_name)?;
         if let Some(member) = self.members.get_mut(&sender.session) {
             member.key = key;
             return Ok(false);
@@ -373,10 +364,7 @@ impl Room {
                 format!("the room has {most} members, as many as it may have (`members_max`)"),
             ));
         }
-        if self.options.names == NameRule::Unique {
-            self.check_name_is_free(sender)?;
-            self.names.extend(sender.name.clone().map(|name| (name, 1)));
-        }
+        self.names.add(sender.name.as_ref());
         self.seats_given += 1;
         self.count_user(sender, true);
         self.count_shard(key.shard, true);
@@ -394,50 +382,35 @@ impl Room {
         Ok(true)
     }
 
-    /// For those to whom a name says who speaks, in a room that lets names stand twice. Looks
-    /// through all members.
-    ///
-    /// # Errors
-    /// The display name is taken.
-    fn check_nobody_is_called_so(&self, sender: &Sender) -> Result<(), Refusal> {
-        let Some(name) = &sender.name else { return Ok(()) };
-        let mut members = self.members.values();
-        if members.any(|member| {
-            let other = &member.sender;
-            other.session != sender.session && other.name.as_ref() == Some(name)
-        }) {
-            let text = format!("another member of the room is called `{name}`");
-            return Err(Refusal::new(ErrorCode::NameTaken, text));
+    /// Looks whether the sender may be called as it is, in a room whose names are unique, or by a
+    /// client to whom a name says who speaks (`needs_own_name`).
+    fn check_name(&mut self, sender: &Sender, needs_own_name: bool) -> Result<(), Refusal> {
+        let own = self.members.contains_key(&sender.session);
+        let is_unique = self.options.names == NameRule::Unique && !own;
+        if !is_unique && !needs_own_name {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn check_name_is_free(&self, sender: &Sender) -> Result<(), Refusal> {
-        let Some(name) = &sender.name else {
-            return Err(Refusal::new(
+        self.count_names();
+        match &sender.name {
+            Some(name) => self.names.check_is_free(name, own.into()),
+            None if is_unique => Err(Refusal::new(
                 ErrorCode::NameTaken,
                 "members of this room need a display name of their own: give `name` in `hello`",
-            ));
-        };
-        if self.names.contains_key(name) {
-            let text = format!("another member is called `{name}` (`names = \"unique\"`)");
-            return Err(Refusal::new(ErrorCode::NameTaken, text));
+            )),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn count_names(&mut self) {
+        let members = self.members.values();
+        self.names.count(self.members.hasher(), members.map(|member| member.sender.name.as_ref()));
     }
 
     /// Takes a session's seat away.
     pub fn unseat(&mut self, session: SessionId) -> Option<Member> {
         let member = self.members.remove(&session)?;
         self.seated = self.members.len() as u32;
-        if let Some(name) = &member.sender.name
-            && let Some(members) = self.names.get_mut(name)
-        {
-            *members -= 1;
-            if *members == 0 {
-                self.names.remove(name);
-            }
-        }
+        self.names.remove(member.sender.name.as_ref());
         self.count_user(&member.sender, false);
         self.count_shard(member.key.shard, false);
         Some(member)

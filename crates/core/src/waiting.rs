@@ -60,6 +60,11 @@ impl<O: Ord + Clone, T> Waiting<O, T> {
         self.take(number)
     }
 
+    /// How many wait.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
     /// How many an owner has.
     pub fn count_of(&self, owner: &O) -> usize {
         self.of(owner).count()

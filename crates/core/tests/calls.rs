@@ -55,7 +55,7 @@ fn an_application_that_answers_with_too_much_is_stopped() {
 }
 
 #[test]
-fn what_a_session_asked_is_forgotten_with_it() {
+fn what_a_session_asked_is_answered_to_nobody_else() {
     let mut config = HubConfig { calls: true, ..HubConfig::default() };
     config.limits.call_ms = 4_000;
     let mut hub = Hub::new(config);
@@ -68,11 +68,11 @@ fn what_a_session_asked_is_forgotten_with_it() {
     assert_eq!(hub.ask(0, r#"{"type":"call","ref":33,"call":"slow"}"#)["reason"], "rate_limited");
     assert_eq!(hub.shard.next_deadline().unwrap().0, 4_000, "the calls'");
     hub.say(0, r#"{"type":"bye","ref":34}"#);
-    assert_eq!(hub.shard.next_deadline().unwrap().0, 10_000, "the link's: none of a call");
     // The application answers all the same.
     for (ticket, _) in std::mem::take(&mut hub.called) {
         hub.input(Input::Answered { ticket, answer: Ok(None) });
     }
+    assert_eq!(hub.shard.next_deadline().unwrap().0, 10_000, "the link's: none of a call");
     hub.cut(0);
     hub.open(1);
     assert_eq!(hub.say(1, r#"{"type":"call","ref":1,"call":"slow"}"#).len(), 0);
@@ -90,4 +90,26 @@ fn the_application_is_told_of_what_hello_says_to_it_and_where_a_call_comes_from(
     let told = hub.called.drain(..).map(|(_, call)| (call.namespace.to_string(), call.answered));
     let told: Vec<_> = told.collect();
     assert_eq!(told, [("default".to_owned(), false), ("default".to_owned(), true)]);
+}
+
+#[test]
+fn only_so_many_calls_of_all_clients_may_wait_for_the_application() {
+    let mut config = HubConfig { calls: true, ..HubConfig::default() };
+    config.limits.calls_waiting = 2;
+    let mut hub = Hub::new(config);
+    for link in 0..3 {
+        hub.open(link);
+    }
+    let call = r#"{"type":"call","ref":1,"call":"slow"}"#;
+    assert_eq!(hub.say(0, call).len() + hub.say(1, call).len(), 0);
+    let refused = hub.ask(2, call);
+    assert_eq!((&refused["reason"], &refused["retry_ms"]), (&"rate_limited".into(), &100.into()));
+    assert!(refused["message"].as_str().unwrap().contains("limits.calls_waiting"), "{refused}");
+    assert_eq!(hub.called.len(), 2, "the application is not asked");
+    // It goes on with what a session asked that is over since.
+    hub.say(0, r#"{"type":"bye"}"#);
+    assert_eq!(hub.ask(2, call)["reason"], "rate_limited");
+    let (ticket, _) = hub.called.remove(0);
+    hub.input(Input::Answered { ticket, answer: Ok(None) });
+    assert_eq!(hub.say(2, call).len(), 0, "one was answered");
 }

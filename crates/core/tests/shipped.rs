@@ -122,6 +122,17 @@ fn latest_by_sender_forgets_who_leaves_and_keeps_within_its_bytes() {
 }
 
 #[test]
+fn latest_counts_the_keys_of_its_values_too() {
+    let mut hub = hub("latest", &json!({"key": "id", "bytes_max": 4_096}));
+    join(&mut hub, 0);
+    // Each of them is there three times: in the data, and as the place of the value in two lists.
+    for n in 0..3 {
+        publish(&mut hub, 0, "pos", json!({"id": format!("{n}{}", "x".repeat(600))}));
+    }
+    assert_eq!(join(&mut hub, 1).1.len(), 1, "a second one has more than 4,096 bytes");
+}
+
+#[test]
 fn turns_go_round_in_the_order_of_joining() {
     let mut hub = hub("turns", &json!({"turn_ms": 1_000, "free": ["chat"], "end": "done"}));
     let (first, heard) = join(&mut hub, 0);

@@ -56,6 +56,7 @@ struct Stage {
 
 fn format(word: &str) -> Format {
     match word {
+        "mesh" => Format::MESH_WS,
         "native-json" => Format::JSON_LINE,
         "socketio-json" => Format::SOCKETIO_JSON,
         "socketio-msgpack" => Format::SOCKETIO_MSGPACK,
@@ -66,6 +67,9 @@ fn format(word: &str) -> Format {
 fn config() -> HubConfig {
     let mut config = HubConfig::default();
     config.namespaces.insert("game".to_owned(), NamespaceConfig::default());
+    let meshed =
+        NamespaceConfig { lobby: Some("mesh-global".into()), ..NamespaceConfig::default() };
+    config.namespaces.insert("meshed".to_owned(), meshed);
     let own = NamespaceConfig { convention: false, anonymous: false, ..NamespaceConfig::default() };
     config.namespaces.insert("own".to_owned(), own);
     config
@@ -257,6 +261,8 @@ fn replay(file: &str, text: &str) {
 #[test]
 fn transcripts_replay() {
     for (file, text) in [
+        ("mesh.txt", include_str!("transcripts/mesh.txt")),
+        ("native.txt", include_str!("transcripts/native.txt")),
         ("socketio.txt", include_str!("transcripts/socketio.txt")),
         ("socketio_binary.txt", include_str!("transcripts/socketio_binary.txt")),
         ("socketio_faults.txt", include_str!("transcripts/socketio_faults.txt")),

@@ -83,8 +83,9 @@ fn clients_of_other_dialects_hear_the_same_and_the_author_is_stamped() {
     assert_eq!(mina.next(), Some(Heard::Post("red".into(), session, "50% done %d".into())));
     for (event, data, text) in [
         ("chat", r#"{"text":"hi"}"#, "hi"),
-        ("chat", r#""hi""#, r#"[chat] "hi""#),
-        ("move", r#"{"x": 1}"#, r#"[move] {"x": 1}"#),
+        ("chat", r#""hi""#, "hi"),
+        ("move", r#"{"x": 1}"#, r#"[move] {"x":1}"#),
+        ("move", r#"{"text":"up"}"#, "[move] up"),
     ] {
         tom.send(&format!(r#"{{"type":"publish","room":"red","event":"{event}","data":{data}}}"#));
         assert_eq!(mina.next(), Some(Heard::Post("red".into(), "Tom".into(), text.into())));

@@ -300,6 +300,18 @@ fn s37_a_revoked_user_is_put_out_of_all_workers() {
     assert_eq!(hello(&server, &hs256(&claims("zoe")))["user"], "zoe");
 }
 
+#[test]
+fn s37_a_clock_that_is_ahead_does_not_save_a_token_from_a_revocation() {
+    let text = format!("algorithm = \"HS256\"\nleeway_s = 300\nsecret = \"{SECRET}\"");
+    let server = server(vec![section(&text)]);
+    let mut ahead = claims("mina");
+    ahead["iat"] = json!(in_s(200));
+    assert_eq!(hello(&server, &hs256(&ahead))["user"], "mina");
+    let mina = roomcast::Revoked::User(roomcast::Name::new("mina").unwrap());
+    server.handle().revoke(mina).wait().unwrap();
+    assert_eq!(hello(&server, &hs256(&ahead))["message"], "the token was revoked");
+}
+
 /// Knows no token, and falls over one of them.
 struct Fragile;
 

@@ -5,9 +5,9 @@
 //! | `key` | a field of the data: values that differ in it are kept beside each other |
 //! | `by_sender` | each sender has values of its own, gone when it leaves; default false |
 //! | `values_max` | values kept, 1 to 1,000; default 128; the longest unchanged goes first |
-//! | `bytes_max` | their bytes, each with 256 more; 1,024 to 524,288; default 262,144 |
+//! | `bytes_max` | bytes of them, and of names and keys twice; 1,024 to 524,288; default 262,144 |
 //!
-//! An event without data, or with `null`, forgets its value.
+//! Each value counts for 256 bytes more. An event without data, or with `null`, forgets its value.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::settings::Settings;
 use super::{LogicEvent, Relay, RoomCtx, RoomLogic};
 
-/// What a value counts for beside its bytes: what surrounds it when it is told.
+/// What a value counts for beside its bytes and its place: what surrounds it when it is told.
 const AROUND_BYTES: usize = 256;
 
 pub(super) struct Latest {
@@ -82,7 +82,7 @@ impl Latest {
         let Some(data) = event.payload.filter(|data| !is_null(data)) else { return };
         let (data, name, from) = (data.detached(), event.name.clone(), Arc::clone(event.from));
         self.changes += 1;
-        self.bytes += size(&data);
+        self.bytes += size(&place, &data);
         self.order.insert(self.changes, place.clone());
         self.values.insert(place, Kept { name, data, from, change: self.changes });
         while self.values.len() > self.values_max || self.bytes > self.bytes_max {
@@ -94,7 +94,7 @@ impl Latest {
     fn forget(&mut self, place: &str) {
         if let Some(kept) = self.values.remove(place) {
             self.order.remove(&kept.change);
-            self.bytes -= size(&kept.data);
+            self.bytes -= size(place, &kept.data);
         }
     }
 
@@ -138,6 +138,7 @@ fn is_null(data: &Payload) -> bool {
     matches!((data.codec(), &data.bytes()[..]), (Codec::Json, b"null") | (Codec::MsgPack, b"\xc0"))
 }
 
-fn size(data: &Payload) -> usize {
-    AROUND_BYTES + data.bytes().len()
+/// The place stands in two lists, and holds what the client says under `key`.
+fn size(place: &str, data: &Payload) -> usize {
+    AROUND_BYTES + 2 * place.len() + data.bytes().len()
 }

@@ -21,7 +21,9 @@ const TIMEOUT_MS_MAX: u64 = 3_600_000;
 /// All calls that wait on one shard.
 #[derive(Debug, Default)]
 pub(super) struct Dialogue {
-    /// Of clients, for the application.
+    /// Of clients, for the application. Those of a session that is over stay until they are
+    /// answered or due: the application is still at work on them, and what runs is bounded by what
+    /// is here.
     asked_by: Waiting<SessionKey, ReplyTo>,
     /// Of the application, for clients.
     asked_of: Waiting<SessionKey, ReplyTo>,
@@ -57,6 +59,12 @@ impl Shard {
         let key = session.key;
         if self.dialogue.asked_by.count_of(&key) >= most as usize {
             return Err(too_many_calls(most));
+        }
+        // The bound of one session says little where anybody may have many, one after the other.
+        let most = self.config.limits.calls_waiting / u32::from(self.shard_count());
+        if self.dialogue.asked_by.count() >= most.max(1) as usize {
+            let text = "too many calls wait for a result already (`limits.calls_waiting`)";
+            return Err(try_again(text.into()));
         }
         let from = Arc::clone(&session.sender);
         let (admin, answered) = (session.admin, asker.reference.is_some());
@@ -154,11 +162,6 @@ impl Shard {
         }
     }
 
-    /// The session is over: nobody waits for what it asked.
-    pub(super) fn forget_calls_by(&mut self, key: SessionKey) {
-        while self.dialogue.asked_by.take_of(&key).is_some() {}
-    }
-
     /// Gives up on calls that nobody has answered in time.
     pub(super) fn end_calls(&mut self) {
         while let Some(to) = self.dialogue.asked_by.take_due(self.now) {
@@ -179,10 +182,9 @@ pub(super) fn no_such_call(call: &EventName) -> Refusal {
 }
 
 fn too_many_calls(most: u32) -> Refusal {
-    Refusal {
-        code: ErrorCode::RateLimited,
-        message: format!("{most} calls wait for a result already (`limits.calls_per_session`)")
-            .into(),
-        retry_ms: Some(100),
-    }
+    try_again(format!("{most} calls wait for a result already (`limits.calls_per_session`)"))
+}
+
+fn try_again(message: String) -> Refusal {
+    Refusal { code: ErrorCode::RateLimited, message: message.into(), retry_ms: Some(100) }
 }

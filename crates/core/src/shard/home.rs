@@ -104,6 +104,15 @@ impl Shard {
         wish: JoinWish,
     ) {
         let made = wish.made;
+        // A client that asks again has lost its link, and wants to know; the server's own code has
+        // nothing to give to who has a seat.
+        let room = &self.rooms[slot as usize];
+        if let (ReplyTo::Call { .. }, Some((key, sender))) = (caller.reply, &caller.session)
+            && room.member(sender.session).is_some()
+        {
+            let joined = Joined::held(room, caller.reply, *key);
+            return self.send(key.shard, Word::Joined(Box::new(joined)));
+        }
         if let Err(refusal) = self.seat(slot, caller, wish) {
             let room = self.rooms.get(slot as usize);
             match made && room.is_some_and(|room| !room.permanent) {
@@ -177,20 +186,9 @@ impl Shard {
         let room = &mut self.rooms[slot as usize];
         let position = room.position();
         let (recovery, missed) = room.missed(now, wish.since, wish.rights.history);
-        let joined = Joined {
-            to: caller.reply,
-            session: key,
-            room: room.key,
-            name: room.name.clone(),
-            slow: room.options.slow,
-            position,
-            members,
-            recovery,
-            missed,
-            created: wish.created,
-            is_new,
-            told_bytes,
-        };
+        let created = wish.created;
+        let held = Joined::held(room, caller.reply, key);
+        let joined = Joined { position, recovery, missed, created, is_new, told_bytes, ..held };
         self.send(key.shard, Word::Joined(Box::new(joined)));
         self.carry_out(slot, effects);
         Ok(())

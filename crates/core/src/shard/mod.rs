@@ -157,6 +157,7 @@ impl Shard {
         match input {
             Input::Opened { link, format, namespace } => self.on_opened(link, format, namespace),
             Input::Message { link, bytes } => self.on_message(link, &bytes),
+            Input::Speaks { link, format } => self.on_speaks(link, format),
             Input::Alive { link } => self.on_alive(link),
             Input::Closed { link, loss } => self.on_closed(link, loss),
             Input::Envelope { envelope: Envelope(word), .. } => self.on_word(word),

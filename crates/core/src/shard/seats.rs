@@ -30,7 +30,7 @@ impl Shard {
             }
             None => session.seats.push(Seat {
                 name: joined.name.clone(),
-                namespace: session.namespace,
+                namespace: joined.namespace,
                 home: joined.room.home,
                 room: Some(joined.room),
                 pending: 0,
@@ -40,6 +40,9 @@ impl Shard {
         }
         if let (ReplyTo::Call { .. }, Some(seat)) = (to, session.seat_mut(&joined.name)) {
             seat.invited = true;
+        }
+        if let (ReplyTo::Call { .. }, false) = (to, joined.is_new) {
+            return;
         }
         self.charge_fanout(key.slot, joined.told_bytes);
         if joined.created {
@@ -89,6 +92,19 @@ impl Shard {
         receivers.room_members = joined.members;
         if seat.place.is_none() {
             seat.place = Some((audience, receivers.add(key, link, format)));
+        }
+    }
+
+    /// What the link hears is written in another format from now on.
+    pub(super) fn on_speaks(&mut self, link: LinkId, format: Format) {
+        let Some(entry) = self.links.get_mut(link) else { return };
+        entry.format = format;
+        let session = entry.session.and_then(|slot| self.sessions.get(slot as usize));
+        let seats = session.into_iter().flat_map(|session| &session.seats);
+        for (audience, place) in seats.filter_map(|seat| seat.place) {
+            if let Some(receivers) = self.audiences.get_mut(audience as usize) {
+                receivers.set_format(place, format);
+            }
         }
     }
 

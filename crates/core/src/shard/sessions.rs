@@ -346,7 +346,6 @@ impl Shard {
             self.counters.sessions_dropped -= 1;
         }
         let session = self.sessions.remove(slot as usize);
-        self.forget_calls_by(session.key);
         self.session_by_id.remove(&session.sender.session);
         self.counters.sessions -= 1;
         if let Some(link) = session.link.and_then(|link| self.links.get_mut(link))

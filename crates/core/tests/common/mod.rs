@@ -9,8 +9,8 @@ use roomcast_core::hook::Call;
 use roomcast_core::io::Note;
 use roomcast_core::logic::RoomRef;
 use roomcast_core::{
-    CallTicket, HubConfig, HubEvent, Input, LinkId, LinkLoss, Now, Output, Question, Shard,
-    ShardId, Ticket, Verdict,
+    CallTicket, HubConfig, HubEvent, Input, LinkId, LinkLoss, Now, Output, Question, ServerReply,
+    Shard, ShardId, Ticket, Verdict,
 };
 use roomcast_wire::{CloseCode, Format};
 use serde_json::Value;
@@ -31,6 +31,8 @@ pub struct Hub {
     pub events: Vec<HubEvent>,
     /// What clients ask of the application.
     pub called: Vec<(CallTicket, Box<Call>)>,
+    /// What became of calls of the server's own code.
+    pub done: Vec<(u64, ServerReply)>,
 }
 
 impl Hub {
@@ -47,6 +49,7 @@ impl Hub {
             released: Vec::new(),
             events: Vec::new(),
             called: Vec::new(),
+            done: Vec::new(),
         }
     }
 
@@ -138,6 +141,7 @@ impl Hub {
                 }
                 Output::Release { link } => self.released.push(link.0),
                 Output::Called { ticket, call } => self.called.push((ticket, call)),
+                Output::CallDone { id, reply } => self.done.push((id, reply)),
                 Output::Event(event) => self.events.push(*event),
                 Output::Note(Note::LogicFailed { room, logic, fault }) => {
                     self.faults.push([room, logic, fault]);

@@ -102,6 +102,9 @@ pub struct Verified {
     pub grants: Option<Arc<Grants>>,
     /// When it ends, in seconds since 1970, the leeway included.
     pub ends_s: u64,
+    /// When it was made at the earliest, in seconds since 1970: the clock of who made it may be
+    /// ahead by the leeway. None if it has no `iat`.
+    pub issued_s: Option<u64>,
 }
 
 impl Tokens {
@@ -218,7 +221,9 @@ impl Source {
         let claims = data.claims;
         let grants = self.grants(&claims, namespace).map_err(Some)?;
         let ends_s = claims.exp.0.saturating_add(self.config.leeway_s);
-        Ok(Verified { source: 0, claims, grants, ends_s })
+        let earliest = |issued: &Seconds| issued.0.saturating_sub(self.config.leeway_s);
+        let issued_s = claims.iat.as_ref().map(earliest);
+        Ok(Verified { source: 0, claims, grants, ends_s, issued_s })
     }
 
     /// What the token is bound to, and whether it may say what it says.
@@ -293,7 +298,7 @@ fn identity(now: Now, unix_ms: u64, verified: Verified) -> Result<Identity, Refu
         let text = format!("the token is not accepted: `{claim}`: {error}");
         Refusal::new(ErrorCode::InvalidToken, text)
     };
-    let Verified { claims, grants, ends_s, .. } = verified;
+    let Verified { claims, grants, ends_s, issued_s, .. } = verified;
     let name =
         |claim, text: &str| Name::new(text).map_err(|error| invalid(claim, error.to_string()));
     // What was before the start of the server is its start.
@@ -314,7 +319,7 @@ fn identity(now: Now, unix_ms: u64, verified: Verified) -> Result<Identity, Refu
         name: claims.name.as_deref().map(|text| name("name", text)).transpose()?,
         admin: claims.admin,
         expires: Some(at(ends_s)),
-        issued: claims.iat.map(|issued| at(issued.0)),
+        issued: issued_s.map(at),
         token_id: claims.jti.map(Into::into),
         metadata,
         grants,

@@ -75,7 +75,7 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 34] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 35] {
     let (limits, socketio) = (&config.limits, &config.socketio);
     let count = |n: usize| n as u64;
     [
@@ -118,6 +118,7 @@ fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 34] {
         ("limits.hooks_waiting", limits.hooks_waiting.into(), 1, 10_000_000),
         ("limits.call_ms", limits.call_ms, 10, 600_000),
         ("limits.calls_per_session", limits.calls_per_session.into(), 1, 10_000),
+        ("limits.calls_waiting", limits.calls_waiting.into(), 1, 10_000_000),
     ]
 }
 

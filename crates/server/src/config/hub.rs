@@ -273,6 +273,7 @@ fn limits(config: &LimitsConfig) -> Limits {
         hooks_waiting: config.hooks_waiting,
         call_ms: config.call_ms,
         calls_per_session: config.calls_per_session,
+        calls_waiting: config.calls_waiting,
     }
 }
 

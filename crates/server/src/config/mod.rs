@@ -301,6 +301,7 @@ pub struct LimitsConfig {
     pub hooks_waiting: u32,
     pub call_ms: u64,
     pub calls_per_session: u32,
+    pub calls_waiting: u32,
 }
 
 impl Default for LimitsConfig {
@@ -333,6 +334,7 @@ impl Default for LimitsConfig {
             hooks_waiting: hub.hooks_waiting,
             call_ms: hub.call_ms,
             calls_per_session: hub.calls_per_session,
+            calls_waiting: hub.calls_waiting,
         }
     }
 }

@@ -4,6 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use roomcast_core::HubEvent;
 use roomcast_core::contained::contained;
+use roomcast_core::event::Published;
+use roomcast_wire::Payload;
+use roomcast_wire::push::Event;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::watch::must_not_be_a_worker;
@@ -66,6 +69,20 @@ impl Events {
     pub fn next_blocking(&mut self) -> Option<Heard> {
         must_not_be_a_worker();
         heard(self.0.blocking_recv())
+    }
+}
+
+/// The event with bytes of its own: streams keep it for long, and what was only just read is part
+/// of a buffer that holds much else.
+pub(super) fn detached(event: HubEvent) -> HubEvent {
+    match event {
+        HubEvent::Published(Published { room, event }) => {
+            let payload = event.payload.as_ref().map(Payload::detached);
+            let event = Arc::new(Event { payload, ..Event::clone(&event) });
+            HubEvent::Published(Published { room, event })
+        }
+        // What others say is kept by the hub, and detached there.
+        event => event,
     }
 }
 

@@ -124,9 +124,9 @@ impl Voice {
         if let Some(sockets) = &self.hooks.sockets {
             sockets.hear(&event);
         }
-        if let Some(stream) = &self.stream {
-            // It fails only if nobody listens.
-            _ = stream.send(Arc::new(event));
+        // Nothing is copied for nobody.
+        if let Some(stream) = self.stream.as_ref().filter(|stream| stream.receiver_count() > 0) {
+            _ = stream.send(Arc::new(events::detached(event)));
         }
     }
 }
@@ -254,12 +254,75 @@ impl Builder {
     }
 
     /// Lets the program listen to what happens: [`ServerHandle::events`]. A stream that is more
-    /// than `capacity` events behind loses the oldest and is told how many (1 to 1,048,576; one
-    /// takes some hundred bytes).
+    /// than `capacity` events behind loses the oldest and is told how many (1 to 1,048,576). One
+    /// takes some hundred bytes and what was said: at most `payload_max` of its room, which is
+    /// 64 KiB unless options say otherwise. Streams share what is kept.
     ///
     /// [`ServerHandle::events`]: crate::ServerHandle::events
     pub fn events(mut self, capacity: usize) -> Self {
         self.hooks.ears.open(capacity);
         self
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+    use roomcast_wire::push::{Event, Sender};
+    use roomcast_wire::{Codec, ErrorCode, EventName, Payload, SessionId};
+
+    use super::*;
+
+    /// Ready at once, and panics when it is dropped.
+    struct Bomb;
+
+    impl Future for Bomb {
+        type Output = Result<Publish, Refusal>;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            Poll::Ready(Err(Refusal::refused("no")))
+        }
+    }
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("dropped"));
+        }
+    }
+
+    #[test]
+    fn a_hook_that_panics_when_it_is_dropped_refuses_its_command() {
+        let hooks = Arc::new(Builder::default().before_publish_async(|_| Bomb).hooks);
+        let from =
+            Arc::new(Sender { session: SessionId(1), user: None, name: None, metadata: None });
+        let (room, event) = ("a".to_owned(), EventName::Number(1));
+        let asked = Publish { from, room, event, data: None, reliable: true };
+        let mut running = hooks.ask(Question::Publish(Box::new(asked)));
+        let polled = Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Verdict::Refuse(refusal)) = polled else { panic!("{polled:?}") };
+        assert_eq!(refusal.code, ErrorCode::Internal);
+        drop(running);
+    }
+
+    /// A stream that is behind by `capacity` events of a few bytes must not keep as many buffers.
+    #[test]
+    fn what_a_stream_keeps_is_no_part_of_a_buffer() {
+        let mut hooks = Hooks::default();
+        hooks.ears.open(8);
+        let hooks = Arc::new(hooks);
+        let mut stream = hooks.listen().unwrap();
+        let buffer = Bytes::from(vec![b'7'; 16 << 10]);
+        let payload = Some(Payload::new(Codec::Json, buffer.slice(..5)).unwrap());
+        let (name, reliable) = (EventName::Number(1), true);
+        let event = Arc::new(Event { name, payload, from: None, position: None, reliable });
+        let published = HubEvent::Published(Published { room: "a".to_owned(), event });
+        hooks.voice().tell(published.clone());
+        assert_eq!(stream.next_blocking(), Some(Heard::Event(Arc::new(published.clone()))));
+        hooks.voice().tell(published);
+        assert!(buffer.is_unique());
     }
 }

@@ -137,6 +137,8 @@ pub(crate) enum Received {
     },
     /// A whole message.
     Message(Bytes),
+    /// What is written from now on is in another format of the dialect.
+    Speaks(Format),
     /// The handshake of Engine.IO is done: write this, then go on with [`engineio`], whose
     /// messages are those of several lines.
     Carries(Vec<u8>),

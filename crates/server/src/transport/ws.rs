@@ -47,6 +47,9 @@ enum Stage {
 /// Messages that do not end where frames do.
 struct Stream {
     cutter: Box<dyn Cutter>,
+    /// How the peer is spoken to, and how by its frames: text, binary.
+    format: Format,
+    by_frame: Option<[Format; 2]>,
     /// What came in frames and is not cut yet. Holds no memory when empty.
     bytes: BytesMut,
 }
@@ -82,10 +85,10 @@ impl Protocol for Ws {
             {
                 return Ok(Some(Received::Message(bytes)));
             }
-            let message = match reader.read(buffer, message_bytes_max)? {
+            let (message, is_binary) = match reader.read(buffer, message_bytes_max)? {
                 None => return Ok(None),
-                Some(Frame::Text(bytes)) if takes != Takes::Binary => bytes,
-                Some(Frame::Binary(bytes)) if takes != Takes::Text => bytes,
+                Some(Frame::Text(bytes)) if takes != Takes::Binary => (bytes, false),
+                Some(Frame::Binary(bytes)) if takes != Takes::Text => (bytes, true),
                 Some(Frame::Text(_) | Frame::Binary(_)) => return Err(wrong_kind(takes)),
                 Some(Frame::Ping(payload)) => {
                     self.pong = Some(Box::from(&payload[..]));
@@ -95,7 +98,12 @@ impl Protocol for Ws {
                 Some(Frame::Close(code)) => return Ok(Some(Received::Closed(code))),
             };
             match &mut stream {
-                Some(stream) => stream.bytes.extend_from_slice(&message),
+                Some(stream) => {
+                    stream.bytes.extend_from_slice(&message);
+                    if let Some(format) = stream.answers_in(is_binary) {
+                        return Ok(Some(Received::Speaks(format)));
+                    }
+                }
                 None => return Ok(Some(Received::Message(message))),
             }
         }
@@ -175,6 +183,13 @@ fn named_namespace(head: &Head<'_>, known: &[Arc<str>]) -> Result<Arc<str>, Head
 }
 
 impl Stream {
+    /// The format that a frame brings about; none: it stays as it is.
+    fn answers_in(&mut self, is_binary: bool) -> Option<Format> {
+        let [text, binary] = self.by_frame?;
+        let format = if is_binary { binary } else { text };
+        (std::mem::replace(&mut self.format, format) != format).then_some(format)
+    }
+
     fn cut(&mut self, bytes_max: usize) -> Result<Option<Bytes>, Fault> {
         let cut = self.cutter.cut(&mut self.bytes, bytes_max)?;
         if self.bytes.is_empty() {
@@ -211,8 +226,9 @@ fn frames(format: Format) -> Stage {
         Framing::WsBinary | Framing::WsBinaryDeflate => Takes::Binary,
         _ => Takes::Text,
     };
-    let stream = format.ws_stream();
-    let stream = stream.map(|cutter| Box::new(Stream { cutter, bytes: BytesMut::new() }));
+    let by_frame = format.ws_formats_by_frame();
+    let stream = |cutter| Box::new(Stream { cutter, format, by_frame, bytes: BytesMut::new() });
+    let stream = format.ws_stream().map(stream);
     Stage::Frames { reader: Reader::new(deflate), takes, stream }
 }
 

@@ -137,6 +137,13 @@ impl Worker {
                 self.stall_if_behind(key);
                 Go::On
             }
+            Received::Speaks(format) => {
+                if let Some(link) = self.links.get_mut(key as usize) {
+                    link.stage = Stage::Open(format);
+                }
+                self.tell(Input::Speaks { link: LinkId(key), format });
+                Go::On
+            }
             Received::Alive => {
                 self.tell(Input::Alive { link: LinkId(key) });
                 if let Some(link) = self.links.get_mut(key as usize)

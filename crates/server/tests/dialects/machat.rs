@@ -178,7 +178,7 @@ fn names_and_rooms_may_be_missing_and_keys_in_any_case() {
     who.say("\n");
     let line = who.line();
     let (name, text) = line.split_once(':').unwrap();
-    assert_eq!((name.len(), text), (8, "who\n"), "{line}");
+    assert_eq!((name.len(), text), (22, "who\n"), "{line}");
     until_members(&server, "lounge", 1);
     let mut mina = Client::open(&server, br#"{"NAME":"Mina","Room":"r","room":null}"#);
     mina.say("x\n");
@@ -216,8 +216,7 @@ fn frames_carry_a_stream_of_bytes() {
     for piece in [r#"{"name":"Bo"#, r#"b","room":"r"}on"#, "e\ntwo\nth", "", "ree\n"] {
         bob.send(piece);
     }
-    bob.send_frame(0x82, b"four\n");
-    for line in ["one", "two", "three", "four"] {
+    for line in ["one", "two", "three"] {
         assert_eq!(text(&mut bob), format!("Bob:{line}\n"));
     }
     // The original cut frames at 1,010 bytes.
@@ -230,6 +229,39 @@ fn frames_carry_a_stream_of_bytes() {
     bob.send_frame(0x88, &1000u16.to_be_bytes());
     assert_eq!(bob.expect_close(), 1000);
     nobody_is_left(&server);
+}
+
+#[test]
+fn each_client_is_answered_in_frames_of_the_kind_that_it_sent_last() {
+    let server = start();
+    let ws = address(&server, "ws");
+    let mut kinds = [0x82, 0x81];
+    let mut both = ["Bob", "Eve"].map(|name| (name, open_ws(ws, "/mychat").0));
+    for (members, (name, client)) in (1..).zip(&mut both) {
+        let hello = format!("{{\"name\":\"{name}\",\"room\":\"r\"}}");
+        client.send_frame(kinds[members as usize - 1], hello.as_bytes());
+        until_members(&server, "r", members);
+    }
+    for round in 0..4 {
+        for speaker in 0..2 {
+            let line = format!("{round}{speaker}\n");
+            both[speaker].1.send_frame(kinds[speaker], line.as_bytes());
+            let said = format!("{}:{line}", both[speaker].0);
+            for (at, (name, client)) in both.iter_mut().enumerate() {
+                let frame = client.next_frame().unwrap();
+                assert_eq!(String::from_utf8(frame.payload).unwrap(), said);
+                // One that has not spoken in this round yet is answered as in the last.
+                let now =
+                    if at <= speaker { kinds[at] } else { kinds[at] ^ (u8::from(round > 0) * 3) };
+                assert_eq!(frame.opcode, now & 15, "{name} in round {round}");
+            }
+        }
+        kinds = kinds.map(|kind| kind ^ 3);
+    }
+    let (_, bob) = &mut both[0];
+    server.handle().room("r").delete().wait().unwrap();
+    let last = (kinds[0] ^ 3) & 15;
+    assert_eq!(bob.next_frame().unwrap().opcode, last, "also what is said at the end");
 }
 
 #[test]
@@ -248,17 +280,20 @@ fn other_dialects_hear_chat_and_what_they_say_is_a_line() {
     );
     assert_eq!(event["from"]["name"], "Mina");
     let table = [
-        (r#"{"text":"hi\nevil"}"#, "a_b:hievil\n"),
-        (r#""plain""#, "a_b:plain\n"),
-        (r#"{"x": [1, "a b"]}"#, "a_b:{\"x\":[1,\"a b\"]}\n"),
-        ("12", "a_b:12\n"),
+        ("chat", r#"{"text":"hi\nevil"}"#, "a_b:hievil\n"),
+        ("chat", r#""plain""#, "a_b:plain\n"),
+        ("chat", r#"{"x": [1, "a b"]}"#, "a_b:{\"x\":[1,\"a b\"]}\n"),
+        ("chat", "12", "a_b:12\n"),
+        ("move", r#"{"x": 1}"#, "a_b:[move] {\"x\":1}\n"),
+        ("move", r#"{"text":"up"}"#, "a_b:[move] up\n"),
     ];
-    for (data, line) in table {
-        other.send(&format!(r#"{{"type":"publish","room":"r","event":"e","data":{data}}}"#));
+    for (event, data, line) in table {
+        let publish = format!(r#"{{"type":"publish","room":"r","event":"{event}","data":{data}}}"#);
+        other.send(&publish);
         assert_eq!(mina.line(), line);
     }
     server.handle().room("r").publish("x", "from code").wait().unwrap();
-    assert_eq!(mina.line(), "server:from code\n");
+    assert_eq!(mina.line(), "server:[x] from code\n");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../gopher/mod.rs"]
+mod gopher;
 mod machat;
 mod msgio;
 #[path = "../peer/mod.rs"]

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use roomcast::{Codec, Config, Payload, Server, SessionId};
 use roomcast_wire::dialect::mesh::slug;
 
+use crate::gopher::{self, Gopher, Heard};
 use crate::peer::{self, HANDSHAKE, connect, frame, read_head};
 use crate::transcript::until_members;
 
@@ -22,6 +23,9 @@ enum Tongue {
     Mesh,
     MsgIo,
     MsgIoPacked,
+    SimpleChat,
+    SocketIo,
+    SocketIoPacked,
 }
 
 /// How messages are cut out of the stream.
@@ -31,6 +35,8 @@ enum Cut {
     LengthBe,
     LengthLe,
     Frames,
+    /// By what is in it.
+    Values,
 }
 
 /// A listener, and what is said there.
@@ -53,7 +59,10 @@ const fn kind(
     Kind { name, listen, path, offer, tongue, cut }
 }
 
-const KINDS: [Kind; 10] = [
+/// Where Socket.IO is, without a subprotocol.
+const SOCKETIO: (&str, &str) = ("/socket.io/?EIO=4&transport=websocket", "");
+
+const KINDS: [Kind; 13] = [
     kind("line", "tcp://127.0.0.1:0", ("", ""), Tongue::Native, Cut::Lines),
     kind("packed", "tcp://127.0.0.1:0", ("", ""), Tongue::NativePacked, Cut::LengthBe),
     kind("frame", "ws://127.0.0.1:0", ("/ws", "roomcast.v1.json"), Tongue::Native, Cut::Frames),
@@ -82,6 +91,15 @@ const KINDS: [Kind; 10] = [
         Cut::LengthLe,
     ),
     kind("web", "ws://127.0.0.1:0?dialect=msgio", ("/any", "default"), Tongue::MsgIo, Cut::Frames),
+    kind(
+        "gopher",
+        "tcp://127.0.0.1:0?dialect=simple-chat",
+        ("", ""),
+        Tongue::SimpleChat,
+        Cut::Values,
+    ),
+    kind("io", "ws://127.0.0.1:0", SOCKETIO, Tongue::SocketIo, Cut::Frames),
+    kind("iopack", "ws://127.0.0.1:0", SOCKETIO, Tongue::SocketIoPacked, Cut::Frames),
 ];
 
 struct Client {
@@ -129,6 +147,12 @@ impl Client {
                 client.stream.write_all(b"msgio").unwrap();
             }
             Tongue::MsgIo | Tongue::MsgIoPacked => {}
+            Tongue::SimpleChat => client.put(&gopher::request(gopher::Kind::GetRooms, "")),
+            Tongue::SocketIo => client.put(format!(r#"40{{"name":"{name}"}}"#).as_bytes()),
+            Tongue::SocketIoPacked => {
+                let auth = serde_json::json!({ "type": 0, "nsp": "/", "data": { "name": name } });
+                client.put(&packed(&auth));
+            }
         }
         client
     }
@@ -136,12 +160,13 @@ impl Client {
     /// Sends one message.
     fn put(&mut self, message: &[u8]) {
         let len = message.len() as u32;
-        let binary = matches!(self.kind.tongue, Tongue::NativePacked);
+        let binary = matches!(self.kind.tongue, Tongue::NativePacked | Tongue::SocketIoPacked);
         let bytes = match self.kind.cut {
             Cut::Lines => [message, b"\n"].concat(),
             Cut::LengthBe => [&len.to_be_bytes(), message].concat(),
             Cut::LengthLe => [&len.to_le_bytes(), message].concat(),
             Cut::Frames => frame(if binary { 0x82 } else { 0x81 }, message),
+            Cut::Values => message.to_vec(),
         };
         self.stream.write_all(&bytes).unwrap();
     }
@@ -167,6 +192,15 @@ impl Client {
                 self.put(body.to_string().as_bytes());
             }
             Tongue::MsgIoPacked => self.put(&packed(&serde_json::json!(["", "chat", text]))),
+            Tongue::SimpleChat => {
+                let post = gopher::post("r", "somebody else", &text);
+                self.put(&[gopher::action(gopher::Kind::Post), post].concat());
+            }
+            Tongue::SocketIo => self.put(format!(r#"42["publish",{native}]"#).as_bytes()),
+            Tongue::SocketIoPacked => {
+                let data = ["publish".into(), native];
+                self.put(&packed(&serde_json::json!({ "type": 2, "nsp": "/", "data": data })));
+            }
         }
     }
 
@@ -206,6 +240,16 @@ impl Client {
                 bytes.resize(len, 0);
                 self.reader.read_exact(&mut bytes).unwrap();
             }
+            Cut::Values => {
+                // Nothing is buffered: the values say where they end.
+                let mut gopher = Gopher::over(self.stream.try_clone().unwrap());
+                if let Heard::Post(_, author, text) = gopher.next().unwrap() {
+                    bytes = format!("{author}:{text}").into_bytes();
+                }
+            }
+        }
+        if matches!(self.kind.tongue, Tongue::SocketIo | Tongue::SocketIoPacked) && bytes == b"2" {
+            self.stream.write_all(&frame(0x81, b"3")).unwrap();
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if self.kind.tongue == Tongue::Mesh {
@@ -232,13 +276,17 @@ fn packed(value: &serde_json::Value) -> Vec<u8> {
 /// What a message must hold if `speaker` has said it.
 fn mark(hears: Tongue, speaker: &Client) -> String {
     let session = speaker.session.to_string();
-    let has_name =
-        !matches!(speaker.kind.tongue, Tongue::Mesh | Tongue::MsgIo | Tongue::MsgIoPacked);
+    let has_name = !matches!(
+        speaker.kind.tongue,
+        Tongue::Mesh | Tongue::MsgIo | Tongue::MsgIoPacked | Tongue::SimpleChat
+    );
     match hears {
-        Tongue::Native | Tongue::NativePacked => session,
+        Tongue::Native | Tongue::NativePacked | Tongue::SocketIo | Tongue::SocketIoPacked => {
+            session
+        }
         Tongue::Mesh => format!(r#""sender":"{}""#, slug(speaker.session)),
-        Tongue::MaChat if has_name => format!("{}:((", speaker.kind.name),
-        Tongue::MaChat => format!("{}:((", &session[..8]),
+        Tongue::MaChat | Tongue::SimpleChat if has_name => format!("{}:((", speaker.kind.name),
+        Tongue::MaChat | Tongue::SimpleChat => format!("{session}:(("),
         // There messages name no sender.
         Tongue::MsgIo | Tongue::MsgIoPacked => String::new(),
     }

@@ -458,6 +458,7 @@ fn set_limit(limits: &mut Limits, word: &str) -> Result<(), String> {
         "list_max" => limits.list_max = number(value)?,
         "call_ms" => limits.call_ms = number(value)?,
         "calls_per_session" => limits.calls_per_session = number(value)?,
+        "calls_waiting" => limits.calls_waiting = number(value)?,
         "hook_ms" => limits.hook_ms = number(value)?,
         "hooks_waiting" => limits.hooks_waiting = number(value)?,
         _ => return Err(format!("`{name}` is no limit")),

@@ -43,6 +43,9 @@ impl Reader {
                 Some(Piece::Broken("compressed links are not simulated".to_owned()))
             }
             Framing::Carried => Some(Piece::Broken("carried links are not simulated".to_owned())),
+            Framing::Bare | Framing::LengthLe => {
+                Some(Piece::Broken("other servers' protocols are not simulated".to_owned()))
+            }
         }
     }
 

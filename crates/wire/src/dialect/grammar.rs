@@ -99,6 +99,12 @@ pub trait Grammar: Sync {
         false
     }
 
+    /// How a client is spoken to whose last frame was a text frame, and one whose last frame was a
+    /// binary one; none: that makes no difference. Only where [`Grammar::ws_stream`] cuts.
+    fn ws_formats_by_frame(&self) -> Option<[Format; 2]> {
+        None
+    }
+
     /// Largest message that the grammar itself allows, in bytes.
     fn message_bytes_max(&self) -> usize {
         usize::MAX

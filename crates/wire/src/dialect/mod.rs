@@ -7,7 +7,6 @@ pub mod machat;
 pub mod mesh;
 pub mod msgio;
 pub mod native;
-mod plain;
 pub mod simple_chat;
 pub mod socketio;
 mod speech;
@@ -134,6 +133,7 @@ const TABLE: &[Entry] = &[
     Entry { dialect: ENGINEIO, codec: Codec::Json, framing: Framing::Carried },
     Entry { dialect: MACHAT, codec: Codec::Json, framing: Framing::Line },
     Entry { dialect: MACHAT, codec: Codec::Json, framing: Framing::WsText },
+    Entry { dialect: MACHAT, codec: Codec::Json, framing: Framing::WsBinary },
     Entry { dialect: MESH, codec: Codec::Json, framing: Framing::WsText },
     Entry { dialect: MSGIO, codec: Codec::Json, framing: Framing::LengthLe },
     Entry { dialect: MSGIO, codec: Codec::Json, framing: Framing::WsText },
@@ -166,6 +166,8 @@ impl Format {
     pub const MACHAT_LINE: Self = Self::of(MACHAT, Codec::Json, Framing::Line);
     /// MaChat's lines in WebSocket text frames.
     pub const MACHAT_WS: Self = Self::of(MACHAT, Codec::Json, Framing::WsText);
+    /// MaChat's lines in WebSocket binary frames.
+    pub const MACHAT_WS_BINARY: Self = Self::of(MACHAT, Codec::Json, Framing::WsBinary);
     /// GoMeshStream's envelope in WebSocket text frames.
     pub const MESH_WS: Self = Self::of(MESH, Codec::Json, Framing::WsText);
     /// nimMsgIo's JSON, each message behind its length (u32, little-endian).
@@ -246,6 +248,12 @@ impl Format {
     /// Whether a message may come in text and in binary frames alike.
     pub fn takes_any_frame(self) -> bool {
         self.grammar().takes_any_frame()
+    }
+
+    /// How clients of text frames and of binary ones are spoken to: see
+    /// [`Grammar::ws_formats_by_frame`].
+    pub fn ws_formats_by_frame(self) -> Option<[Self; 2]> {
+        self.grammar().ws_formats_by_frame()
     }
 
     /// Largest message that the dialect itself allows, in bytes.

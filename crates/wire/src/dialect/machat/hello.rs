@@ -59,13 +59,13 @@ fn check_name(name: &str) -> Result<(), Refusal> {
     if name.contains(':') {
         return Err(invalid("`name`: a name may not hold `:`".to_owned()));
     }
-    if is_reserved(name) {
+    if is_error(name) || speech::is_servers(name) {
         return Err(invalid(format!("`name`: `{name}` is the server's own")));
     }
     Ok(())
 }
 
-/// Whether people would take lines with this name for the server's.
-pub(super) fn is_reserved(name: &str) -> bool {
-    name.trim().eq_ignore_ascii_case(ERROR) || speech::is_servers(name)
+/// Whether people would take lines with this name for errors.
+pub(super) fn is_error(name: &str) -> bool {
+    name.trim().eq_ignore_ascii_case(ERROR)
 }

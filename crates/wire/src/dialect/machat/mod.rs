@@ -8,12 +8,10 @@ mod stream;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Cutter, DecodeError, Format, Grammar, Receiver, Standing, plain};
+use super::{Cutter, DecodeError, Format, Grammar, Receiver, Standing, speech};
 use crate::framing::Framing;
 use crate::push::Sender;
-use crate::{
-    CloseCode, Command, ErrorCode, Payload, Push, Refusal, Reply, Request, RoomPath, name,
-};
+use crate::{CloseCode, Command, ErrorCode, Push, Refusal, Reply, Request, RoomPath, name};
 
 /// Where its WebSocket is.
 pub const WS_PATH: &str = "/mychat";
@@ -61,9 +59,12 @@ impl Grammar for MaChat {
     fn encode_push(&self, format: Format, _: &Receiver<'_>, push: &Push<'_>, out: &mut BytesMut) {
         match push {
             Push::Event { event, .. } => {
-                said(format, event.from.as_deref(), event.payload.as_ref(), out);
+                let text = speech::text_of(&event.name, event.payload.as_ref());
+                said(format, event.from.as_deref(), &text, out);
             }
-            Push::Message { data, from, .. } => said(format, *from, *data, out),
+            Push::Message { event, data, from } => {
+                said(format, *from, &speech::text_of(event, *data), out);
+            }
             Push::RoomClosed { reason, .. } => {
                 error(format, &format!("the room is closed to you: {}", reason.as_str()), out);
             }
@@ -107,6 +108,10 @@ impl Grammar for MaChat {
         true
     }
 
+    fn ws_formats_by_frame(&self) -> Option<[Format; 2]> {
+        Some([Format::MACHAT_WS, Format::MACHAT_WS_BINARY])
+    }
+
     fn message_bytes_max(&self) -> usize {
         LINE_BYTES_MAX
     }
@@ -130,20 +135,20 @@ fn line<'a>(message: &Bytes, standing: &Standing<'a>) -> Result<Command<'a>, Ref
         false => RoomPath::parse(format!("{}/{room}", name::DEFAULT_NAMESPACE)),
     };
     let room = path.map_err(|_| nowhere())?;
-    let event = plain::speech().ok_or_else(nowhere)?;
-    let data = Some(plain::payload(&plain::lossy(message)));
+    // What is no UTF-8 is replaced (U+FFFD): it could not stand in JSON.
+    let (event, data) = speech::said(&String::from_utf8_lossy(message));
+    let data = Some(data);
     Ok(Command::Publish { room, event, data, reliable: true, key: None, echo: Some(true) })
 }
 
-fn said(format: Format, from: Option<&Sender>, data: Option<&Payload>, out: &mut BytesMut) {
-    let text = plain::text(data);
+fn said(format: Format, from: Option<&Sender>, text: &str, out: &mut BytesMut) {
     write_line(format, out, |out| {
-        let name = plain::speaker(from);
+        let name = speech::author(from);
         for c in name.chars() {
             put(out, if c == ':' { '_' } else { c });
         }
         // A client of another dialect may be called what no client of this one may.
-        if from.is_some() && hello::is_reserved(&name) {
+        if hello::is_error(&name) {
             out.put_u8(b'_');
         }
         out.put_u8(b':');

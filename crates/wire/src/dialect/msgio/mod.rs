@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Cutter, DecodeError, Format, Grammar, Receiver, Standing, plain};
+use super::{Cutter, DecodeError, Format, Grammar, Receiver, Standing, speech};
 use crate::codec::json::write_text;
 use crate::codec::msgpack;
 use crate::codec::value::{Value, read_fields};
@@ -157,7 +157,7 @@ fn malformed(error: &str) -> Refusal {
 }
 
 fn said(format: Format, event: &EventName, data: Option<&Payload>, out: &mut BytesMut) {
-    let payload = plain::string(data);
+    let payload = speech::string(data);
     match event {
         EventName::Text(event) => write(format, event, &payload, out),
         EventName::Number(number) => write(format, &number.to_string(), &payload, out),

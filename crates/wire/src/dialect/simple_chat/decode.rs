@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::super::DecodeError;
-use super::super::speech::{CHAT, said};
+use super::super::speech::said;
 use super::gob::{Field, GobError, Reader, read_struct};
-use crate::{Command, ErrorCode, EventName, Refusal, Request, RoomPath};
+use crate::{Command, ErrorCode, Refusal, Request, RoomPath};
 
 /// What is asked. Each has its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +69,7 @@ fn named<'a>(reader: &mut Reader<'a>) -> Result<RoomPath<'a>, Refusal> {
 fn post<'a>(reader: &mut Reader<'a>) -> Result<Command<'a>, Refusal> {
     let [to, text] = read_struct(reader, &["Room", "Message"]).map_err(malformed)?;
     let room = room(to, "`Message.Room`")?;
-    let data = said(utf8(text, "`Message.Message`")?).map_err(|error| {
-        Refusal::new(ErrorCode::InvalidField, format!("`Message.Message`: {error}"))
-    })?;
-    let event = EventName::text(CHAT)
-        .map_err(|error| Refusal::new(ErrorCode::Internal, error.to_string()))?;
+    let (event, data) = said(utf8(text, "`Message.Message`")?);
     let data = Some(data);
     Ok(Command::Publish { room, event, data, reliable: true, key: None, echo: Some(true) })
 }

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use self::decode::Action;
 pub use self::gob::{FIELDS_MAX, TYPES_MAX};
-use super::speech::{SERVER, author, text_of, text_of_event};
+use super::speech::{SERVER, author, text_of};
 use super::{Cutter, DecodeError, Format, Grammar, Receiver, Standing};
 use crate::{Push, Reply, Request};
 
@@ -34,7 +34,7 @@ impl Grammar for SimpleChat {
         match *push {
             Push::Event { room, event } => {
                 let author = author(event.from.as_deref());
-                encode::post(room, &author, &text_of_event(event), out);
+                encode::post(room, &author, &text_of(&event.name, event.payload.as_ref()), out);
             }
             Push::Message { event, data, from } => {
                 encode::post("", &author(from), &text_of(event, data), out);
