@@ -18,12 +18,42 @@ use roomcast_wire::{Format, RoomOptions};
 const PUBLISH: &str =
     r#","event":"chat","data":"0123456789012345678901234567890123456789012345678901234567890123"}"#;
 
-/// Name, rooms, members of each, events in a turn, turns.
-const PATHS: [(&str, u32, u32, u32, u32); 4] = [
-    ("1 room of 1,000, alone", 1, 1_000, 1, 300),
-    ("1 room of 1,000, 16 merged", 1, 1_000, 16, 300),
-    ("1 room of 1,000, 64 merged", 1, 1_000, 64, 300),
-    ("1,000 rooms of 5, alone", 1_000, 5, 1, 30_000),
+/// What is timed: rooms, members of each, events in a turn, turns.
+struct Path {
+    name: &'static str,
+    talk: Talk,
+    sizes: [u32; 4],
+}
+
+/// What a dialect says: the link's first message, and what stands around a command and its fields.
+struct Talk {
+    format: Format,
+    first: &'static str,
+    join: [&'static str; 2],
+    publish: [&'static str; 2],
+}
+
+const NATIVE: Talk = Talk {
+    format: Format::JSON_LINE,
+    first: r#"{"type":"hello","ref":0}"#,
+    join: [r#"{"type":"join","ref":1,"#, "}"],
+    publish: [r#"{"type":"publish","#, ""],
+};
+
+const SOCKETIO: Talk = Talk {
+    format: Format::SOCKETIO_JSON,
+    first: "0",
+    join: [r#"20["join",{"#, "}]"],
+    publish: [r#"2["publish",{"#, "]"],
+};
+
+const PATHS: [Path; 6] = [
+    Path { name: "1 room of 1,000, alone", talk: NATIVE, sizes: [1, 1_000, 1, 300] },
+    Path { name: "1 room of 1,000, 16 merged", talk: NATIVE, sizes: [1, 1_000, 16, 300] },
+    Path { name: "1 room of 1,000, 64 merged", talk: NATIVE, sizes: [1, 1_000, 64, 300] },
+    Path { name: "1,000 rooms of 5, alone", talk: NATIVE, sizes: [1_000, 5, 1, 30_000] },
+    Path { name: "Socket.IO, 1 x 1,000", talk: SOCKETIO, sizes: [1, 1_000, 1, 300] },
+    Path { name: "Socket.IO, 1,000 x 5", talk: SOCKETIO, sizes: [1_000, 5, 1, 30_000] },
 ];
 
 fn main() {
@@ -33,15 +63,18 @@ fn main() {
         if history > 0 && turns.is_some() {
             return;
         }
-        for (what, rooms, members, burst, usual) in PATHS {
-            if only.as_ref().is_none_or(|only| what.contains(only)) {
-                run(what, rooms, members, burst, turns.unwrap_or(usual), history);
+        for path in &PATHS {
+            if only.as_ref().is_none_or(|only| path.name.contains(only)) {
+                let [.., usual] = path.sizes;
+                run(path, turns.unwrap_or(usual), history);
             }
         }
     }
 }
 
-fn run(what: &str, rooms: u32, members: u32, burst: u32, turns: u32, history: u32) {
+fn run(path: &Path, turns: u32, history: u32) {
+    let Path { name, talk, sizes: [rooms, members, burst, _] } = path;
+    let (rooms, members, burst) = (*rooms, *members, *burst);
     let mut config = HubConfig::default();
     config.limits =
         Limits { commands_per_s: 0, fanout_bytes_per_s: 0, creates_per_s: 0, ..config.limits };
@@ -55,15 +88,20 @@ fn run(what: &str, rooms: u32, members: u32, burst: u32, turns: u32, history: u3
     for link in 0..rooms * members {
         let room = link % rooms;
         let id = LinkId(link);
-        shard
-            .handle(Now(0), Input::Opened { link: id, format: Format::JSON_LINE, namespace: None });
-        let join = format!(r#"{{"type":"join","ref":1,"room":"room-{room}"}}"#);
-        shard.handle(Now(0), Input::Message { link: id, bytes: join.into() });
-        while shard.poll_output().is_some() {}
+        shard.handle(Now(0), Input::Opened { link: id, format: talk.format, namespace: None });
+        let [before, after] = talk.join;
+        let join = format!(r#"{before}"room":"room-{room}"{after}"#);
+        for bytes in [Bytes::from_static(talk.first.as_bytes()), join.into()] {
+            shard.handle(Now(0), Input::Message { link: id, bytes });
+            while shard.poll_output().is_some() {}
+        }
     }
     flush(&mut shard);
     let messages: Vec<_> = (0..rooms)
-        .map(|room| Bytes::from(format!(r#"{{"type":"publish","room":"room-{room}"{PUBLISH}"#)))
+        .map(|room| {
+            let [before, after] = talk.publish;
+            Bytes::from(format!(r#"{before}"room":"room-{room}"{PUBLISH}{after}"#))
+        })
         .collect();
     let before = shard.counters().deliveries_total;
     let start = Instant::now();
@@ -80,7 +118,7 @@ fn run(what: &str, rooms: u32, members: u32, burst: u32, turns: u32, history: u3
     let deliveries = shard.counters().deliveries_total - before;
     assert_eq!(deliveries, u64::from(turns * burst * members));
     let each = ns / deliveries as f64;
-    println!("{what:30} history {history:3}: {each:7.1} ns a delivery");
+    println!("{name:30} history {history:3}: {each:7.1} ns a delivery");
 }
 
 fn flush(shard: &mut Shard) {

@@ -27,6 +27,24 @@ fn a_flow_counts_what_the_floor_delivers() {
 }
 
 #[test]
+fn socket_io_is_measured_beside_the_native_dialect() {
+    for load in ["fanout --members 20 --burst 3", "rooms --rooms 9 --rate 300"] {
+        let options = "--dialect socketio --vs-native --rounds 1 --seconds 0.3 --json";
+        let all = json(&format!("{load} {options}"));
+        for (at, name) in ["socketio", "roomcast"].into_iter().enumerate() {
+            let target = &all["targets"][at];
+            assert_eq!(target["name"], name, "{load}");
+            assert!(target["rounds"][0]["deliveries"].as_u64().unwrap() > 50, "{load}: {target}");
+        }
+    }
+    // Pings come while they are idle: the first is due after 50 ms.
+    let pings = "--set socketio.ping_interval=50 --set socketio.ping_timeout=1000";
+    let load = "idle --connections 20 --seconds 0.4 --rounds 1 --json --dialect socketio";
+    let all = json(&format!("{load} {pings}"));
+    assert_eq!(all["targets"][0]["rounds"][0]["connections"], 20);
+}
+
+#[test]
 fn rooms_tick_and_every_member_hears_it() {
     let load = "ticks --rooms 20 --members 3 --period-ms 20 --rounds 1 --seconds 0.5 --json";
     let all = json(load);
@@ -54,6 +72,8 @@ fn what_cannot_be_done_is_said() {
         ("fanout --url http://127.0.0.1:1", "ws:// and tcp://"),
         ("fanout --url ws://127.0.0.1:1", "cannot connect"),
         ("fanout --floor --members 2 --publishers 3", "cannot publish"),
+        ("fanout --dialect socketio --transport tcp", "not spoken on TCP"),
+        ("ticks --dialect socketio", "in the native dialect"),
         ("fanout --peer bun --floor --peers-dir /nowhere", "npm ci"),
     ] {
         let output = bench(args);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::speech::{Framing, PAYLOAD_MIN};
+use super::speech::{Framing, PAYLOAD_MIN, Speech};
 use super::target::{Launch, Target};
 use super::{crowd, flow, target, ticks};
 
@@ -60,6 +60,12 @@ pub struct Common {
     /// How the server that is started is talked to.
     #[arg(long, default_value = "ws", value_parser = ["ws", "tcp"])]
     pub transport: String,
+    /// What is spoken to a roomcast server. Ticks are measured in the native dialect.
+    #[arg(long, value_enum, default_value_t = Dialect::Native)]
+    pub dialect: Dialect,
+    /// Measure the native dialect too, in turns, and print the ratios.
+    #[arg(long, conflicts_with_all = ["floor", "url"])]
+    pub vs_native: bool,
     /// Measure the bare loop that sends the same bytes, instead of a server.
     #[arg(long, conflicts_with_all = ["url", "vs_floor"])]
     pub floor: bool,
@@ -94,6 +100,16 @@ pub struct Common {
     /// Print every round as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Dialects that the load can speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dialect {
+    /// roomcast's own, JSON.
+    Native,
+    /// Socket.IO over WebSocket, JSON, with the events that stand for commands.
+    #[value(name = "socketio")]
+    SocketIo,
 }
 
 /// Others that do the same work.
@@ -214,11 +230,18 @@ impl Common {
 
     pub fn targets(&self) -> Vec<Target> {
         let framing = if self.transport == "tcp" { Framing::Lines } else { Framing::WebSocket };
+        let speech = match self.dialect {
+            Dialect::Native => Speech::Native,
+            Dialect::SocketIo => Speech::SocketIo,
+        };
         let mut targets = match &self.url {
             _ if self.floor => vec![Target::Floor],
-            Some(url) => vec![Target::Running { url: url.clone(), pid: self.pid }],
-            None => vec![Target::Roomcast { framing }],
+            Some(url) => vec![Target::Running { url: url.clone(), pid: self.pid, speech }],
+            None => vec![Target::Roomcast { framing, speech }],
         };
+        if self.vs_native && speech != Speech::Native {
+            targets.push(Target::Roomcast { framing, speech: Speech::Native });
+        }
         if self.vs_floor {
             targets.push(Target::Floor);
         }
@@ -283,10 +306,16 @@ impl FlowArgs {
 
 impl TickArgs {
     /// Only this program's own server has rooms that tick so.
-    pub fn targets(&self) -> Vec<Target> {
+    ///
+    /// # Errors
+    /// The load is to speak another dialect than the native one.
+    pub fn targets(&self) -> Result<Vec<Target>> {
+        if self.common.dialect != Dialect::Native {
+            bail!("ticks are measured in the native dialect");
+        }
         let framing =
             if self.common.transport == "tcp" { Framing::Lines } else { Framing::WebSocket };
-        vec![Target::Ticker { framing, period_ms: self.period_ms }]
+        Ok(vec![Target::Ticker { framing, period_ms: self.period_ms }])
     }
 
     pub fn plan(&self) -> ticks::Plan {

@@ -286,6 +286,9 @@ impl Link {
         message: &[u8],
         ear: &mut impl Ear,
     ) -> Result<()> {
+        if let Some(answer) = endpoint.speech.answer(message) {
+            return self.say(endpoint, answer);
+        }
         match self.stage {
             Stage::Ready => ear.message(id, message)?,
             Stage::Greeting if endpoint.speech.is_welcome(message)? => {
@@ -332,7 +335,7 @@ impl Link {
 fn upgrade_request(endpoint: &Endpoint) -> String {
     let protocol = match endpoint.speech {
         Speech::Native => "Sec-WebSocket-Protocol: roomcast.v1.json\r\n",
-        Speech::Bare => "",
+        Speech::SocketIo | Speech::Bare => "",
     };
     format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -14,6 +14,7 @@ mod histogram;
 mod links;
 mod machine;
 mod report;
+mod socketio;
 mod speech;
 mod target;
 mod ticks;
@@ -57,7 +58,7 @@ fn run_flow(name: &str, args: &FlowArgs, mut plan: flow::Plan) -> Result<ExitCod
     let rounds = bench.rounds(|target, listening| {
         let plan = flow::Plan { event_len, ..plan.clone() };
         let outcome = flow::run(&plan, listening)?;
-        if target.speech() == speech::Speech::Native {
+        if target.speech() != speech::Speech::Bare {
             event_len = Some(outcome.event_len.round() as usize);
         }
         Ok(outcome)
@@ -85,7 +86,7 @@ fn run_crowd(name: &str, args: &CrowdArgs, plan: &crowd::Plan) -> Result<ExitCod
 
 fn run_ticks(args: &TickArgs) -> Result<ExitCode> {
     let plan = args.plan();
-    let bench = Bench::new(&args.common, plan.links(), args.targets(), ROUNDS_OF_TICKS)?;
+    let bench = Bench::new(&args.common, plan.links(), args.targets()?, ROUNDS_OF_TICKS)?;
     let rounds = bench.rounds(|_, listening| ticks::run(&plan, listening))?;
     if args.common.json {
         println!("{:#}", report::ticks_json(&rounds));

@@ -6,6 +6,7 @@ use super::crowd;
 use super::flow;
 use super::histogram::Histogram;
 use super::machine::Machine;
+use super::target::{ROOMCAST, SOCKETIO};
 use super::ticks;
 
 /// Every round of one target.
@@ -305,22 +306,25 @@ fn latency_json(latency: &Histogram) -> Value {
     })
 }
 
-/// Each target against the floor, round by round: rounds that follow each other share the state
-/// of the machine, so the ratio is steadier than either figure.
+/// Each target against the floor, and Socket.IO against the native dialect, round by round: rounds
+/// that follow each other share the state of the machine, so the ratio is steadier than either
+/// figure.
 fn ratios<T>(all: &[Rounds<T>], what: &str, value: impl Fn(&T) -> Option<f64>) -> String {
-    let Some(floor) = all.iter().find(|rounds| rounds.name == "floor") else {
-        return String::new();
-    };
+    let find = |name: &str| all.iter().find(|rounds| rounds.name == name);
+    let to_floor =
+        all.iter().filter(|rounds| rounds.name != "floor").zip(find("floor").into_iter().cycle());
+    let to_native = find(SOCKETIO).zip(find(ROOMCAST));
     let mut text = String::new();
-    for rounds in all.iter().filter(|rounds| rounds.name != "floor") {
-        let pairs = rounds.outcomes.iter().zip(&floor.outcomes);
+    for (rounds, base) in to_floor.chain(to_native) {
+        let pairs = rounds.outcomes.iter().zip(&base.outcomes);
         let found: Option<Vec<f64>> =
-            pairs.map(|(mine, floor)| Some(value(mine)? / value(floor)?)).collect();
+            pairs.map(|(mine, base)| Some(value(mine)? / value(base)?)).collect();
         let Some(found) = found else { continue };
         let list: Vec<_> = found.iter().map(|ratio| format!("{ratio:.3}")).collect();
         text += &format!(
-            "{} / floor, {what}: {}  median {}\n",
+            "{} / {}, {what}: {}  median {}\n",
             rounds.name,
+            base.name,
             list.join(" "),
             number(median(&found, |&ratio| Some(ratio)), 3)
         );
@@ -386,5 +390,8 @@ mod tests {
         let all = [rounds("roomcast", &[2.0, 9.0, 8.0]), rounds("floor", &[1.0, 6.0, 2.0])];
         let text = ratios(&all, "x", |&value| Some(value));
         assert_eq!(text, "roomcast / floor, x: 2.000 1.500 4.000  median 2.000\n");
+        let all = [rounds(SOCKETIO, &[3.0, 9.0]), rounds(ROOMCAST, &[2.0, 9.0])];
+        let text = ratios(&all, "x", |&value| Some(value));
+        assert_eq!(text, "socketio / roomcast, x: 1.500 1.000  median 1.250\n");
     }
 }

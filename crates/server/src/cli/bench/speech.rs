@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::frames::{self, TEXT};
+use super::socketio;
 
 /// The smallest payload: a JSON string with the stamp in it.
 pub const PAYLOAD_MIN: usize = Stamp::LEN + 2;
@@ -13,6 +14,8 @@ pub const PAYLOAD_MIN: usize = Stamp::LEN + 2;
 pub enum Speech {
     /// roomcast's native dialect, JSON.
     Native,
+    /// Socket.IO, whose event `publish` is the native command.
+    SocketIo,
     /// The floor and the peers: `{"join":"ROOM"}` is answered with any message, everything else
     /// goes to the members of the room as it came.
     Bare,
@@ -91,8 +94,16 @@ impl Speech {
     /// what it is not to be measured with.
     pub fn key(self) -> [u8; 4] {
         match self {
-            Self::Native => [0x37, 0xfa, 0x21, 0x3d],
+            Self::Native | Self::SocketIo => [0x37, 0xfa, 0x21, 0x3d],
             Self::Bare => [0; 4],
+        }
+    }
+
+    /// Where it is spoken, if the URL does not say.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Native | Self::Bare => "/ws",
+            Self::SocketIo => socketio::PATH,
         }
     }
 
@@ -100,21 +111,34 @@ impl Speech {
     pub fn hello(self) -> Option<&'static str> {
         match self {
             Self::Native => Some(r#"{"type":"hello","ref":1}"#),
+            Self::SocketIo => Some(socketio::CONNECT),
             Self::Bare => None,
         }
     }
 
     pub fn join(self, room: u32) -> String {
-        let room = room_name(room);
         match self {
-            Self::Native => format!(r#"{{"type":"join","ref":2,"room":"{room}"}}"#),
-            Self::Bare => format!(r#"{{"join":"{room}"}}"#),
+            Self::Native => format!(r#"{{"type":"join","ref":2,"room":"{}"}}"#, room_name(room)),
+            Self::SocketIo => socketio::join(room),
+            Self::Bare => format!(r#"{{"join":"{}"}}"#, room_name(room)),
+        }
+    }
+
+    /// What is to be answered to this message, whenever it comes.
+    pub fn answer(self, message: &[u8]) -> Option<&'static str> {
+        match self {
+            Self::SocketIo => socketio::answer(message),
+            Self::Native | Self::Bare => None,
         }
     }
 
     /// Whether `message` answers the hello.
     pub fn is_welcome(self, message: &[u8]) -> Result<bool> {
-        self.is_reply(message, b"\"type\":\"welcome\"")
+        let mark: &[u8] = match self {
+            Self::SocketIo => socketio::CONNECTED,
+            Self::Native | Self::Bare => b"\"type\":\"welcome\"",
+        };
+        self.is_reply(message, mark)
     }
 
     /// Whether `message` answers the join; if so, the offset the room stands at.
@@ -126,8 +150,8 @@ impl Speech {
     }
 
     fn is_reply(self, message: &[u8], mark: &[u8]) -> Result<bool> {
-        if self == Self::Native && find(message, b"\"type\":\"error\"").is_some() {
-            bail!("the server refused: {}", String::from_utf8_lossy(message));
+        if self != Self::Bare {
+            refused(message)?;
         }
         Ok(self == Self::Bare || find(message, mark).is_some())
     }
@@ -151,6 +175,10 @@ impl Publish {
                 let room = room_name(room);
                 let before = format!(r#"{{"type":"publish","room":"{room}","event":"b","data":""#);
                 (before, format!("{}\"}}", fill(payload - 2)))
+            }
+            Speech::SocketIo => {
+                let (before, after) = socketio::publish(room);
+                (before, fill(payload - 2) + after)
             }
             Speech::Bare => (String::new(), fill(event)),
         };
@@ -207,14 +235,13 @@ impl EventReader {
         match self.speech {
             Speech::Bare => Ok(Stamp::read(message).map(|stamp| Heard { stamp, offset: None })),
             Speech::Native => self.read_native(message),
+            Speech::SocketIo => read_socketio(message),
         }
     }
 
     fn read_native(&mut self, message: &[u8]) -> Result<Option<Heard>> {
         if !message.starts_with(b"{\"type\":\"event\"") {
-            if find(message, b"\"type\":\"error\"").is_some() {
-                bail!("the server refused: {}", String::from_utf8_lossy(message));
-            }
+            refused(message)?;
             if find(message, b"\"type\":\"event\"").is_none() {
                 return Ok(None);
             }
@@ -225,14 +252,33 @@ impl EventReader {
         }
         let stamp = Stamp::read(&message[self.data_at + DATA.len()..])
             .context("an event's data is not what was published")?;
-        let at = offset_at_end(message).or_else(|| find(message, OFFSET));
+        let at = offset_at_end(message, b"}}").or_else(|| find(message, OFFSET));
         Ok(Some(Heard { stamp, offset: at.map(|at| number_at(message, at)) }))
     }
 }
 
-/// Where the offset's digits begin, if the message ends in `"offset":42}}`.
-fn offset_at_end(message: &[u8]) -> Option<usize> {
-    let body = message.strip_suffix(b"}}")?;
+fn read_socketio(message: &[u8]) -> Result<Option<Heard>> {
+    let Some(data) = message.strip_prefix(socketio::EVENT) else {
+        refused(message)?;
+        return Ok(None);
+    };
+    let stamp = Stamp::read(data).context("an event's data is not what was published")?;
+    let at = offset_at_end(message, socketio::EVENT_END).context("an event has no offset")?;
+    Ok(Some(Heard { stamp, offset: Some(number_at(message, at)) }))
+}
+
+/// # Errors
+/// The message is a refusal.
+fn refused(message: &[u8]) -> Result<()> {
+    if find(message, b"\"type\":\"error\"").is_some() || message.starts_with(b"44{") {
+        bail!("the server refused: {}", String::from_utf8_lossy(message));
+    }
+    Ok(())
+}
+
+/// Where the offset's digits begin, if the message ends in `"offset":42` and `end`.
+fn offset_at_end(message: &[u8], end: &[u8]) -> Option<usize> {
+    let body = message.strip_suffix(end)?;
     let digits = body.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     let at = body.len() - digits;
     body[..at].ends_with(OFFSET).then_some(at)
@@ -267,7 +313,7 @@ mod tests {
     #[test]
     fn a_stamp_survives_every_way_of_publishing() {
         assert_eq!(Stamp::read(&STAMP.write()), Some(STAMP));
-        for speech in [Speech::Native, Speech::Bare] {
+        for speech in [Speech::Native, Speech::SocketIo, Speech::Bare] {
             for framing in [Framing::WebSocket, Framing::Lines] {
                 let publish = Publish::new(speech, framing, 7, 64, 180);
                 let mut out = b"before".to_vec();
@@ -286,8 +332,10 @@ mod tests {
                         assert_eq!(body.len(), 180);
                         assert_eq!(Stamp::read(&body), Some(STAMP));
                     }
-                    Speech::Native => {
-                        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                    Speech::Native | Speech::SocketIo => {
+                        let packet = body.strip_prefix(b"42[\"publish\",").unwrap_or(&body);
+                        let body = packet.strip_suffix(b"]").unwrap_or(packet);
+                        let body: serde_json::Value = serde_json::from_slice(body).unwrap();
                         assert_eq!(body["data"].to_string().len(), 64);
                         assert_eq!(
                             Stamp::read(body["data"].as_str().unwrap().as_bytes()),
@@ -315,6 +363,26 @@ mod tests {
         }
         assert_eq!(reader.read(br#"{"type":"ok","ref":3}"#).unwrap(), None);
         assert!(reader.read(br#"{"type":"error","code":4030}"#).is_err());
+    }
+
+    #[test]
+    fn socket_io_is_read_as_strictly() {
+        let data = String::from_utf8(STAMP.write().to_vec()).unwrap() + "xx";
+        let mut reader = EventReader::new(Speech::SocketIo);
+        let at = r#""at":{"epoch":"abcdefgh","offset":42}"#;
+        let event = format!(r#"42["b","{data}",{{"room":"a",{at}}}]"#);
+        let heard = reader.read(event.as_bytes()).unwrap();
+        assert_eq!(heard, Some(Heard { stamp: STAMP, offset: Some(42) }));
+        assert_eq!(reader.read(b"2").unwrap(), None);
+        assert!(reader.read(format!(r#"42["b","{data}"]"#).as_bytes()).is_err());
+        assert!(reader.read(br#"42["error",{"type":"error","code":4030}]"#).is_err());
+        let speech = Speech::SocketIo;
+        assert_eq!((speech.answer(b"2"), speech.answer(b"2[]")), (Some("3"), None));
+        assert!(speech.is_welcome(br#"40{"sid":"x"}"#).unwrap());
+        assert!(!speech.is_welcome(br#"0{"sid":"x"}"#).unwrap());
+        assert!(speech.is_welcome(br#"44{"message":"no"}"#).is_err());
+        let joined = br#"430[{"type":"joined","position":{"epoch":"abcdefgh","offset":9}}]"#;
+        assert_eq!(speech.is_joined(joined).unwrap(), Some(9));
     }
 
     #[test]

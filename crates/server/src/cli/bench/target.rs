@@ -19,13 +19,18 @@ use super::speech::{Framing, Speech};
 /// How long a child may take until it says where it listens.
 const START_MAX: Duration = Duration::from_secs(15);
 
+/// What this binary's own server is called.
+pub const ROOMCAST: &str = "roomcast";
+/// The same, spoken to in Socket.IO.
+pub const SOCKETIO: &str = "socketio";
+
 /// What can be measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A server that runs already: its URL, and its process if that may be looked at.
-    Running { url: String, pid: Option<u32> },
+    Running { url: String, pid: Option<u32>, speech: Speech },
     /// This binary's own server, as a child.
-    Roomcast { framing: Framing },
+    Roomcast { framing: Framing, speech: Speech },
     /// This binary's own server with rooms that tick, as a child.
     Ticker { framing: Framing, period_ms: u32 },
     /// The bare loop.
@@ -81,7 +86,8 @@ impl Target {
     pub fn name(&self) -> &str {
         match self {
             Self::Running { url, .. } => url,
-            Self::Roomcast { .. } | Self::Ticker { .. } => "roomcast",
+            Self::Roomcast { speech: Speech::SocketIo, .. } => SOCKETIO,
+            Self::Roomcast { .. } | Self::Ticker { .. } => ROOMCAST,
             Self::Floor => "floor",
             Self::Bun => "bun",
             Self::Ws => "ws",
@@ -90,13 +96,14 @@ impl Target {
 
     pub fn speech(&self) -> Speech {
         match self {
-            Self::Running { .. } | Self::Roomcast { .. } | Self::Ticker { .. } => Speech::Native,
+            Self::Running { speech, .. } | Self::Roomcast { speech, .. } => *speech,
+            Self::Ticker { .. } => Speech::Native,
             Self::Floor | Self::Bun | Self::Ws => Speech::Bare,
         }
     }
 
     pub fn start(&self, launch: &Launch) -> Result<Listening> {
-        if let Self::Running { url, pid } = self {
+        if let Self::Running { url, pid, .. } = self {
             return Ok(Listening {
                 endpoint: parse_url(url, self.speech())?,
                 cores: launch.load_cores.clone(),
@@ -129,7 +136,7 @@ impl Target {
 
     fn scheme(&self) -> &'static str {
         match self {
-            Self::Roomcast { framing: Framing::Lines }
+            Self::Roomcast { framing: Framing::Lines, .. }
             | Self::Ticker { framing: Framing::Lines, .. } => "tcp://",
             _ => "ws://",
         }
@@ -314,7 +321,10 @@ fn parse_url(url: &str, speech: Speech) -> Result<Endpoint> {
         .with_context(|| format!("`{url}`: host and port are needed"))?
         .next()
         .with_context(|| format!("`{host}` has no address"))?;
-    let path = if path.len() > 1 { path } else { "/ws" };
+    if speech == Speech::SocketIo && framing == Framing::Lines {
+        bail!("Socket.IO is not spoken on TCP");
+    }
+    let path = if path.len() > 1 { path } else { speech.path() };
     Ok(Endpoint { address, host: host.to_owned(), path: path.to_owned(), framing, speech })
 }
 
