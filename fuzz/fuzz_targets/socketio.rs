@@ -24,7 +24,9 @@ fuzz_target!(|data: &[u8]| {
         let named = namespace_of(&packet).is_some();
         for session in [None, Some(SessionId(1))] {
             for convention in [false, true] {
-                let standing = Standing { session, namespace: "default", convention, room: None };
+                let namespace = "default";
+                let standing =
+                    Standing { session, namespace, convention, ..Standing::default() };
                 let read = format.decode(&packet, &standing);
                 // Only a packet of text names its namespace by naming none.
                 assert!(named || read.is_err() || format == Format::SOCKETIO_MSGPACK);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
 use roomcast_core::{Now, ShardId};
+use roomcast_wire::dialect::Dialect;
 use roomcast_wire::ws::handshake::SitePolicy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -61,6 +62,8 @@ pub struct Listener {
     pub url: String,
     /// The same as an address.
     pub address: SocketAddr,
+    /// The grammar of its clients.
+    pub dialect: Dialect,
 }
 
 /// The server did not start.
@@ -396,7 +399,8 @@ fn listen(
             };
             let socket = acceptor::bind(address).map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?;
-            bound.public.push(Listener { url: format!("{}://{address}", url.scheme), address });
+            let public = format!("{}://{address}", url.scheme);
+            bound.public.push(Listener { url: public, address, dialect: url.dialect });
             bound.sockets.push(socket);
             bound.listening.push(Listening {
                 transport,

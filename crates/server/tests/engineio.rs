@@ -321,3 +321,34 @@ fn a_second_websocket_for_a_session_is_told_that_there_is_none() {
     socket.text("4hello");
     assert_eq!(socket.next_text(), "4hello");
 }
+
+/// Threat S5: bytes that come one by one do not lengthen the time of a body.
+#[test]
+fn a_body_that_comes_slowly_ends_its_session() {
+    use std::io::Write;
+    let server = echo(|config| config.socketio.ping_timeout = 300);
+    let poller = Poller::open(address(&server, "ws"));
+    let begun = std::time::Instant::now();
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n4",
+        poller.target("polling")
+    );
+    let mut stream = peer::connect(poller.address);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut trickling = stream.try_clone().unwrap();
+    let trickle = std::thread::spawn(move || {
+        for _ in 0..200 {
+            if trickling.write_all(b"a").is_err() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    });
+    let answer = peer::read_head(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let took = begun.elapsed().as_millis();
+    assert!((300..5_000).contains(&took), "{took}");
+    assert_eq!(poller.poll().0, 400);
+    drop(stream);
+    trickle.join().unwrap();
+}

@@ -191,3 +191,30 @@ fn attachments_that_do_not_come_end_the_connection() {
     assert_eq!(poller.poll(), (200, "1".to_owned()));
     is_served(&mut patient, "");
 }
+
+/// A client of such a listener knows nothing of the name that the server has for its `/`.
+#[test]
+fn the_main_namespace_is_the_listeners() {
+    let server = server(|config| {
+        config.namespaces.insert("game".into(), NamespaceSection::default());
+        config.listen[0].push_str("?namespace=game");
+    });
+    let mut socket = connect(&server);
+    open(&mut socket, "");
+    is_served(&mut socket, "");
+    socket.text(r#"421["join","lobby"]"#);
+    let answer = socket.next_text();
+    assert!(answer.starts_with("431["), "{answer}");
+    let mut native = peer::Ws::connect(&server);
+    native.hello();
+    native.join("lobby");
+    let joined = socket.next_text();
+    assert!(joined.starts_with("42["), "{joined}");
+    native.send(r#"{"type":"publish","room":"lobby","event":"hi","data":1}"#);
+    let heard = socket.next_text();
+    assert!(heard.starts_with(r#"42["hi",1"#), "{heard}");
+    // By its name it is there, too, as another line.
+    open(&mut socket, "/game,");
+    is_served(&mut socket, "/game,");
+    is_served(&mut socket, "");
+}

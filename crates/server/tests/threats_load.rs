@@ -191,3 +191,72 @@ fn descriptors_may_run_out_and_come_back() {
     let counted = metrics.lines().find(|line| line.starts_with("roomcast_accept_exhausted_total "));
     assert!(!counted.unwrap().ends_with(" 0"), "{counted:?}");
 }
+
+/// The same as S5 for connections without a namespace and for long-polling, where what is unknown
+/// are bodies.
+#[test]
+fn s5_unknown_peers_of_engineio_get_little_memory() {
+    let settings = [("SOCKETIO__CONNECT_TIMEOUT", "60000"), ("SOCKETIO__PING_TIMEOUT", "60000")];
+    let child = warm(&Setup { settings: &settings, ..Setup::default() });
+    let address = child.address(0);
+    let sid = open_polling(&child);
+    let before = child.resident_kib();
+    let mut half = frame(0x81, &[b'4'; 16 << 10]);
+    half.truncate(15 << 10);
+    let mut peers = Vec::new();
+    for _ in 0..2_000 {
+        let mut peer = connect(address);
+        let target = "/socket.io/?EIO=4&transport=websocket";
+        let request = HANDSHAKE.replacen("/ws", target, 1);
+        peer.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+        assert!(peer::read_head(&mut peer).starts_with("HTTP/1.1 101 "));
+        peer.write_all(&half).unwrap();
+        peers.push(peer);
+    }
+    canary(&child);
+    let grown = child.resident_kib() - before;
+    assert!(grown < 40 * MIB, "WebSockets: {grown} KiB");
+    drop(peers);
+    until("memory comes back", || {
+        canary(&child);
+        child.resident_kib() - before < 12 * MIB
+    });
+    // Sessions on long-polling to which nobody has connected.
+    let before = child.resident_kib();
+    let sids: Vec<_> = (0..2_000).map(|_| open_polling(&child)).collect();
+    canary(&child);
+    let grown = child.resident_kib() - before;
+    assert!(grown < 40 * MIB, "sessions: {grown} KiB");
+    assert!(sids.iter().all(|other| *other != sid));
+    // A body that is larger than an unknown peer may send is not waited for.
+    let mut large = post(address, &sid, 17 << 10);
+    let head = peer::read_head(&mut large);
+    assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+    // Bodies that do not come to an end.
+    let mut peers = Vec::new();
+    let before = child.resident_kib();
+    for sid in &sids {
+        let mut peer = post(address, sid, 16 << 10);
+        peer.write_all(&half).unwrap();
+        peers.push(peer);
+    }
+    canary(&child);
+    let grown = child.resident_kib() - before;
+    assert!(grown < 80 * MIB, "bodies: {grown} KiB");
+}
+
+fn open_polling(child: &Child) -> String {
+    let (status, _, body) = get(child.address(0), "/socket.io/?EIO=4&transport=polling");
+    assert_eq!(status, 200, "{body}");
+    body.split('"').nth(3).unwrap().to_owned()
+}
+
+fn post(address: std::net::SocketAddr, sid: &str, length: usize) -> std::net::TcpStream {
+    let mut stream = connect(address);
+    let request = format!(
+        "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}

@@ -34,6 +34,9 @@ pub enum Framing {
     /// whole, and the connection looks for signs of life itself. A body that is framed nevertheless
     /// is one text frame.
     Carried,
+    /// The same for a link that its peer knows as the main one of its connection: what is written
+    /// for it bears no name of a namespace.
+    CarriedMain,
 }
 
 impl Framing {
@@ -48,7 +51,7 @@ impl Framing {
             }
             Self::Length => length_frame(out, u32::to_be_bytes, write),
             Self::LengthLe => length_frame(out, u32::to_le_bytes, write),
-            Self::WsText | Self::Carried => ws_frame(out, Opcode::Text, write),
+            Self::WsText | Self::Carried | Self::CarriedMain => ws_frame(out, Opcode::Text, write),
             Self::WsBinary => ws_frame(out, Opcode::Binary, write),
             Self::WsTextDeflate => ws_deflate_frame(out, Opcode::Text, write),
             Self::WsBinaryDeflate => ws_deflate_frame(out, Opcode::Binary, write),
@@ -58,7 +61,12 @@ impl Framing {
     /// A frame that makes a living peer answer by itself, if the framing has one.
     pub fn ping(self) -> Option<&'static [u8]> {
         match self {
-            Self::Bare | Self::Line | Self::Length | Self::LengthLe | Self::Carried => None,
+            Self::Bare
+            | Self::Line
+            | Self::Length
+            | Self::LengthLe
+            | Self::Carried
+            | Self::CarriedMain => None,
             // RFC 6455 section 5.5.2: FIN, opcode 9, no payload.
             _ => Some(&[0x89, 0x00]),
         }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use roomcast::config::{LogConfig, LogFormat};
+use roomcast::config::{Dialect, LogConfig, LogFormat};
 use roomcast::{Config, Listener, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -147,6 +147,9 @@ impl Signals {
 /// What listens, and how to try it.
 fn invitation(listener: &Listener) -> String {
     let url = &listener.url;
+    if listener.dialect != Dialect::Native {
+        return format!("listening on {url} -- for clients of the dialect {}", listener.dialect);
+    }
     let at = reachable(listener.address);
     let (host, port) = (at.ip(), at.port());
     let hello = r#"{"type":"join","ref":1,"room":"lobby"}"#;
@@ -212,7 +215,18 @@ mod tests {
     use super::*;
 
     fn said(url: &str, address: &str) -> String {
-        invitation(&Listener { url: url.to_owned(), address: address.parse().unwrap() })
+        said_in(Dialect::Native, url, address)
+    }
+
+    fn said_in(dialect: Dialect, url: &str, address: &str) -> String {
+        let address = address.parse().unwrap();
+        invitation(&Listener { url: url.to_owned(), address, dialect })
+    }
+
+    #[test]
+    fn clients_of_other_dialects_are_not_told_to_speak_the_native_one() {
+        let line = said_in(Dialect::Mesh, "ws://127.0.0.1:1", "127.0.0.1:1");
+        assert_eq!(line, "listening on ws://127.0.0.1:1 -- for clients of the dialect mesh");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::transport::ws;
 
 impl Entrance {
     /// A router whose `/ws` takes in WebSocket clients; merge it into an axum application, or
-    /// nest it under a path.
+    /// nest it under a path. Nothing else is there: clients of Socket.IO and Engine.IO, whose
+    /// long-polling would be requests to your application, need a `ws://` listener.
     ///
     /// Pages are let in by their `Origin` as on a `ws://` listener. The `Host` that they name must
     /// be this machine's, or stand in `http.hosts` of the configuration: set it to the names under

@@ -214,6 +214,7 @@ impl Worker {
         };
         // `/` is the namespace of the listener, if it has one.
         let hub = if hub == DEFAULT_NAMESPACE { None } else { Some(hub) };
+        let format = socketio::format_in(format, namespace);
         Ok(self.open_line(by, Line { namespace, hub }, format))
     }
 
@@ -226,6 +227,12 @@ impl Worker {
         if link.flags.blocked {
             self.shard.set_blocked(LinkId(key), true);
             return;
+        }
+        // Before its peer can hear that it is let in.
+        if let Some(exchange) = &carrier.exchange
+            && self.shard.has_session(LinkId(key))
+        {
+            exchange.set_known();
         }
         if let Some(outbox) = self.shard.outbox(LinkId(key)) {
             carrier.outbox.append(std::mem::take(outbox));

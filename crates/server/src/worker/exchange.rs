@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -14,10 +15,15 @@ use super::socket::Socket;
 use super::{Worker, mark_dirty, queue};
 use crate::acceptor::admission::Admission;
 
-/// Where the HTTP thread leaves a socket for the worker. A lock: taken once by each, in the life of
-/// a session.
+/// What a worker and the HTTP thread know together of a connection on long-polling.
 #[derive(Debug, Default)]
-pub(crate) struct Exchange(Mutex<Option<Successor>>);
+pub(crate) struct Exchange {
+    /// Where the HTTP thread leaves a socket for the worker. A lock: taken once by each, in the
+    /// life of a connection.
+    place: Mutex<Option<Successor>>,
+    /// Whether one of its lines has had a session: then its peer may send more (threat S5).
+    is_known: AtomicBool,
+}
 
 /// A socket that takes the place of a link's own.
 #[derive(Debug)]
@@ -36,11 +42,19 @@ pub(crate) struct Successor {
 
 impl Exchange {
     pub(crate) fn leave(&self, successor: Successor) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(successor);
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(successor);
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_known(&self) {
+        self.is_known.store(true, Ordering::Release);
     }
 
     fn take(&self) -> Option<Successor> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

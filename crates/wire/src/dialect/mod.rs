@@ -146,7 +146,9 @@ const TABLE: &[Entry] = &[
     Entry { dialect: NATIVE, codec: Codec::MsgPack, framing: Framing::WsBinaryDeflate },
     Entry { dialect: SIMPLE_CHAT, codec: Codec::Json, framing: Framing::Bare },
     Entry { dialect: SOCKETIO, codec: Codec::Json, framing: Framing::Carried },
+    Entry { dialect: SOCKETIO, codec: Codec::Json, framing: Framing::CarriedMain },
     Entry { dialect: SOCKETIO, codec: Codec::MsgPack, framing: Framing::Carried },
+    Entry { dialect: SOCKETIO, codec: Codec::MsgPack, framing: Framing::CarriedMain },
 ];
 
 const ENGINEIO: Dialect = Dialect::Engineio;
@@ -195,6 +197,12 @@ impl Format {
     pub const SOCKETIO_JSON: Self = Self::of(SOCKETIO, Codec::Json, Framing::Carried);
     /// Socket.IO with the msgpack parser, in WebSocket frames.
     pub const SOCKETIO_MSGPACK: Self = Self::of(SOCKETIO, Codec::MsgPack, Framing::Carried);
+
+    /// Socket.IO with its own parser, for the namespace that its client knows as `/`.
+    pub const SOCKETIO_JSON_MAIN: Self = Self::of(SOCKETIO, Codec::Json, Framing::CarriedMain);
+    /// Socket.IO with the msgpack parser, for the namespace that its client knows as `/`.
+    pub const SOCKETIO_MSGPACK_MAIN: Self =
+        Self::of(SOCKETIO, Codec::MsgPack, Framing::CarriedMain);
 
     /// The place of a line of the table. Without such a line the constants do not compile.
     const fn of(dialect: Dialect, codec: Codec, framing: Framing) -> Self {

@@ -19,6 +19,7 @@ use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use roomcast_core::Now;
+use roomcast_wire::dialect::Dialect;
 use roomcast_wire::engineio::{Query, Transport};
 use roomcast_wire::ws::handshake::Head;
 use tokio::net::UnixStream;
@@ -170,6 +171,11 @@ impl Polls {
             Failure::Busy
         })?;
         let exchange = Arc::new(Exchange::default());
+        let listening = self.shared.listeners.get(usize::from(self.listener));
+        if listening.is_some_and(|listening| listening.site.dialect == Dialect::Engineio) {
+            // Its session begins with the connection.
+            exchange.set_known();
+        }
         let worker = self.workers.iter().min_by_key(|worker| worker.links());
         let worker = worker.ok_or(Failure::Busy)?;
         worker.send(Mail::Polled {
@@ -229,7 +235,10 @@ impl Polls {
             return Err(Failure::BadRequest);
         };
         let patience = Duration::from_millis(self.shared.socketio.ping_timeout);
-        let most = self.shared.socketio.max_payload;
+        let mut most = self.shared.socketio.max_payload;
+        if !session.exchange.is_known() {
+            most = most.min(self.shared.limits.message_bytes_unknown_peer);
+        }
         let body = timeout(patience, read_body(request, most)).await;
         let body = body.map_err(|_| Failure::BadRequest).and_then(|body| body);
         let body = body.inspect_err(|_| sessions.end(session, Word::Close))?;

@@ -20,6 +20,7 @@ mod packet;
 use bytes::{Bytes, BytesMut};
 
 use super::{DecodeError, Format, Grammar, Receiver, Standing};
+use crate::framing::Framing;
 use crate::name::DEFAULT_NAMESPACE;
 use crate::{Codec, Push, Reply, Request};
 
@@ -48,7 +49,7 @@ impl Grammar for SocketIo {
     }
 
     fn encode_push(&self, format: Format, to: &Receiver<'_>, push: &Push<'_>, out: &mut BytesMut) {
-        encode::push(format.codec(), to, push, out);
+        encode::push(format.codec(), &as_known(format, to), push, out);
     }
 
     fn encode_reply(
@@ -59,7 +60,7 @@ impl Grammar for SocketIo {
         reply: &Reply<'_>,
         out: &mut BytesMut,
     ) {
-        encode::reply(format.codec(), to, reference, reply, out);
+        encode::reply(format.codec(), &as_known(format, to), reference, reply, out);
     }
 
     fn reads_standing(&self) -> bool {
@@ -68,6 +69,24 @@ impl Grammar for SocketIo {
 
     fn resumes(&self) -> bool {
         false
+    }
+}
+
+/// A receiver in the namespace in which its client takes itself to be.
+fn as_known<'a>(format: Format, to: &Receiver<'a>) -> Receiver<'a> {
+    match format.framing() {
+        Framing::CarriedMain => Receiver { namespace: DEFAULT_NAMESPACE, ..*to },
+        _ => *to,
+    }
+}
+
+/// How the packets of a client are written that it expects in a namespace: in `/` they bear no
+/// name, whatever the server calls it.
+pub fn format_in(format: Format, namespace: &str) -> Format {
+    match (namespace, format) {
+        ("/", Format::SOCKETIO_JSON) => Format::SOCKETIO_JSON_MAIN,
+        ("/", Format::SOCKETIO_MSGPACK) => Format::SOCKETIO_MSGPACK_MAIN,
+        _ => format,
     }
 }
 
