@@ -178,18 +178,19 @@ pub use roomcast_core::logic::RoomCtx;
 ///
 /// let mut logics = Logics::default();
 /// logics.insert("quiet", |_| Box::new(Quiet))?;
-/// assert_eq!(logics.names(), ["latest", "quiet", "relay", "script", "turns"]);
+/// assert!(logics.names().iter().any(|name| *name == "quiet"));
 ///
 /// let of = |logic: &str| RoomOptions { logic: Some(logic.into()), ..RoomOptions::default() };
 /// assert!(logics.check(&of("quiet")).is_ok());
 /// assert!(logics.check(&of("loud")).is_err());
 /// Config::from_toml("[rooms]\nlogic = 'quiet'\n", "example")?.check_for(&logics)?;
 ///
+/// let known = logics.names().len();
 /// let logics = logics.decorated(|name, setup, logic| {
 ///     println!("{} gets the logic {name}", setup.room);
 ///     logic
 /// });
-/// assert_eq!(logics.names().len(), 5);
+/// assert_eq!(logics.names().len(), known);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub use roomcast_core::logic::Logics;
