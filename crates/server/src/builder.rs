@@ -140,8 +140,12 @@ impl Builder {
         if let Some(groups) = &self.groups {
             groups.configure(&mut self.config);
         }
-        for (namespace, _) in &self.namespaces {
-            self.config.namespaces.entry(namespace.clone()).or_default();
+        for (namespace, convention) in &self.namespaces {
+            let section = self.config.namespaces.entry(namespace.clone()).or_default();
+            if !convention {
+                // Clients of handlers hear what handlers say, unless the configuration wants more.
+                section.rooms.entry("presence").or_insert_with(|| "off".into());
+            }
         }
         none_of(std::mem::take(&mut self.problems))?;
         self.tokens = Tokens::load(&self.config)?.map(Arc::new);

@@ -180,3 +180,27 @@ fn acknowledgements_of_clients_are_gathered_and_who_gave_none_is_named() {
     server.advance(Duration::from_secs(3));
     assert_eq!(mina.expect("result")["data"], json!([["yes"], 1]));
 }
+
+#[test]
+fn what_handlers_do_not_say_is_not_heard_and_names_of_the_libraries_are_refused() {
+    let server = serve(room_rules);
+    let mut mina = server.client("Mina");
+    let mut bob = server.client("Bob");
+    call(&mut mina, "join", json!("hall")).unwrap();
+    call(&mut bob, "join", json!("hall")).unwrap();
+    let heard = mina.take_heard();
+    let kinds: Vec<_> = heard.iter().map(|it| it["type"].as_str().unwrap()).collect();
+    assert!(!kinds.contains(&"member_joined"), "{kinds:?}");
+    let io = io(&server);
+    for name in ["connect", "disconnect", "connect_error"] {
+        let refused = io.emit(name, ()).unwrap_err();
+        assert!(refused.to_string().contains("choose another name"), "{refused}");
+    }
+    let silent = serve(|io| {
+        io.convention();
+    });
+    let mut mina = silent.client("Mina");
+    mina.join("hall");
+    silent.client("Bob").join("hall");
+    assert_eq!(mina.expect("member_joined")["member"]["name"], "Bob");
+}

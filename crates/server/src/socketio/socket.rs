@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use roomcast_core::ServerCall;
 use roomcast_core::logic::IntoEvent;
+use roomcast_wire::dialect::socketio;
 use roomcast_wire::push::Sender;
 use roomcast_wire::{CloseCode, Payload, SessionId};
 use serde::de::DeserializeOwned;
@@ -259,7 +260,11 @@ impl fmt::Display for DisconnectReason {
 type Said = Result<(roomcast_wire::EventName, Option<Payload>), String>;
 
 pub(super) fn said(event: impl IntoEvent, args: impl IntoArgs) -> Said {
-    Ok((event.into_event()?, Some(args.into_args()?.into_payload()?)))
+    let event = event.into_event()?;
+    if socketio::is_reserved(&event) {
+        return Err(format!("`{event}` is an event of the client libraries: choose another name"));
+    }
+    Ok((event, Some(args.into_args()?.into_payload()?)))
 }
 
 /// What a client is to acknowledge. Await it.

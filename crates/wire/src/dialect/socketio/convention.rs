@@ -77,7 +77,7 @@ fn at_home<'a>(command: Command<'a>, standing: &Standing<'_>) -> Result<Command<
     }
 }
 
-/// Whether the libraries would refuse an event of this name.
-pub(super) fn is_reserved(event: &EventName) -> bool {
+/// Whether the client libraries raise an event of that name themselves: none is written.
+pub fn is_reserved(event: &EventName) -> bool {
     event.as_text().is_some_and(|name| RESERVED.contains(&name))
 }

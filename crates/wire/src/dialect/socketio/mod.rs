@@ -25,6 +25,7 @@ use crate::name::DEFAULT_NAMESPACE;
 use crate::{Codec, Push, Reply, Request};
 
 pub use self::assembler::{ASSEMBLE_MS, ATTACHMENTS_MAX, AssembleError, Assembler};
+pub use self::convention::is_reserved;
 pub use self::packet::{namespace_of, opens};
 
 /// What the answer to CONNECT names: no acknowledgement has such a number.
