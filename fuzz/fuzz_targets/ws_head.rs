@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let open = SitePolicy { any_host: true, origins: vec!["*".to_owned()], hosts: Vec::new() };
     for policy in [SitePolicy::default(), open] {
         match accept(&head, &policy, true, None) {
-            Ok(accepted) => check(&accepted.response),
+            Ok(accepted) => check(&accepted.response()),
             Err(error) => check(&refusal(&error)),
         }
     }
