@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UdpSocket};
 use roomcast_core::{Now, ShardId};
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::ws::handshake::SitePolicy;
@@ -26,9 +26,9 @@ use crate::hooks::Hooks;
 use crate::http::{self, Handed, Http, Sessions};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
-use crate::transport::{self, Site, Transport};
+use crate::transport::{self, Open, Site, Transport};
 use crate::watch::Watch;
-use crate::worker::{Address, Mail, Prepared};
+use crate::worker::{Address, Mail, Port, Prepared};
 
 /// A running server. Dropping it ends it at once; [`Server::drain_and_stop`] takes leave first.
 ///
@@ -201,6 +201,10 @@ impl Server {
         if let Some(tokens) = &tokens {
             tokens.keep_fetching(runtime.handle());
         }
+        for (at, port) in bound.ports.into_iter().enumerate() {
+            let worker = &addresses[at % addresses.len()];
+            worker.send(Mail::Port(Box::new(port.open(&shared)?)));
+        }
         let http = Http::start(runtime, &shared, &addresses, http_queue);
         let http = http.map_err(no("HTTP thread"))?;
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
@@ -338,6 +342,11 @@ impl Shared {
         Now(self.started.elapsed().as_millis() as u64)
     }
 
+    /// The time since the start, finer than [`Shared::now`].
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     pub(crate) fn time_to(&self, deadline: Now) -> Duration {
         Duration::from_millis(deadline.0).saturating_sub(self.started.elapsed())
     }
@@ -361,10 +370,29 @@ fn namespaces_of(hub: &roomcast_core::HubConfig) -> Vec<Arc<str>> {
     hub.namespaces.keys().map(|name| Arc::from(name.as_str())).collect()
 }
 
+#[derive(Default)]
 struct Bound {
     public: Vec<Listener>,
     listening: Vec<Listening>,
-    sockets: Vec<TcpListener>,
+    /// With their places among `listening`.
+    sockets: Vec<(u16, TcpListener)>,
+    ports: Vec<UnopenedPort>,
+}
+
+/// A UDP socket whose transport is not opened yet.
+struct UnopenedPort {
+    url: String,
+    address: SocketAddr,
+    socket: UdpSocket,
+    listener: u16,
+}
+
+impl UnopenedPort {
+    fn open(self, shared: &Shared) -> Result<Port, StartError> {
+        let Self { url, address, socket, listener } = self;
+        let opened = Port::open(socket, address, listener, shared);
+        opened.map_err(|source| StartError::Listen { url, address, hint: hint(&source), source })
+    }
 }
 
 fn listen(
@@ -373,7 +401,7 @@ fn listen(
     tls: Option<&Arc<Tls>>,
     namespaces: &[Arc<str>],
 ) -> Result<Bound, StartError> {
-    let mut bound = Bound { public: Vec::new(), listening: Vec::new(), sockets: Vec::new() };
+    let mut bound = Bound::default();
     for url in urls {
         let http = &config.http;
         let policy = SitePolicy {
@@ -397,11 +425,25 @@ fn listen(
                 hint: hint(&source),
                 source,
             };
-            let socket = acceptor::bind(address).map_err(failed)?;
-            let address = socket.local_addr().map_err(failed)?;
+            // Links number their listener with 16 bits.
+            let Ok(listener) = u16::try_from(bound.listening.len()) else { break };
+            let address = match transport.open {
+                Open::Stream(_) => {
+                    let socket = acceptor::bind(address).map_err(failed)?;
+                    let address = socket.local_addr().map_err(failed)?;
+                    bound.sockets.push((listener, socket));
+                    address
+                }
+                Open::Datagrams(_) => {
+                    let socket = acceptor::bind_datagrams(address).map_err(failed)?;
+                    let address = socket.local_addr().map_err(failed)?;
+                    let url = url.to_string();
+                    bound.ports.push(UnopenedPort { url, address, socket, listener });
+                    address
+                }
+            };
             let public = format!("{}://{address}", url.scheme);
             bound.public.push(Listener { url: public, address, dialect: url.dialect });
-            bound.sockets.push(socket);
             bound.listening.push(Listening {
                 transport,
                 site: Arc::clone(&site),

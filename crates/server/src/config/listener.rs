@@ -51,6 +51,8 @@ pub enum Scheme {
     Tcp,
     /// The same inside TLS.
     Tls,
+    /// One message a datagram on UDP.
+    Udp,
     /// HTTP with WebSocket at `/ws`.
     Ws,
     /// The same inside TLS.
@@ -121,6 +123,9 @@ pub enum ListenerProblem {
     /// The dialect is spoken on bare TCP only.
     #[error("dialect `{0}` is spoken on TCP: begin with tcp:// or tls://")]
     NeedsTcp(Dialect),
+    /// Only the native dialect is spoken by datagrams.
+    #[error("dialect `{0}` is not spoken on {1}: begin with ws:// or tcp://")]
+    NeedsStream(Dialect, Scheme),
     /// The codec is neither of [`Codec`], or the dialect has no choice.
     #[error("codec: dialect `{dialect}` on {scheme} has no codec `{codec}`; {}", codecs(*.dialect))]
     NoCodec {
@@ -182,7 +187,7 @@ impl fmt::Display for ListenerUrl {
 impl Scheme {
     /// All schemes, by name.
     pub const fn all() -> &'static [Self] {
-        &[Self::Tcp, Self::Tls, Self::Ws, Self::Wss]
+        &[Self::Tcp, Self::Tls, Self::Udp, Self::Ws, Self::Wss]
     }
 
     /// The word in the URL.
@@ -190,6 +195,7 @@ impl Scheme {
         match self {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Udp => "udp",
             Self::Ws => "ws",
             Self::Wss => "wss",
         }
@@ -198,6 +204,11 @@ impl Scheme {
     /// Whether it needs a certificate.
     pub const fn is_tls(self) -> bool {
         matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether it is carried by datagrams: one UDP socket for all clients.
+    pub const fn is_datagrams(self) -> bool {
+        matches!(self, Self::Udp)
     }
 
     /// Whether it begins with HTTP.
@@ -237,6 +248,9 @@ fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
     let Query { namespace, dialect, codec } = read_query(query)?;
     let dialect = dialect.unwrap_or_default();
     let codec = codec.map(|codec| read_codec(codec, dialect, scheme)).transpose()?;
+    if scheme.is_datagrams() && dialect != Dialect::Native {
+        return Err(ListenerProblem::NeedsStream(dialect, scheme));
+    }
     if !scheme.is_http() && !dialect.has_tcp() {
         return Err(ListenerProblem::NeedsWs(dialect));
     }

@@ -31,16 +31,27 @@ impl Worker {
                 } else if let Some(line) = self.links.carried_mut(link.0) {
                     line.close.get_or_insert(code);
                     self.closes.push(link.0);
+                } else if let Some(peer) = self.links.peer_mut(link.0) {
+                    peer.close.get_or_insert(code);
+                    self.closes.push(link.0);
                 }
             }
             Output::Pause { link, until } => {
                 let link = self.line_of(link.0);
-                if let Some(found) = self.links.get_mut(link as usize) {
+                if let Some(peer) = self.links.peer_mut(link) {
+                    peer.flags.paused = true;
+                    peer.paused_until = peer.paused_until.max(until);
+                    let after_ms = peer.paused_until.0.saturating_sub(self.now.0);
+                    self.set_timer(link, after_ms, Timer::Resume);
+                } else if let Some(found) = self.links.get_mut(link as usize) {
                     found.flags.paused = true;
                     found.paused_until = found.paused_until.max(until);
                     let after_ms = found.paused_until.0.saturating_sub(self.now.0);
                     self.set_timer(link, after_ms, Timer::Resume);
                 }
+            }
+            Output::Move { link, message, .. } if self.links.peer(link.0).is_some() => {
+                self.keep_peer(link.0, &message);
             }
             Output::Move { link, to, message } => self.move_away(link, to, message),
             Output::Envelope { to, envelope } => {
