@@ -40,6 +40,17 @@ pub(crate) struct Op {
     pub(crate) answer: Option<oneshot::Sender<Result<Answer, Error>>>,
 }
 
+impl Op {
+    /// Whether nobody will miss it: an unreliable event that nobody waits for the answer to.
+    pub(crate) fn may_be_lost(&self) -> bool {
+        let reliable = match &self.command {
+            Command::Publish { reliable, .. } => *reliable,
+            _ => true,
+        };
+        !reliable && self.answer.is_none()
+    }
+}
+
 /// What a command was answered with.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -430,11 +441,12 @@ impl Ledger {
                 return;
             }
             let same_log = position.epoch == seat.last.epoch;
-            // What can be dropped is not kept either, so it never comes twice.
-            if event.reliable && same_log && position.offset <= seat.last.offset {
-                return;
-            }
-            if !same_log || position.offset > seat.last.offset {
+            // What can be dropped is not kept either, so it never comes twice. On UDP it overtakes
+            // what is repeated, which would be missed if it counted.
+            if event.reliable {
+                if same_log && position.offset <= seat.last.offset {
+                    return;
+                }
                 seat.last = position;
             }
         }
