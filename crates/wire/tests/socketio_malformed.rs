@@ -72,7 +72,8 @@ fn messages_out_of_their_order_are_refused() {
 
 #[test]
 fn a_text_is_no_packet_of_the_msgpack_parser() {
-    for text in ["", "0", "2[\"a\"]", "50-[\"a\"]", "51-[\"a\",{\"_placeholder\":true,\"num\":0}]"] {
+    for text in ["", "0", "2[\"a\"]", "50-[\"a\"]", "51-[\"a\",{\"_placeholder\":true,\"num\":0}]"]
+    {
         let mut assembler = Assembler::new(1_000);
         let whole = assembler.binary(Bytes::from_static(text.as_bytes()));
         assert!(matches!(whole, Err(AssembleError::Malformed(_))), "{text}: {whole:?}");
