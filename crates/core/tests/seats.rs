@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use common::Hub;
@@ -75,6 +75,8 @@ fn a_seat_that_is_held_is_not_given_again() {
 struct Pair {
     shards: [Shard; 2],
     under_way: VecDeque<(usize, Input)>,
+    /// Of rooms whose logics have called.
+    lives: Vec<RoomRef>,
 }
 
 impl Pair {
@@ -82,7 +84,7 @@ impl Pair {
     fn new(config: HubConfig) -> Self {
         let config = Arc::new(config);
         let shards = [0, 1].map(|number| Shard::new(Arc::clone(&config), ShardId(number)));
-        let mut pair = Self { shards, under_way: VecDeque::new() };
+        let mut pair = Self { shards, under_way: VecDeque::new(), lives: Vec::new() };
         let format = Format::JSON_LINE;
         pair.tell(0, Input::Opened { link: LinkId(0), format, namespace: None });
         pair
@@ -92,8 +94,12 @@ impl Pair {
         self.shards[at].handle(Now(1), input);
         let from = ShardId(at as u16);
         while let Some(output) = self.shards[at].poll_output() {
-            if let Output::Envelope { to, envelope } = output {
-                self.under_way.push_back((to.0.into(), Input::Envelope { from, envelope }));
+            match output {
+                Output::Envelope { to, envelope } => {
+                    self.under_way.push_back((to.0.into(), Input::Envelope { from, envelope }));
+                }
+                Output::Task { room, .. } => self.lives.push(room),
+                _ => {}
             }
         }
         let Some(outbox) = self.shards[at].outbox(LinkId(0)) else { return Vec::new() };
@@ -117,12 +123,12 @@ impl Pair {
     }
 }
 
-/// Knows the lives of its rooms.
-struct Keeper(Arc<Mutex<Option<RoomRef>>>);
+/// Shows the lives of its rooms by a call.
+struct Keeper;
 
 impl RoomLogic for Keeper {
     fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
-        *self.0.lock().unwrap() = Some(ctx.life());
+        assert!(ctx.call(1, async {}));
     }
 }
 
@@ -130,10 +136,8 @@ impl RoomLogic for Keeper {
 /// session has asked for meanwhile is still on its way, and is given up with it.
 #[test]
 fn a_room_that_is_not_made_costs_no_seat_that_is_on_its_way() {
-    let life = Arc::new(Mutex::new(None));
     let mut config = HubConfig { shards: 2, ..HubConfig::default() };
-    let seen = Arc::clone(&life);
-    config.logics.insert("keeper", move |_| Box::new(Keeper(Arc::clone(&seen)))).unwrap();
+    config.logics.insert("keeper", |_| Box::new(Keeper)).unwrap();
     let mut pair = Pair::new(config);
     let call = |pair: &mut Pair, at, call| pair.tell(at, Input::Call { id: 1, call });
     let rooms = ["a", "b", "c", "d", "e", "f", "g", "h"].map(str::to_owned);
@@ -149,7 +153,7 @@ fn a_room_that_is_not_made_costs_no_seat_that_is_on_its_way() {
     let session = session_of(&pair.say(r#"{"type":"hello","ref":1}"#)[0]);
     let act = Act::Create { options: None, join: false };
     let act = Box::new(ServerCall::Act { room: room.clone(), session, act });
-    let life = life.lock().unwrap().take().unwrap();
+    let life = pair.lives.pop().unwrap();
     call(&mut pair, 0, ServerCall::Within { life, call: act });
     pair.say(format!(r#"{{"type":"join","room":"{room}"}}"#));
     // Both arrive, and the word that no room is made comes back first.

@@ -119,7 +119,8 @@ proptest! {
         let json = serde_json::json!({"namespace": "", "event": "e", "payload": text}).to_string();
         let behind_len = |body: &[u8]| [&(body.len() as u32).to_le_bytes()[..], body].concat();
         let json = behind_len(json.as_bytes());
-        let packed = behind_len(&[b"\x93\xa0\xa1e\xa1", &text.as_bytes()[..text.len().min(1)]].concat());
+        let first = &text.as_bytes()[..text.len().min(1)];
+        let packed = behind_len(&[b"\x93\xa0\xa1e\xa1", first].concat());
         for stream in [
             format!("{{\"name\":\"Mina\",\"room\":\"r\"}}{text}\n{text}\r\n{text}").into_bytes(),
             [b"msgio", &json[..], &json].concat(),
@@ -140,7 +141,10 @@ proptest! {
     /// What is heard in MaChat is one line, whatever is said and by whom; and what its clients say
     /// others read as it was said.
     #[test]
-    fn a_line_is_one_line(said in any::<String>(), author in "[ -~é]{1,20}| {0,2}(server|SERVER|error|Error) {0,2}") {
+    fn a_line_is_one_line(
+        said in any::<String>(),
+        author in "[ -~é]{1,20}| {0,2}(server|SERVER|error|Error) {0,2}",
+    ) {
         let payload = Payload::text(&said);
         let line = sent("chat", &payload, Some(&author), Format::MACHAT_LINE);
         let line = std::str::from_utf8(&line).unwrap();
