@@ -28,7 +28,7 @@ fn sender() -> Arc<Sender> {
 
 fn event(name: EventName, payload: Option<Payload>) -> Event {
     let position = Some(Position { epoch: Epoch::new(7), offset: 3 });
-    Event { name, payload, from: Some(sender()), position, reliable: true }
+    Event { name, payload, from: Some(sender()), position, reliable: true, unreliable: 0 }
 }
 
 fn room<'a>(text: &'a str) -> RoomPath<'a> {
