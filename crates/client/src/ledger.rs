@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::builder::Settings;
 use crate::calls::Calls;
-use crate::event::{ClientEvent, Event, LostReason, Member, Message, RoomEvent};
+use crate::event::{ClientEvent, Event, LostReason, Member, Message, Missed, RoomEvent};
 use crate::link::Ended;
 use crate::queue::Queue;
 use crate::room::Given;
@@ -74,8 +74,10 @@ pub(crate) struct Ledger {
 
 struct Seat {
     queue: RoomQueue,
-    /// The last event seen.
+    /// The last event seen that could not be dropped: where to go on after a loss.
     last: Position,
+    /// The newest event seen, once there was one.
+    newest: Option<Newest>,
     data: Option<Payload>,
     /// When to ask for the seat again, after a refusal that may pass.
     rejoin_at: Option<Instant>,
@@ -84,6 +86,13 @@ struct Seat {
     rejoins: bool,
     /// The server gave it: whether the application has opened it.
     given: Option<Arc<AtomicBool>>,
+}
+
+#[derive(Clone, Copy)]
+struct Newest {
+    offset: u64,
+    /// How many events up to it could be dropped, itself included.
+    unreliable: u64,
 }
 
 struct Pending {
@@ -348,6 +357,7 @@ impl Ledger {
         let seat = self.seats.entry(room.to_owned()).or_insert_with(|| Seat {
             queue: Queue::new(bound),
             last: position,
+            newest: None,
             data: None,
             rejoin_at: None,
             rejoins: false,
@@ -360,6 +370,9 @@ impl Ledger {
             if let (Some(Recovery::Recovered), Some(since)) = (recovery, since) {
                 seat.last = *since;
             }
+        }
+        if recovery != Some(Recovery::Recovered) {
+            seat.newest = None;
         }
         let queue = Arc::clone(&seat.queue);
         match recovery.map(LostReason::of) {
@@ -426,6 +439,7 @@ impl Ledger {
         let seat = Seat {
             queue,
             last: position,
+            newest: None,
             data: None,
             rejoin_at: None,
             rejoins: false,
@@ -436,21 +450,31 @@ impl Ledger {
 
     fn handle_event(&mut self, room: &str, event: push::Event) {
         let Some(seat) = self.seats.get_mut(room) else { return };
+        let mut missed = Missed::default();
         if let Some(position) = event.position {
             if seat.rejoins {
                 return;
             }
             let same_log = position.epoch == seat.last.epoch;
-            // What can be dropped is not kept either, so it never comes twice. On UDP it overtakes
-            // what is repeated, which would be missed if it counted.
+            // What can be dropped is not kept either, so it never comes twice.
+            if event.reliable && same_log && position.offset <= seat.last.offset {
+                return;
+            }
+            if !same_log {
+                seat.newest = None;
+            }
+            if seat.newest.is_none_or(|newest| newest.offset < position.offset) {
+                missed = missed_before(seat, &event, position);
+                seat.newest =
+                    Some(Newest { offset: position.offset, unreliable: event.unreliable });
+            }
+            // On UDP what can be dropped overtakes what is repeated, which would be missed after
+            // the next loss of the link if that counted here.
             if event.reliable {
-                if same_log && position.offset <= seat.last.offset {
-                    return;
-                }
                 seat.last = position;
             }
         }
-        self.tell(room, RoomEvent::Event(Event(Arc::new(event))));
+        self.tell(room, RoomEvent::Event(Event(Arc::new(event), missed)));
     }
 
     fn tell(&mut self, room: &str, event: RoomEvent) {
@@ -469,6 +493,15 @@ impl Ledger {
             seat.queue.close();
         }
     }
+}
+
+/// What lies between the last event of a seat and one that is newer.
+fn missed_before(seat: &Seat, event: &push::Event, position: Position) -> Missed {
+    let Some(newest) = seat.newest else { return Missed::default() };
+    let all = position.offset.saturating_sub(newest.offset + 1);
+    let own = u64::from(!event.reliable);
+    let unreliable = event.unreliable.saturating_sub(newest.unreliable + own).min(all);
+    Missed { reliable: all - unreliable, unreliable }
 }
 
 /// Nothing is kept for a room whose handles and streams are all gone.

@@ -390,7 +390,7 @@ struct UnopenedPort {
 impl UnopenedPort {
     fn open(self, shared: &Shared) -> Result<Port, StartError> {
         let Self { url, address, socket, listener } = self;
-        let opened = Port::open(socket, address, listener, shared);
+        let opened = Port::open(socket, listener, shared);
         opened.map_err(|source| StartError::Listen { url, address, hint: hint(&source), source })
     }
 }

@@ -400,6 +400,10 @@ mod tests {
         for other in ["tcp://h:1?codec=json", "ws://h:1?dialect=msgio&codec=json"] {
             assert!(matches!(problem(other), ListenerProblem::NoCodec { .. }), "{other}");
         }
+        let url = ListenerUrl::parse("udp://127.0.0.1:0?namespace=game").unwrap();
+        assert_eq!((url.scheme, url.dialect), (Scheme::Udp, Dialect::Native));
+        let error = ListenerUrl::parse("udp://127.0.0.1:0?dialect=machat").unwrap_err();
+        assert_eq!(error.problem, ListenerProblem::NeedsStream(Dialect::MaChat, Scheme::Udp));
         let url = ListenerUrl::parse("tls://0.0.0.0:0/").unwrap();
         assert_eq!((url.scheme, url.port, url.namespace), (Scheme::Tls, 0, None));
     }

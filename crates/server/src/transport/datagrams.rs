@@ -14,25 +14,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use roomcast_wire::{CloseCode, Format};
 
-use super::Site;
 use crate::acceptor::admission::Admissions;
 use crate::config::LimitsConfig;
-use crate::tls::Tls;
 
 /// What a datagram transport is opened with.
 pub(crate) struct Port {
-    /// What its peers have in common.
-    pub(crate) site: Arc<Site>,
     /// To be asked (`admit`) before anything is kept for an address. What it gives is kept with
     /// the peer and dropped with it.
     pub(crate) admissions: Arc<Admissions>,
     /// Bounds: `message_bytes`, `message_bytes_unknown_peer`, `ping_ms`, `pong_ms`,
     /// `handshake_ms`, `outbox_bytes`.
     pub(crate) limits: LimitsConfig,
-    /// The certificate of the listener, where its transport has one.
-    pub(crate) tls: Option<Arc<Tls>>,
-    /// The address that the socket is bound to.
-    pub(crate) address: SocketAddr,
 }
 
 /// One peer of a port, by its number there. The transport chooses it, small as an index is, and

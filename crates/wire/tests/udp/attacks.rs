@@ -103,8 +103,7 @@ fn pieces_that_never_become_a_message_are_few_and_given_up() {
     let piece = [7; 1_100];
     for number in 1..100_000 {
         let frames = [Frame::Piece { number, more: true, bytes: &piece }];
-        let (outcome, events) =
-            receive(&mut session, &sealed(KEY, ID, u64::from(number), &frames));
+        let (outcome, events) = receive(&mut session, &sealed(KEY, ID, u64::from(number), &frames));
         assert_eq!((outcome, events), (Ok(()), vec![Event::Alive]));
     }
     // At most 256 pieces of 1,100 bytes; here as many as the largest message has bytes.
@@ -133,9 +132,8 @@ fn a_message_above_the_limit_ends_the_session() {
 fn a_peer_that_acknowledges_what_was_never_sent_gains_nothing() {
     let mut session = server();
     session.send(&numbered(1, 10), true);
-    let ack = |seen, next| {
-        Frame::Ack(roomcast_wire::udp::frame::Ack { seen, next, bitmap: &[0xff; 32] })
-    };
+    let ack =
+        |seen, next| Frame::Ack(roomcast_wire::udp::frame::Ack { seen, next, bitmap: &[0xff; 32] });
     // The piece was not sent yet.
     let (_, events) = receive(&mut session, &sealed(KEY, ID, 0, &[ack(0, 1)]));
     assert_eq!(events, [Event::Fault(CloseCode::Protocol)]);

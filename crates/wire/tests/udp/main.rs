@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+mod document;
 mod pair;
 
 use bytes::Bytes;
