@@ -55,6 +55,9 @@ impl Shard {
     }
 
     /// Notes that the session asks for a seat, so that it is given up if the session ends first.
+    ///
+    /// # Errors
+    /// It has as many as it may have, or could not hear the room.
     pub(super) fn expect_seat(
         &mut self,
         slot: u32,
@@ -67,6 +70,13 @@ impl Shard {
         if let Some(seat) = session.seat_mut(room) {
             seat.pending += 1;
             return Ok(());
+        }
+        let link = session.link.and_then(|link| self.links.get(link));
+        if namespace != session.namespace
+            && link.is_some_and(|link| link.format.hears_own_namespace_only())
+        {
+            let text = "a room of another namespace: connect to that namespace and join it there";
+            return Err(Refusal::new(ErrorCode::InvalidName, text));
         }
         if session.seats.len() >= most as usize {
             let text = format!("this session is in {most} rooms, as many as it may be in");

@@ -48,7 +48,7 @@ use slab::Slab;
 pub(crate) use self::commands::AROUND_BYTES;
 use self::dialogue::Dialogue;
 use crate::audience::Audience;
-use crate::config::{HubConfig, NamespaceConfig};
+use crate::config::{HubConfig, NamespaceConfig, Namespaces};
 use crate::envelope::{Envelope, Word};
 use crate::io::{Counters, Input, LinkId, Now, Output, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
@@ -70,7 +70,7 @@ pub struct Shard {
     hasher: FixedState,
     /// The same on all shards: says where a room, a session, a user is at home.
     home_hasher: FixedState,
-    namespaces: Vec<(Name, NamespaceConfig)>,
+    namespaces: Namespaces,
     links: Links,
     sessions: Slab<Session>,
     session_by_id: HashMap<SessionId, u32, FixedState>,
@@ -119,10 +119,7 @@ impl Shard {
             home_hasher,
             anonymous: identity::anonymous_grants(&namespaces),
             revocations: Revocations::new(&hasher),
-            links: Links::new(
-                config.limits.outbox_bytes,
-                namespaces.iter().map(|(name, _)| name.clone()).collect(),
-            ),
+            links: Links::new(config.limits.outbox_bytes, Arc::clone(&namespaces)),
             namespaces,
             sessions: Slab::new(),
             session_by_id: HashMap::with_hasher(hasher.clone()),
@@ -421,7 +418,7 @@ impl Shard {
 const DEFAULT: u16 = 0;
 
 /// The namespaces with `default` first, the others sorted: the same indices on all shards.
-fn namespaces(config: &HubConfig) -> Vec<(Name, NamespaceConfig)> {
+fn namespaces(config: &HubConfig) -> Namespaces {
     let default = Name::default_namespace();
     let policy = config.namespaces.get(default.as_str()).cloned().unwrap_or_default();
     let others = config.namespaces.iter().filter(|(name, _)| name.as_str() != default.as_str());

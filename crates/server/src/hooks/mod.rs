@@ -325,7 +325,8 @@ mod tests {
         let buffer = Bytes::from(vec![b'7'; 16 << 10]);
         let payload = Some(Payload::new(Codec::Json, buffer.slice(..5)).unwrap());
         let (name, reliable) = (EventName::Number(1), true);
-        let event = Arc::new(Event { name, payload, from: None, position: None, reliable });
+        let (from, position) = (None, None);
+        let event = Arc::new(Event { name, payload, from, position, reliable, unreliable: 0 });
         let published = HubEvent::Published(Published { room: "a".to_owned(), event });
         hooks.voice().tell(published.clone());
         assert_eq!(stream.next_blocking(), Some(Heard::Event(Arc::new(published.clone()))));
