@@ -159,8 +159,7 @@ impl Server {
         let watch = Arc::new(Watch::new(count));
         hub.logics = watch.around(hub.logics);
         let hub = Arc::new(hub);
-        let tokens = builder.tokens;
-        let config = builder.config;
+        let (tokens, config) = (builder.tokens, builder.config);
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
         let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
@@ -188,6 +187,7 @@ impl Server {
             draining: AtomicBool::new(false),
         });
         let (addresses, prepared) = prepare_workers(count)?;
+        give_ports(bound.ports, &shared, &addresses)?;
         let handle = shared.handle(&addresses);
         // The rooms that are always there are made as soon as a worker starts.
         _ = builder.running.set(handle.clone());
@@ -201,10 +201,6 @@ impl Server {
         if let Some(tokens) = &tokens {
             tokens.keep_fetching(runtime.handle());
         }
-        for (at, port) in bound.ports.into_iter().enumerate() {
-            let worker = &addresses[at % addresses.len()];
-            worker.send(Mail::Port(Box::new(port.open(&shared)?)));
-        }
         let http = Http::start(runtime, &shared, &addresses, http_queue);
         let http = http.map_err(no("HTTP thread"))?;
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
@@ -212,9 +208,8 @@ impl Server {
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
         let longest = Duration::from_millis(config.drain_ms);
         let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
-        let listeners = bound.public;
         Ok(Self {
-            listeners,
+            listeners: bound.public,
             handle,
             shared,
             tls,
@@ -453,6 +448,18 @@ fn listen(
         }
     }
     Ok(bound)
+}
+
+/// Each port goes to one worker, in turn.
+fn give_ports(
+    ports: Vec<UnopenedPort>,
+    shared: &Shared,
+    workers: &[Address],
+) -> Result<(), StartError> {
+    for (port, worker) in ports.into_iter().zip(workers.iter().cycle()) {
+        worker.send(Mail::Port(Box::new(port.open(shared)?)));
+    }
+    Ok(())
 }
 
 fn hint(error: &io::Error) -> String {

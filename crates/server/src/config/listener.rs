@@ -19,6 +19,7 @@ use super::suggest::hint;
 /// let url = ListenerUrl::parse("wss://127.0.0.1:0?namespace=game")?;
 /// assert_eq!((url.scheme.as_str(), url.to_string().as_str()), ("wss", "wss://127.0.0.1:0"));
 /// assert!(url.is_loopback() && url.scheme.is_tls() && url.scheme.is_http());
+/// assert!(!url.scheme.is_datagrams()); // as `udp` is
 /// assert!(Scheme::all().contains(&url.scheme));
 ///
 /// let error = ListenerUrl::parse("http://127.0.0.1:0").expect_err("it is no scheme of ours");

@@ -10,6 +10,7 @@
 //! The key travels in the clear when the session begins. The tag keeps out who can send but cannot
 //! listen: forged, guessed and repeated datagrams. It does not keep out who reads along.
 
+mod chunk;
 pub mod frame;
 pub mod greeting;
 mod inbound;

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
+use super::chunk::cut;
 use super::frame::{Ack, FROM_CLIENT, FROM_SERVER, Frame, HEADER_BYTES, REASON_BYTES_MAX};
 use super::inbound::{Inbound, TooLarge};
 use super::outbound::Outbound;
@@ -162,26 +163,6 @@ pub fn id_of(from: Role, datagram: &[u8]) -> Option<u64> {
     let (&kind, rest) = datagram.split_first()?;
     let id = rest.first_chunk()?;
     (kind == kind_of(from)).then_some(u64::from_be_bytes(*id))
-}
-
-/// Takes the next message off a chunk.
-fn cut(codec: Codec, rest: &mut Bytes) -> Option<Bytes> {
-    match codec {
-        Codec::Json => {
-            let end = rest.iter().position(|byte| *byte == b'\n')?;
-            let mut line = rest.split_to(end + 1);
-            line.truncate(end);
-            Some(line)
-        }
-        Codec::MsgPack => {
-            let len = u32::from_be_bytes(*rest.first_chunk()?) as usize;
-            if rest.len() < 4 + len {
-                return None;
-            }
-            rest.advance(4);
-            Some(rest.split_to(len))
-        }
-    }
 }
 
 const fn kind_of(role: Role) -> u8 {
