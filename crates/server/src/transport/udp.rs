@@ -28,9 +28,10 @@ const ANSWERS_MAX: usize = 4_096;
 /// The smallest datagram of a session, larger than what is answered to it.
 const SEALED_BYTES_MIN: usize = HEADER_BYTES + TAG_BYTES;
 
-/// Greetings that are remembered, so that a cookie opens one session; beyond it none is opened
-/// until the oldest are forgotten, after two minutes at the most.
-const GREETED_MAX: usize = 1 << 18;
+/// Greetings that are remembered, so that a cookie opens one session; beyond it the oldest are
+/// forgotten before their time. Whoever repeats one of those gains nothing: the key goes to the
+/// address that the cookie was made for.
+const GREETED_MAX: usize = 1 << 16;
 
 pub(super) fn open(port: Port) -> io::Result<Box<dyn Datagrams>> {
     let key = || random().map(Key::new).ok_or(ErrorKind::Other);
@@ -249,8 +250,8 @@ impl Udp {
             return Some(Greeting::Accept { nonce, id: entry.id, key: entry.key });
         }
         let admission = match self.admissions.admit(from.ip()) {
-            Ok(admission) if self.greeted.len() < GREETED_MAX => admission,
-            _ => {
+            Ok(admission) => admission,
+            Err(_) => {
                 self.counts.turned_away_total += 1;
                 let code = CloseCode::TooManyConnections.number();
                 return Some(Greeting::Refuse { nonce, code, retry_ms: RETRY_S * 1_000 });
@@ -282,6 +283,11 @@ impl Udp {
             _admission: admission,
         });
         self.by_id.insert(id, at);
+        if self.to_forget.len() >= GREETED_MAX
+            && let Some((_, oldest)) = self.to_forget.pop_front()
+        {
+            self.greeted.remove(&oldest);
+        }
         self.greeted.insert((from, nonce), id);
         self.to_forget.push_back((now + COOKIE_LIFE, (from, nonce)));
         if let Some(entry) = self.peers.get_mut(at) {

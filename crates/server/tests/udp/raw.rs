@@ -20,7 +20,6 @@ pub fn socket(own: &str) -> UdpSocket {
 
 pub struct Raw {
     pub socket: UdpSocket,
-    pub server: SocketAddr,
     pub session: Session,
     began: Instant,
     /// Messages that came and nobody has asked for.
@@ -65,7 +64,7 @@ impl Raw {
                     };
                     let session = Session::new(id, key, terms, server, began.elapsed());
                     let (messages, closed) = (Vec::new(), None);
-                    return Ok(Self { socket, server, session, began, messages, closed, sent });
+                    return Ok(Self { socket, session, began, messages, closed, sent });
                 }
             }
         }
