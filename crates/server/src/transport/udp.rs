@@ -249,13 +249,10 @@ impl Udp {
             let entry = self.peers.get(*at).filter(|entry| !entry.told)?;
             return Some(Greeting::Accept { nonce, id: entry.id, key: entry.key });
         }
-        let admission = match self.admissions.admit(from.ip()) {
-            Ok(admission) => admission,
-            Err(_) => {
-                self.counts.turned_away_total += 1;
-                let code = CloseCode::TooManyConnections.number();
-                return Some(Greeting::Refuse { nonce, code, retry_ms: RETRY_S * 1_000 });
-            }
+        let Ok(admission) = self.admissions.admit(from.ip()) else {
+            self.counts.turned_away_total += 1;
+            let code = CloseCode::TooManyConnections.number();
+            return Some(Greeting::Refuse { nonce, code, retry_ms: RETRY_S * 1_000 });
         };
         let id = u64::from_be_bytes(random()?);
         let key = Key::new(random()?);

@@ -42,9 +42,8 @@ fn members_on_udp_and_on_websockets_hear_each_other() {
     phones.iter_mut().for_each(|phone| phone.join("lobby"));
     let long = "x".repeat(50_000);
     for (reliable, text) in [(true, "a"), (false, "b"), (true, long.as_str()), (false, &long)] {
-        let publish = format!(
-            r#"{{"type":"publish","room":"lobby","event":"e","data":"{text}","reliable":{reliable}}}"#
-        );
+        let how = format!(r#""data":"{text}","reliable":{reliable}"#);
+        let publish = format!(r#"{{"type":"publish","room":"lobby","event":"e",{how}}}"#);
         phones[0].say_as(&publish, reliable);
         for phone in &mut phones {
             assert_eq!(phone.expect("event")["data"], text);

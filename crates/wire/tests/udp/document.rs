@@ -45,10 +45,10 @@ fn a_session_begins_as_it_is_written() {
         session.transmit(MS, &mut Vec::new(), &mut |_, datagram| sent.push(datagram.to_vec()));
         sent
     };
-    assert_eq!(sent(&mut client), [from_client.clone()]);
+    assert_eq!(sent(&mut client), std::slice::from_ref(&from_client));
     server.receive(MS, client_address(), &from_client, &mut events).unwrap();
     assert!(server.send(&br#"{"type":"pong","ref":1}"#[..].into(), true));
-    assert_eq!(sent(&mut server), [from_server.clone()]);
+    assert_eq!(sent(&mut server), std::slice::from_ref(&from_server));
     client.receive(MS, server_address(), &from_server, &mut events).unwrap();
     let said = [r#"{"type":"ping","ref":1}"#, r#"{"type":"pong","ref":1}"#];
     assert_eq!(events, said.map(|text| Event::Message(text.into())));
@@ -58,7 +58,7 @@ fn a_session_begins_as_it_is_written() {
 fn the_numbers_stand_there() {
     for (text, number) in [
         ("at most 1,200 bytes", udp::DATAGRAM_BYTES_MAX),
-        ("up to 1,200 bytes", udp::HELLO_BYTES_MIN),
+        ("up to 1,200 bytes", HELLO_BYTES_MIN),
         ("pieces** of at most 1,100 bytes", udp::PIECE_BYTES_MAX),
         ("At most 256 may be under way", udp::WINDOW_PIECES),
     ] {

@@ -99,9 +99,7 @@ impl Pair {
                 assert!(datagram.len() <= roomcast_wire::udp::DATAGRAM_BYTES_MAX);
                 out.push((to, from, datagram.to_vec()));
             };
-            let before = self.count;
             end.session.transmit(self.now, &mut Vec::new(), &mut sink);
-            let _ = before;
         }
         for (to, from, datagram) in out {
             match from == self.server.address {
