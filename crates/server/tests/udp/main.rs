@@ -83,6 +83,24 @@ fn the_client_library_speaks_it_in_both_codecs() {
     until("somebody is still there", || server.connections() == 0);
 }
 
+/// The new server knows nothing of the old one's sessions, and says so at the first word.
+#[test]
+fn the_client_library_comes_back_to_a_server_that_was_restarted() {
+    let (server, address) = start(|_| {});
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = roomcast_client::Client::connect(&format!("udp://{address}")).await.unwrap();
+        let room = client.join("lobby").await.unwrap();
+        room.publish("chat", &1).await.unwrap();
+        server.stop();
+        let _server = start(|config| config.listen = vec![format!("udp://{address}")]);
+        let began = Instant::now();
+        room.publish("chat", &2).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        client.close().await;
+    });
+}
+
 #[test]
 fn the_client_in_python_says_and_hears() {
     let (server, address) = start(|_| {});
