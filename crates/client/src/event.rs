@@ -93,9 +93,24 @@ impl FromMissed for RoomEvent {
 
 /// One thing said in a room.
 #[derive(Debug, Clone)]
-pub struct Event(pub(crate) Arc<push::Event>);
+pub struct Event(pub(crate) Arc<push::Event>, pub(crate) Missed);
+
+/// What did not come between one event of a room and the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Events that could not be dropped: the room's `slow` rule dropped them nevertheless, or they
+    /// are the client's own, from which it wanted no echo.
+    pub reliable: u64,
+    /// Events that could be dropped.
+    pub unreliable: u64,
+}
 
 impl Event {
+    /// From a list, in which nothing is missing that is kept.
+    pub(crate) fn listed(event: Arc<push::Event>) -> Self {
+        Self(event, Missed::default())
+    }
+
     /// What it is called.
     pub fn name(&self) -> &EventName {
         &self.0.name
@@ -154,6 +169,12 @@ impl Event {
     /// `false`: it might as well have been dropped.
     pub fn reliable(&self) -> bool {
         self.0.reliable
+    }
+
+    /// What did not come between the event heard before and this one, told from the positions.
+    /// Nothing, if this one is the first since the seat was taken, or comes late itself.
+    pub fn missed(&self) -> Missed {
+        self.1
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::builder::Settings;
 use crate::calls::Calls;
-use crate::event::{ClientEvent, Event, LostReason, Member, Message, RoomEvent};
+use crate::event::{ClientEvent, Event, LostReason, Member, Message, Missed, RoomEvent};
 use crate::link::Ended;
 use crate::queue::Queue;
 use crate::room::Given;
@@ -65,6 +65,8 @@ struct Seat {
     queue: RoomQueue,
     /// The last event seen.
     last: Position,
+    /// How many events up to that could be dropped, once an event has told.
+    unreliable: Option<u64>,
     data: Option<Payload>,
     /// When to ask for the seat again, after a refusal that may pass.
     rejoin_at: Option<Instant>,
@@ -337,6 +339,7 @@ impl Ledger {
         let seat = self.seats.entry(room.to_owned()).or_insert_with(|| Seat {
             queue: Queue::new(bound),
             last: position,
+            unreliable: None,
             data: None,
             rejoin_at: None,
             rejoins: false,
@@ -349,6 +352,9 @@ impl Ledger {
             if let (Some(Recovery::Recovered), Some(since)) = (recovery, since) {
                 seat.last = *since;
             }
+        }
+        if recovery != Some(Recovery::Recovered) {
+            seat.unreliable = None;
         }
         let queue = Arc::clone(&seat.queue);
         match recovery.map(LostReason::of) {
@@ -415,6 +421,7 @@ impl Ledger {
         let seat = Seat {
             queue,
             last: position,
+            unreliable: None,
             data: None,
             rejoin_at: None,
             rejoins: false,
@@ -425,6 +432,7 @@ impl Ledger {
 
     fn handle_event(&mut self, room: &str, event: push::Event) {
         let Some(seat) = self.seats.get_mut(room) else { return };
+        let mut missed = Missed::default();
         if let Some(position) = event.position {
             if seat.rejoins {
                 return;
@@ -434,11 +442,15 @@ impl Ledger {
             if event.reliable && same_log && position.offset <= seat.last.offset {
                 return;
             }
+            if !same_log {
+                seat.unreliable = None;
+            }
             if !same_log || position.offset > seat.last.offset {
-                seat.last = position;
+                missed = missed_before(seat, &event, position);
+                (seat.last, seat.unreliable) = (position, Some(event.unreliable));
             }
         }
-        self.tell(room, RoomEvent::Event(Event(Arc::new(event))));
+        self.tell(room, RoomEvent::Event(Event(Arc::new(event), missed)));
     }
 
     fn tell(&mut self, room: &str, event: RoomEvent) {
@@ -457,6 +469,15 @@ impl Ledger {
             seat.queue.close();
         }
     }
+}
+
+/// What lies between the last event of a seat and one that is newer.
+fn missed_before(seat: &Seat, event: &push::Event, position: Position) -> Missed {
+    let Some(known) = seat.unreliable else { return Missed::default() };
+    let all = position.offset.saturating_sub(seat.last.offset + 1);
+    let own = u64::from(!event.reliable);
+    let unreliable = event.unreliable.saturating_sub(known + own).min(all);
+    Missed { reliable: all - unreliable, unreliable }
 }
 
 /// Nothing is kept for a room whose handles and streams are all gone.

@@ -57,7 +57,7 @@ mod url;
 pub use builder::{Builder, Overflow, Reconnect};
 pub use client::{Client, Created, RoomList, To};
 pub use error::{Error, Refused};
-pub use event::{ClientEvent, Event, LostReason, Member, Message, RoomEvent};
+pub use event::{ClientEvent, Event, LostReason, Member, Message, Missed, RoomEvent};
 pub use link::Io;
 pub use payload::{IntoEventName, payload_of};
 pub use queue::Events;

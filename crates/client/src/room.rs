@@ -402,9 +402,11 @@ impl Presence {
 impl History {
     pub(crate) fn of(body: Body) -> Result<Self, Error> {
         match body {
-            Body::History { position, recovery, events, .. } => {
-                Ok(Self { events: events.into_iter().map(Event).collect(), position, recovery })
-            }
+            Body::History { position, recovery, events, .. } => Ok(Self {
+                events: events.into_iter().map(Event::listed).collect(),
+                position,
+                recovery,
+            }),
             other => Err(unexpected(&other)),
         }
     }

@@ -59,6 +59,9 @@ impl Default for HubConfig {
     }
 }
 
+/// All namespaces by their numbers, which are the same on all shards.
+pub(crate) type Namespaces = Arc<[(Name, NamespaceConfig)]>;
+
 /// What is kept of what one session was told, while it has a link and while it is expected back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayBounds {
@@ -89,8 +92,8 @@ pub struct NamespaceConfig {
     pub patterns: Vec<(String, RoomOptions)>,
     /// The logics that clients may name in `create`. Others come by configuration only.
     pub client_logics: Vec<String>,
-    /// Whether events of Socket.IO clients stand for commands: `join`, `publish` and so on. If not,
-    /// all of them are the application's.
+    /// Whether events stand for commands (`join`, `publish` and so on), where a dialect knows only
+    /// events. If not, all of them are the application's.
     pub convention: bool,
     /// A room that every session of the namespace is given a seat in when it starts. It is always
     /// there, as static rooms are.

@@ -3,8 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use roomcast_wire::Receiver;
 use roomcast_wire::options::SlowRule;
-use roomcast_wire::{CloseCode, Format, Name, Offset, Push, Reply, SessionId};
+use roomcast_wire::{CloseCode, Format, Offset, Push, Reply, SessionId};
 
+use crate::config::Namespaces;
 use crate::held::Held;
 use crate::io::{Counters, LinkId, Now};
 use crate::outbox::{Outbox, Tag};
@@ -25,8 +26,7 @@ pub(crate) struct Links {
     scratch: BytesMut,
     outbox_bytes_max: usize,
     opened: u32,
-    /// The names of the namespaces that links number.
-    namespaces: Box<[Name]>,
+    namespaces: Namespaces,
 }
 
 /// One open link. What a delivery needs of it comes first and fills one cache line: in small rooms
@@ -138,7 +138,7 @@ pub(crate) struct Delivering {
 }
 
 impl Links {
-    pub fn new(outbox_bytes_max: usize, namespaces: Box<[Name]>) -> Self {
+    pub fn new(outbox_bytes_max: usize, namespaces: Namespaces) -> Self {
         Self {
             table: Vec::new(),
             dirty: Vec::new(),
@@ -241,30 +241,20 @@ impl Links {
         link: LinkId,
         write: impl FnOnce(&Receiver<'_>, &mut BytesMut),
     ) -> Bytes {
-        let namespaces = std::mem::take(&mut self.namespaces);
-        let entry = self.get(link);
-        let namespace = entry.and_then(|entry| namespaces.get(usize::from(entry.namespace)));
+        let entry = self.table.get(link.0 as usize).filter(|link| link.is_open());
+        let namespace = entry.and_then(|entry| self.namespaces.get(usize::from(entry.namespace)));
         let to = Receiver {
             session: entry.and_then(|entry| entry.owner.as_deref().copied()),
-            namespace: namespace.map_or("", Name::as_str),
+            namespace: namespace.map_or("", |(name, _)| name),
             offset: None,
         };
-        let bytes = self.encode(|out| write(&to, out));
-        self.namespaces = namespaces;
-        bytes
+        written(&mut self.scratch, |out| write(&to, out))
     }
 
     /// The bytes that `write` appends, in an allocation of just their size: a slice of a larger
     /// buffer would keep all of it alive while one slow link waits.
     pub fn encode(&mut self, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-        self.scratch.clear();
-        write(&mut self.scratch);
-        let bytes = Bytes::copy_from_slice(&self.scratch);
-        // One huge frame must not hold its memory for ever.
-        if self.scratch.capacity() > 1 << 20 {
-            self.scratch = BytesMut::new();
-        }
-        bytes
+        written(&mut self.scratch, write)
     }
 
     /// Whether what may be dropped is not even put into an outbox: the link takes nothing.
@@ -381,6 +371,17 @@ impl Links {
     }
 }
 
+fn written(scratch: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    scratch.clear();
+    write(scratch);
+    let bytes = Bytes::copy_from_slice(scratch);
+    // One huge frame must not hold its memory for ever.
+    if scratch.capacity() > 1 << 20 {
+        *scratch = BytesMut::new();
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use std::mem::offset_of;
@@ -396,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_number_without_a_link_has_none() {
-        let mut links = Links::new(1_000, Box::default());
+        let mut links = Links::new(1_000, Namespaces::from([]));
         let generation = links.open(LinkId(2), Format::JSON_LINE, 0);
         assert!(links.get(LinkId(0)).is_none() && links.remove(LinkId(1)).is_none());
         assert_eq!(links.ids().collect::<Vec<_>>(), [LinkId(2)]);

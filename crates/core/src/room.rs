@@ -31,12 +31,14 @@ pub(crate) struct Room {
     pub flush_is_set: bool,
     pub counts_are_set: bool,
     offset: u64,
+    /// How many of the events up to `offset` could be dropped.
+    unreliable: u64,
     pub epoch: Epoch,
     /// Deliveries gathered since the last flush.
     pub gathered: Vec<Delivery>,
+    // The second cache line.
     /// Where its receivers on this shard stood at the last delivery.
     pub audience: Option<u32>,
-    // The second cache line.
     /// What the room does beside relaying.
     pub logic: Option<Box<Running>>,
     bounds: Bounds,
@@ -148,6 +150,7 @@ impl Room {
             permanent: false,
             epoch,
             offset: 0,
+            unreliable: 0,
             members: HashMap::with_hasher(hasher.clone()),
             seats_given: 0,
             drops: 0,
@@ -246,6 +249,7 @@ impl Room {
     /// Gives a publication its position, keeps it in history and gathers it for delivery.
     pub fn place(&mut self, now: Now, publication: Publication, keys_max: u32) -> Position {
         self.offset += 1;
+        self.unreliable += u64::from(!publication.reliable);
         let position = self.position();
         if let Some(key) = publication.key {
             self.keys.keep(now, key, position.offset, keys_max as usize);
@@ -261,6 +265,7 @@ impl Room {
             from: publication.from,
             position: Some(position),
             reliable: publication.reliable,
+            unreliable: self.unreliable,
         });
         if keeps {
             self.history.push(now, &event);
@@ -285,7 +290,7 @@ impl Room {
             Some(payload) if self.waits() => Some(payload.detached()),
             payload => payload,
         };
-        Arc::new(Event { name, payload, from, position: None, reliable: true })
+        Arc::new(Event { name, payload, from, position: None, reliable: true, unreliable: 0 })
     }
 
     /// Whether deliveries wait for more than the end of the turn.

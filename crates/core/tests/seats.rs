@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::Hub;
-use roomcast_core::logic::{RoomCtx, RoomLogic};
+use roomcast_core::logic::{RoomCtx, RoomLogic, RoomRef};
 use roomcast_core::rights::RulesOf;
 use roomcast_core::{
     Act, Grants, HubConfig, Input, KeyGrant, LinkId, NamespaceConfig, Now, Output, Rule,
@@ -75,15 +75,31 @@ fn a_seat_that_is_held_is_not_given_again() {
 struct Pair {
     shards: [Shard; 2],
     under_way: VecDeque<(usize, Input)>,
+    /// Of rooms whose logics have called.
+    lives: Vec<RoomRef>,
 }
 
 impl Pair {
+    /// With a link to the first shard.
+    fn new(config: HubConfig) -> Self {
+        let config = Arc::new(config);
+        let shards = [0, 1].map(|number| Shard::new(Arc::clone(&config), ShardId(number)));
+        let mut pair = Self { shards, under_way: VecDeque::new(), lives: Vec::new() };
+        let format = Format::JSON_LINE;
+        pair.tell(0, Input::Opened { link: LinkId(0), format, namespace: None });
+        pair
+    }
+
     fn tell(&mut self, at: usize, input: Input) -> Vec<Value> {
         self.shards[at].handle(Now(1), input);
         let from = ShardId(at as u16);
         while let Some(output) = self.shards[at].poll_output() {
-            if let Output::Envelope { to, envelope } = output {
-                self.under_way.push_back((to.0.into(), Input::Envelope { from, envelope }));
+            match output {
+                Output::Envelope { to, envelope } => {
+                    self.under_way.push_back((to.0.into(), Input::Envelope { from, envelope }));
+                }
+                Output::Task { room, .. } => self.lives.push(room),
+                _ => {}
             }
         }
         let Some(outbox) = self.shards[at].outbox(LinkId(0)) else { return Vec::new() };
@@ -97,14 +113,59 @@ impl Pair {
         lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
     }
 
-    fn say(&mut self, text: &'static str) -> Vec<Value> {
-        self.tell(0, Input::Message { link: LinkId(0), bytes: Bytes::from_static(text.as_bytes()) })
+    fn say(&mut self, text: impl Into<Bytes>) -> Vec<Value> {
+        self.tell(0, Input::Message { link: LinkId(0), bytes: text.into() })
     }
 
     fn deliver(&mut self, index: usize) -> Vec<Value> {
         let (to, word) = self.under_way.remove(index).unwrap();
         self.tell(to, word)
     }
+}
+
+/// Shows the lives of its rooms by a call.
+struct Keeper;
+
+impl RoomLogic for Keeper {
+    fn on_create(&mut self, ctx: &mut RoomCtx<'_>) {
+        assert!(ctx.call(1, async {}));
+    }
+}
+
+/// The server wants to make a room in a life of it that is over, and asks for no seat: what its
+/// session has asked for meanwhile is still on its way, and is given up with it.
+#[test]
+fn a_room_that_is_not_made_costs_no_seat_that_is_on_its_way() {
+    let mut config = HubConfig { shards: 2, ..HubConfig::default() };
+    config.logics.insert("keeper", |_| Box::new(Keeper)).unwrap();
+    let mut pair = Pair::new(config);
+    let call = |pair: &mut Pair, at, call| pair.tell(at, Input::Call { id: 1, call });
+    let rooms = ["a", "b", "c", "d", "e", "f", "g", "h"].map(str::to_owned);
+    let room = rooms.into_iter().find(|room| {
+        pair.under_way.clear();
+        let options = RoomOptions { logic: Some("keeper".into()), ..RoomOptions::default() };
+        let room = room.clone();
+        call(&mut pair, 1, ServerCall::Create { room, options, permanent: false });
+        pair.under_way.is_empty()
+    });
+    let room = room.expect("a room of the second shard");
+    call(&mut pair, 1, ServerCall::Delete { room: room.clone() });
+    let session = session_of(&pair.say(r#"{"type":"hello","ref":1}"#)[0]);
+    let act = Act::Create { options: None, join: false };
+    let act = Box::new(ServerCall::Act { room: room.clone(), session, act });
+    let life = pair.lives.pop().unwrap();
+    call(&mut pair, 0, ServerCall::Within { life, call: act });
+    pair.say(format!(r#"{{"type":"join","room":"{room}"}}"#));
+    // Both arrive, and the word that no room is made comes back first.
+    assert_eq!(pair.under_way.len(), 2);
+    pair.deliver(0);
+    pair.deliver(0);
+    pair.deliver(0);
+    pair.say(r#"{"type":"bye"}"#);
+    while !pair.under_way.is_empty() {
+        pair.deliver(0);
+    }
+    assert_eq!(pair.shards[1].counters().seats, 0);
 }
 
 #[test]
@@ -122,11 +183,7 @@ fn a_seat_that_was_taken_away_on_its_way_stays_in_its_namespace() {
         ("other".to_owned(), other),
     ]);
     let config = HubConfig { shards: 2, namespaces, keys: vec![key], ..HubConfig::default() };
-    let config = Arc::new(config);
-    let shards = [0, 1].map(|number| Shard::new(Arc::clone(&config), ShardId(number)));
-    let mut pair = Pair { shards, under_way: VecDeque::new() };
-    let format = Format::JSON_LINE;
-    pair.tell(0, Input::Opened { link: LinkId(0), format, namespace: None });
+    let mut pair = Pair::new(config);
     let session = session_of(&pair.say(r#"{"type":"hello","ref":1}"#)[0]);
     // A room of the other shard.
     let rooms = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| format!("other/{name}"));

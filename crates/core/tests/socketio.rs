@@ -5,8 +5,10 @@ mod common;
 
 use bytes::Bytes;
 use common::Hub;
-use roomcast_core::{HubConfig, Input, LinkId, Output, ServerCall, ServerReply};
-use roomcast_wire::{Codec, EventName, Format, Payload, SessionId};
+use roomcast_core::{
+    Act, HubConfig, Input, LinkId, NamespaceConfig, Output, ServerCall, ServerReply,
+};
+use roomcast_wire::{Codec, ErrorCode, EventName, Format, Payload, SessionId};
 
 fn hub(config: HubConfig) -> Hub {
     Hub::new(config)
@@ -125,6 +127,34 @@ fn a_session_that_nobody_could_come_back_to_ends_with_its_link() {
     let send = format!(r#"21["send",{{"session":"{session}","event":"x"}}]"#);
     assert!(said(&mut hub, 1, &send).contains("no_such_target"));
     assert_eq!(hub.shard.next_deadline().map(|at| at.0 > 59_000), Some(false), "no resume window");
+}
+
+/// What is said there would come under the name of a namespace that its client has not opened.
+#[test]
+fn a_room_of_another_namespace_is_not_for_a_client_that_would_not_hear_it() {
+    let mut config = HubConfig::default();
+    config.namespaces.insert("game".to_owned(), NamespaceConfig::default());
+    let mut hub = hub(config);
+    let session = connect(&mut hub, 0);
+    for command in [
+        r#"21["join","game/hall"]"#,
+        r#"21["join",{"room":"game/hall"}]"#,
+        r#"21["create",{"room":"game/hall","join":true}]"#,
+    ] {
+        let refused = said(&mut hub, 0, command);
+        assert!(refused.contains(r#""reason":"invalid_name""#), "{refused}");
+    }
+    for act in [Act::Join { data: None, make: true }, Act::Create { options: None, join: true }] {
+        let call = ServerCall::Act { room: "game/hall".to_owned(), session, act };
+        hub.input(Input::Call { id: 1, call });
+        let (_, reply) = hub.done.pop().unwrap();
+        let ServerReply::Refused(refusal) = reply else { panic!("{reply:?}") };
+        assert_eq!(refusal.code, ErrorCode::InvalidName);
+    }
+    assert_eq!(heard(&mut hub, 0), "");
+    // It need not hear a room to speak there, or to make it.
+    let made = said(&mut hub, 0, r#"21["create",{"room":"game/hall"}]"#);
+    assert!(made.contains(r#""type":"created""#), "{made}");
 }
 
 #[test]

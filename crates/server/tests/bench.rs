@@ -56,6 +56,18 @@ fn rooms_tick_and_every_member_hears_it() {
 }
 
 #[test]
+fn a_bad_link_is_late_and_loses_nothing_that_is_reliable() {
+    let link = "--link loss=10%,delay=20ms,seed=3 --worse delay=40ms --worse-seconds 0.3";
+    let all = json(&format!("link --transport tcp --members 2 --seconds 1 {link} --json"));
+    let reliable = &all["reliable"];
+    assert!(reliable["wanted"].as_u64().unwrap() > 100, "{all}");
+    assert_eq!((&reliable["heard"], &reliable["disordered"]), (&reliable["wanted"], &0.into()));
+    assert!(reliable["latency_us"]["p50"].as_f64().unwrap() >= 20_000.0, "{all}");
+    assert!(all["packets_lost"].as_u64().unwrap() > 0, "{all}");
+    assert_eq!(all["links_lost"], 0, "{all}");
+}
+
+#[test]
 fn a_crowd_comes_and_goes() {
     for load in ["storm", "idle --seconds 0.1", "idle --seconds 0.1 --no-join"] {
         let all = json(&format!("{load} --connections 150 --floor --rounds 1 --json"));
@@ -79,6 +91,15 @@ fn what_cannot_be_done_is_said() {
         let output = bench(args);
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{args}: {text}");
+        assert!(text.contains(says), "{args}: {text}");
+    }
+    for (args, says) in [
+        ("link --link loss=5", "write it like loss=5%"),
+        ("link --transport carrier-pigeon", "one of tcp, "),
+    ] {
+        let output = bench(args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args}: {text}");
         assert!(text.contains(says), "{args}: {text}");
     }
 }

@@ -5,6 +5,8 @@
 mod engine;
 mod peer;
 
+use std::io::Write;
+
 use engine::{Poller, Socket};
 use peer::{address, is_closed};
 use std::sync::mpsc;
@@ -208,6 +210,49 @@ fn attachments_that_do_not_come_end_the_connection() {
     assert_eq!(poller.post(&format!("{text}\u{1e}bAQ==")).0, 200);
     assert_eq!(poller.poll(), (200, "1".to_owned()));
     is_served(&mut patient, "");
+}
+
+/// Refusals wait in a queue with a bound, as everything else does: who reads none of them is not
+/// read, and is given up when it shows no life.
+#[test]
+fn who_asks_for_namespaces_and_reads_no_answers_is_not_served_without_end() {
+    let server = server(|config| {
+        config.limits.outbox_bytes = 128 << 10;
+        (config.socketio.ping_interval, config.socketio.ping_timeout) = (1_000, 1_000);
+    });
+    let mut socket = connect(&server);
+    socket.ws.stream.set_write_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    let asked = peer::frame(0x81, format!("40/{},", "n".repeat(10_000)).as_bytes());
+    // The sockets of both sides hold some megabytes.
+    let taken = (0..10_000).take_while(|_| socket.ws.stream.write_all(&asked).is_ok()).count();
+    assert!(taken < 5_000, "{taken}");
+    peer::until("it is given up", || server.connections() == 0);
+}
+
+/// Nobody polls, so that nobody hears why: the place is free again all the same.
+#[test]
+fn a_session_that_was_closed_does_not_wait_long_for_a_poll() {
+    let server = server(|_| {});
+    let poller = Poller::open_at(address(&server, "ws"), "/socket.io/");
+    assert_eq!(poller.post("4abc").0, 200);
+    peer::until("it is forgotten", || server.connections() == 0);
+    assert_eq!(poller.poll().0, 400);
+}
+
+/// What was said to the old transport comes on the new one, the last words, too.
+#[test]
+fn a_connection_that_is_closed_during_its_upgrade_is_told_so() {
+    let server = server(|_| {});
+    let poller = Poller::open_at(address(&server, "ws"), "/socket.io/");
+    assert_eq!(poller.post("40").0, 200);
+    assert!(poller.poll().1.starts_with("40{"));
+    let mut socket = poller.websocket();
+    socket.text("2probe");
+    assert_eq!(socket.next_text(), "3probe");
+    assert_eq!(poller.post("42{}").0, 200);
+    peer::until("it is closed", || server.handle().counters().links == 0);
+    socket.text("5");
+    assert_eq!(socket.close_code(), 1002);
 }
 
 /// Handlers are told why, whichever way the connection ended.

@@ -204,3 +204,174 @@ fn what_handlers_do_not_say_is_not_heard_and_names_of_the_libraries_are_refused(
     silent.client("Bob").join("hall");
     assert_eq!(mina.expect("member_joined")["member"]["name"], "Bob");
 }
+
+#[test]
+fn an_acknowledgement_does_not_wait_for_the_end_of_its_handler() {
+    let notes = Notes::default();
+    let (gate, noting) = (Arc::new(tokio::sync::Notify::new()), Arc::clone(&notes));
+    let waits = Arc::clone(&gate);
+    let server = serve(move |io| {
+        io.on("order", move |_, _, ack| {
+            let (waits, noting) = (Arc::clone(&waits), Arc::clone(&noting));
+            async move {
+                ack.send("taken");
+                waits.notified().await;
+                note(&noting, "cooked");
+                Ok(())
+            }
+        });
+        io.on("later", |_, _, ack| async move {
+            tokio::spawn(async move { ack.send("at last") });
+            Ok(())
+        });
+    });
+    let mut mina = server.client("Mina");
+    assert_eq!(call(&mut mina, "order", json!([])).unwrap(), json!(["taken"]));
+    // Longer than a call may take.
+    server.advance(Duration::from_secs(60));
+    assert_eq!(noted(&notes), Vec::<String>::new());
+    gate.notify_one();
+    server.advance(Duration::ZERO);
+    assert_eq!(noted(&notes), ["cooked"]);
+    assert_eq!(call(&mut mina, "later", json!([])).unwrap(), json!(["at last"]));
+}
+
+#[test]
+fn several_rooms_reach_all_their_members_however_many() {
+    let mut config = roomcast::Config::default();
+    config.limits.list_max = 2;
+    let sockets = SocketIo::new().namespace("/", room_rules).namespace("/chat", |_| {});
+    let builder = roomcast::Server::builder().config(config).socketio(sockets);
+    let server = Server::start(builder).unwrap();
+    let mut all: Vec<_> = ["Ali", "Bo", "Cy", "Di", "Ed"].map(|it| server.client(it)).into();
+    for (at, one) in all.iter_mut().enumerate() {
+        let room = if at < 4 { "tea" } else { "cake" };
+        assert_eq!(call(one, "join", json!([room])).unwrap(), json!([true]));
+    }
+    assert_eq!(server.run(io(&server).to("tea").to("cake").sockets()).unwrap().len(), 5);
+    assert_eq!(server.run(io(&server).except("tea").sockets()).unwrap(), {
+        let ed = all[4].session().to_string();
+        server.run(io(&server).to(ed).sockets()).unwrap()
+    });
+    io(&server).to("tea").to("cake").emit("sale", ()).unwrap();
+    server.advance(Duration::ZERO);
+    all.iter_mut().for_each(|one| assert_eq!(one.expect("message")["event"], "sale"));
+}
+
+/// Uses its socket when it is dropped, as an application's own values may.
+struct Farewell(Socket);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let own_room = self.0.id().to_string();
+        assert!(self.0.get::<u32>().is_some());
+        self.0.io().to(own_room).emit("farewell", ()).unwrap();
+    }
+}
+
+#[test]
+fn what_a_socket_keeps_may_use_it_when_it_is_dropped() {
+    let (tell, told) = std::sync::mpsc::channel();
+    // A lock that is taken twice would be waited for without end.
+    std::thread::spawn(move || {
+        let server = serve(|io| {
+            io.on_connect(|socket| async move {
+                socket.set(7_u32);
+                socket.set(Farewell(socket.clone()));
+                socket.set(Farewell(socket.clone()));
+                Ok(())
+            });
+        });
+        let mut mina = server.client("Mina");
+        server.advance(Duration::ZERO);
+        assert_eq!(mina.expect("message")["event"], "farewell");
+        drop((mina, server));
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
+fn acknowledgements_of_all_can_be_awaited_outside_of_the_server() {
+    let server = serve(|_| {});
+    let mut mina = server.client("Mina");
+    let io = io(&server);
+    let mut asked = std::pin::pin!(io.emit_with_ack("ready?", (), Duration::from_secs(2)));
+    // By an executor of any kind.
+    let mut poll = || {
+        let waker = std::task::Waker::noop();
+        asked.as_mut().poll(&mut std::task::Context::from_waker(waker))
+    };
+    assert!(poll().is_pending());
+    server.advance(Duration::ZERO);
+    let call = mina.expect("call");
+    mina.ask(json!({ "type": "result", "id": call["id"], "data": ["yes"] })).unwrap();
+    let std::task::Poll::Ready(Ok(acks)) = poll() else { panic!("no answer") };
+    assert_eq!((acks.answers.len(), acks.missing.len()), (1, 0));
+}
+
+#[test]
+fn who_says_more_than_a_worker_takes_is_told() {
+    let (block, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = Mutex::new(blocked);
+    let config = roomcast::Config { workers: 1, ..roomcast::Config::default() };
+    let server = roomcast::Server::builder()
+        .config(config)
+        .without_listeners()
+        .socketio(SocketIo::new().namespace("/", |_| {}))
+        .after_create(move |_| _ = blocked.lock().unwrap().recv())
+        .start()
+        .unwrap();
+    let io = server.handle().socketio("/").unwrap();
+    let _made = server.handle().room("lobby").create(roomcast::RoomOptions::default());
+    let refused = (0..100_000).find_map(|_| io.emit("word", ()).err());
+    drop(block);
+    let Some(roomcast::CallError::Busy(refusal)) = refused else { panic!("{refused:?}") };
+    assert!(refusal.message.contains("wait for a worker"), "{refusal}");
+}
+
+#[test]
+fn handlers_are_given_once() {
+    let twice = roomcast::Server::builder()
+        .socketio(SocketIo::new().namespace("/a", |_| {}))
+        .socketio(SocketIo::new().namespace("/b", |_| {}));
+    let problem = Server::start(twice).unwrap_err().to_string();
+    assert!(problem.contains("one `SocketIo` with all namespaces"), "{problem}");
+}
+
+/// As users of Socket.IO know it: `disconnect` at once, then `connection` with `socket.recovered`.
+#[test]
+fn with_recovery_handlers_hear_of_the_loss_and_of_the_return() {
+    let notes = Notes::default();
+    let (came, went) = (Arc::clone(&notes), Arc::clone(&notes));
+    let sockets = SocketIo::new().namespace("/", move |io| {
+        io.on_connect(move |socket| {
+            let kept = socket.get::<u32>();
+            note(&came, format!("came, recovered: {} {kept:?}", socket.recovered()));
+            socket.set(7_u32);
+            async { Ok(()) }
+        });
+        io.on_disconnect(move |_, reason: DisconnectReason| {
+            note(&went, format!("went: {reason}"));
+            async { Ok(()) }
+        });
+    });
+    let config = roomcast::Config::from_toml("[socketio]\nrecovery = true", "t").unwrap();
+    let builder = roomcast::Server::builder().config(config).socketio(sockets);
+    let server = Server::start(builder).unwrap();
+    let mut mina = server.client("Mina");
+    server.advance(Duration::ZERO);
+    assert_eq!(noted(&notes), ["came, recovered: false None"]);
+    mina.cut();
+    server.advance(Duration::from_secs(1));
+    assert_eq!(noted(&notes), ["went: transport close"]);
+    assert!(server.run(io(&server).sockets()).unwrap().is_empty());
+    mina.resume().unwrap();
+    server.advance(Duration::ZERO);
+    assert_eq!(noted(&notes), ["came, recovered: true Some(7)"]);
+    assert_eq!(server.run(io(&server).sockets()).unwrap().len(), 1);
+    mina.cut();
+    server.advance(Duration::from_secs(61));
+    assert_eq!(noted(&notes), ["went: transport close"], "once");
+    assert!(mina.resume().is_err());
+}

@@ -82,6 +82,7 @@ fn event(data: &Payload) -> Event {
         })),
         position: Some(Position { epoch: Epoch::new(12345), offset: 67890 }),
         reliable: true,
+        unreliable: 0,
     }
 }
 

@@ -105,6 +105,9 @@ pub struct Event {
     pub position: Option<Position>,
     /// `false`: may be dropped, the newest wins; not kept in history.
     pub reliable: bool,
+    /// How many events of the room's epoch up to this one, itself included, could be dropped.
+    /// Offsets and this count together tell which kind is missing between two events.
+    pub unreliable: u64,
 }
 
 /// Who said something.

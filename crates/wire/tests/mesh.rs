@@ -58,6 +58,7 @@ fn event(name: &str, payload: Option<Payload>, from: Option<Arc<Sender>>) -> Eve
         from,
         position: Some(Position { epoch: Epoch::new(7), offset: 1 }),
         reliable: true,
+        unreliable: 0,
     }
 }
 

@@ -240,6 +240,7 @@ fn what_cannot_be_a_request_ends_the_link() {
         ("a number of 127 bytes", CloseCode::Protocol, &[0x81; 8]),
         ("a value without definition", CloseCode::Protocol, &value(65, &[0])),
         ("a type that all know", CloseCode::Protocol, &define(23, &[])),
+        ("an id beyond its message", CloseCode::Protocol, b"\x01\xff\xff\x40\xff\x81"),
         ("the most negative id", CloseCode::Protocol, &behind_len(&[0xf8; 9])),
         ("a length of 2^63", CloseCode::TooLarge, &[0xf8, 0x80, 0, 0, 0, 0, 0, 0, 0]),
         ("a length above the limit", CloseCode::TooLarge, &[0xfe, 0x10, 0x00]),

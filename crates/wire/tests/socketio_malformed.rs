@@ -66,8 +66,30 @@ fn messages_out_of_their_order_are_refused() {
     assert!(assembler.text(text("0")).is_ok());
     assert_eq!(assembler.binary(text("x")), Err(AssembleError::Unannounced));
     let mut assembler = Assembler::new(1_000);
-    assert!(assembler.binary(text("x")).is_ok());
+    assert!(assembler.binary(text("\u{80}")).is_ok());
     assert_eq!(assembler.text(text("0")), Err(AssembleError::OtherParser));
+}
+
+#[test]
+fn a_text_is_no_packet_of_the_msgpack_parser() {
+    for text in ["", "0", "2[\"a\"]", "50-[\"a\"]", "51-[\"a\",{\"_placeholder\":true,\"num\":0}]"]
+    {
+        let mut assembler = Assembler::new(1_000);
+        let whole = assembler.binary(Bytes::from_static(text.as_bytes()));
+        assert!(matches!(whole, Err(AssembleError::Malformed(_))), "{text}: {whole:?}");
+    }
+}
+
+/// Threat S19: while a packet is not whole, it must not keep more than the bytes that are counted.
+/// What comes is a piece of a larger buffer, all of which would stay.
+#[test]
+fn a_packet_that_waits_keeps_its_own_bytes_only() {
+    let text = r#"52-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
+    let mut assembler = Assembler::new(1_000);
+    let read = [Bytes::from(text.to_owned()), Bytes::from(vec![7; 3])];
+    assert_eq!(assembler.text(read[0].clone()), Ok(None));
+    assert_eq!(assembler.binary(read[1].clone()), Ok(None));
+    assert!(assembler.is_waiting() && read.iter().all(Bytes::is_unique));
 }
 
 #[test]

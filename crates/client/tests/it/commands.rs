@@ -180,6 +180,33 @@ async fn what_may_be_dropped_is_never_taken_for_a_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_missing_between_two_events_is_told_by_kind() {
+    let (builder, mut fake) = fake();
+    let (room, mut line) = in_lobby(builder, &mut fake).await;
+    let said = |offset, unreliable: u64, reliable: bool| {
+        let mut event = event(offset);
+        (event["unreliable"], event["reliable"]) = (unreliable.into(), reliable.into());
+        event
+    };
+    // The first tells nothing; 3 to 6 are missing, of which two could be dropped; 5 comes late.
+    for message in [
+        said(2, 1, true),
+        said(7, 4, false),
+        said(5, 3, false),
+        said(8, 4, true),
+        said(10, 4, true),
+    ] {
+        line.say(&message).await;
+    }
+    let mut missed = Vec::new();
+    for _ in 0..5 {
+        let Some(RoomEvent::Event(event)) = room.next_event().await else { panic!() };
+        missed.push((event.missed().reliable, event.missed().unreliable));
+    }
+    assert_eq!(missed, [(0, 0), (2, 2), (0, 0), (0, 0), (1, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unread_stream_drops_the_oldest_and_says_so() {
     let (builder, mut fake) = fake();
     let (room, mut line) = in_lobby(builder.room_queue(3), &mut fake).await;

@@ -181,12 +181,17 @@ impl Shard {
     /// What is to be done in one life of a room.
     pub(super) fn on_within(&mut self, life: RoomKey, word: Word) {
         let Word::Room { room, namespace, caller, op } = word else { return };
-        match op {
-            op if self.room_at(life).is_some() => self.on_room_op(room, namespace, caller, op),
-            RoomOp::Join { .. } | RoomOp::Create(_) => {
-                self.refuse_join(&caller, room, no_such_room());
-            }
-            _ => self.answer(caller.reply, Answer::Refused(no_such_room())),
+        if self.room_at(life).is_some() {
+            return self.on_room_op(room, namespace, caller, op);
+        }
+        let takes_seat = match &op {
+            RoomOp::Join { .. } => true,
+            RoomOp::Create(wish) => wish.seat.is_some(),
+            _ => false,
+        };
+        match takes_seat {
+            true => self.refuse_join(&caller, room, no_such_room()),
+            false => self.answer(caller.reply, Answer::Refused(no_such_room())),
         }
     }
 

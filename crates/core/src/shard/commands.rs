@@ -14,6 +14,7 @@ use roomcast_wire::{
 
 use super::Shard;
 use super::sessions::Hello;
+use crate::config::Namespaces;
 use crate::envelope::{Answer, Message, RoomOp, Survey, Word};
 use crate::hook::HookMask;
 use crate::io::{LinkId, Now, Output};
@@ -25,21 +26,27 @@ use crate::room::Publication;
 /// is said.
 pub(crate) const AROUND_BYTES: u64 = 128;
 
-/// Where the sender of a message stands.
+/// Where the sender of a message stands, with names of its own: what is read from the message may
+/// borrow them. Made for each message of some dialects: a room's name of up to 24 bytes costs
+/// no memory.
 pub(super) struct Place {
     session: Option<SessionId>,
-    namespace: Box<str>,
-    convention: bool,
+    namespaces: Namespaces,
+    namespace: u16,
     room: Option<FullName>,
-    lobby: Option<Box<str>>,
 }
 
 impl Place {
     pub(super) fn standing(&self) -> Standing<'_> {
-        let room = self.room.as_ref().map(FullName::as_str);
-        let Self { session, convention, .. } = *self;
-        let (namespace, lobby) = (&*self.namespace, self.lobby.as_deref());
-        Standing { session, namespace, convention, room, lobby, goes_on: false }
+        let (name, policy) = &self.namespaces[usize::from(self.namespace)];
+        Standing {
+            session: self.session,
+            namespace: name,
+            convention: policy.convention,
+            room: self.room.as_ref().map(FullName::as_str),
+            lobby: policy.lobby.as_deref().filter(|room| policy.options_of(room).logic.is_some()),
+            goes_on: false,
+        }
     }
 }
 
@@ -74,26 +81,18 @@ impl Shard {
         }
     }
 
-    /// Where the sender of a message stands, with names of its own: what is read from the message
-    /// may borrow them.
     pub(super) fn place_of(&self, link: LinkId) -> Place {
         let entry = self.links.get(link);
         let slot = entry.and_then(|entry| entry.session);
         let session = slot.and_then(|slot| self.sessions.get(slot as usize));
-        let namespace = entry.map_or(super::DEFAULT, |entry| entry.namespace);
+        let is_in_one = entry.is_some_and(|entry| entry.format.hello_names_room());
+        let seat = session.filter(|_| is_in_one).and_then(|session| session.seats.last());
         Place {
             session: session.map(|session| session.sender.session),
-            namespace: self.namespace_name(namespace).into(),
-            convention: self.policy(namespace).convention,
-            room: session.and_then(|session| session.seats.last()).map(|seat| seat.name.clone()),
-            lobby: self.lobby_with_logic(namespace).map(Into::into),
+            namespaces: Arc::clone(&self.namespaces),
+            namespace: entry.map_or(super::DEFAULT, |entry| entry.namespace),
+            room: seat.map(|seat| seat.name.clone()),
         }
-    }
-
-    fn lobby_with_logic(&self, namespace: u16) -> Option<&str> {
-        let policy = self.policy(namespace);
-        let lobby = policy.lobby.as_deref()?;
-        policy.options_of(lobby).logic.as_ref().map(|_| lobby)
     }
 
     /// Carries out what a message that began a session says beside that.

@@ -55,6 +55,9 @@ impl Shard {
     }
 
     /// Notes that the session asks for a seat, so that it is given up if the session ends first.
+    ///
+    /// # Errors
+    /// It has as many as it may have, or could not hear the room.
     pub(super) fn expect_seat(
         &mut self,
         slot: u32,
@@ -68,6 +71,13 @@ impl Shard {
             seat.pending += 1;
             return Ok(());
         }
+        let (link, own) = (session.link, session.namespace);
+        let format = self.format_of(slot, link);
+        if namespace != own && format.is_some_and(Format::hears_own_namespace_only) {
+            let text = "a room of another namespace: connect to that namespace and join it there";
+            return Err(Refusal::new(ErrorCode::InvalidName, text));
+        }
+        let session = self.sessions.get_mut(slot as usize).ok_or_else(gone)?;
         if session.seats.len() >= most as usize {
             let text = format!("this session is in {most} rooms, as many as it may be in");
             return Err(Refusal::new(ErrorCode::TooManyRooms, text));

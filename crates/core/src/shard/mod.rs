@@ -48,7 +48,7 @@ use slab::Slab;
 pub(crate) use self::commands::AROUND_BYTES;
 use self::dialogue::Dialogue;
 use crate::audience::Audience;
-use crate::config::{HubConfig, NamespaceConfig};
+use crate::config::{HubConfig, NamespaceConfig, Namespaces};
 use crate::envelope::{Envelope, Word};
 use crate::io::{Counters, Input, LinkId, Now, Output, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
@@ -71,7 +71,7 @@ pub struct Shard {
     hasher: FixedState,
     /// The same on all shards: says where a room, a session, a user is at home.
     home_hasher: FixedState,
-    namespaces: Vec<(Name, NamespaceConfig)>,
+    namespaces: Namespaces,
     links: Links,
     replays: Replays,
     sessions: Slab<Session>,
@@ -121,10 +121,7 @@ impl Shard {
             home_hasher,
             anonymous: identity::anonymous_grants(&namespaces),
             revocations: Revocations::new(&hasher),
-            links: Links::new(
-                config.limits.outbox_bytes,
-                namespaces.iter().map(|(name, _)| name.clone()).collect(),
-            ),
+            links: Links::new(config.limits.outbox_bytes, Arc::clone(&namespaces)),
             replays: Replays::new(config.recovery, config.recovery.map_or(0, |_| rng.next_u64())),
             namespaces,
             sessions: Slab::new(),
@@ -430,7 +427,7 @@ impl Shard {
 const DEFAULT: u16 = 0;
 
 /// The namespaces with `default` first, the others sorted: the same indices on all shards.
-fn namespaces(config: &HubConfig) -> Vec<(Name, NamespaceConfig)> {
+fn namespaces(config: &HubConfig) -> Namespaces {
     let default = Name::default_namespace();
     let policy = config.namespaces.get(default.as_str()).cloned().unwrap_or_default();
     let others = config.namespaces.iter().filter(|(name, _)| name.as_str() != default.as_str());

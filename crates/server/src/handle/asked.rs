@@ -111,6 +111,20 @@ impl<T> Asked<T> {
         Self { answer, read }
     }
 
+    /// Whoever asked does not want to know what becomes of it.
+    ///
+    /// # Errors
+    /// It is not even tried.
+    pub(crate) fn let_go(self) -> Result<(), CallError> {
+        match self.answer.map(|mut answer| answer.try_recv()) {
+            Ok(Ok(ServerReply::Refused(refusal))) if refusal.code.next() == Next::Retry => {
+                Err(CallError::of(refusal))
+            }
+            Ok(_) => Ok(()),
+            Err(refusal) => finish(refusal.map(ServerReply::Refused), |_| Some(())),
+        }
+    }
+
     /// Blocks until the answer is there.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ pub(crate) use self::chain::Running;
 use self::events::Ears;
 pub use self::events::{Events, Heard};
 use crate::builder::Builder;
+use crate::config::Problem;
 use crate::handle::ServerHandle;
 use crate::socketio::{SocketIo, Sockets};
 
@@ -241,8 +242,14 @@ after! {
 }
 
 impl Builder {
-    /// Adds handlers for clients by namespace and event, the way users of Socket.IO write them.
+    /// Sets the handlers for clients by namespace and event, the way users of Socket.IO write them:
+    /// once, for all namespaces. [`Builder::start`] refuses a second call.
     pub fn socketio(mut self, sockets: SocketIo) -> Self {
+        if self.hooks.sockets.is_some() {
+            let message = "was called twice: give it one `SocketIo` with all namespaces";
+            self.problems.push(Problem::new("socketio", message));
+            return self;
+        }
         self.namespaces.extend(sockets.conventions());
         let has_middleware = sockets.has_middleware();
         let sockets = Arc::new(Sockets::new(sockets));
@@ -318,7 +325,8 @@ mod tests {
         let buffer = Bytes::from(vec![b'7'; 16 << 10]);
         let payload = Some(Payload::new(Codec::Json, buffer.slice(..5)).unwrap());
         let (name, reliable) = (EventName::Number(1), true);
-        let event = Arc::new(Event { name, payload, from: None, position: None, reliable });
+        let (from, position) = (None, None);
+        let event = Arc::new(Event { name, payload, from, position, reliable, unreliable: 0 });
         let published = HubEvent::Published(Published { room: "a".to_owned(), event });
         hooks.voice().tell(published.clone());
         assert_eq!(stream.next_blocking(), Some(Heard::Event(Arc::new(published.clone()))));

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use roomcast_core::logic::IntoEvent;
 use roomcast_core::{Act, ServerCall};
+use roomcast_wire::name::DEFAULT_NAMESPACE;
 use roomcast_wire::push::Sender;
 use roomcast_wire::{EventName, Payload, SessionId};
-use tokio::task::JoinSet;
 
 use super::Sockets;
 use super::args::{Args, IntoArgs};
-use super::socket::{Asking, Socket, said};
+use super::socket::{Socket, said};
 use crate::handle::{CallError, RoomHandle, ServerHandle};
 
 /// Sockets of a namespace: all of them, until [`to`](Io::to) and [`except`](Io::except) choose
@@ -111,16 +111,15 @@ impl Io {
 
     /// Says something to them. In one room it is an event of that room, with its place in the
     /// order and in the history; what several rooms or exceptions choose has none. Who is chosen so
-    /// is looked up, so that it may be overtaken by what is said later; of each
-    /// room the first `limits.list_max` members are seen.
+    /// is looked up, so that it may be overtaken by what is said later.
     ///
     /// # Errors
-    /// The event's name or an argument cannot be used. That nobody is there is no error.
+    /// The event's name or an argument cannot be used, or as many calls wait as may
+    /// ([`CallError::Busy`]). That nobody is there is no error.
     pub fn emit(&self, event: impl IntoEvent, args: impl IntoArgs) -> Result<(), CallError> {
         let (event, data) = said(event, args).map_err(CallError::unsayable)?;
         if let Some(session) = self.only {
-            self.send(session, event, data);
-            return Ok(());
+            return self.send(session, event, data);
         }
         match (self.rooms.as_slice(), self.except.is_empty()) {
             ([], true) => self.broadcast(event, data),
@@ -128,16 +127,18 @@ impl Io {
             _ => {
                 let chosen = self.clone();
                 self.server.run(async move {
-                    match chosen.chosen().await {
-                        Ok(sockets) => {
-                            for socket in sockets {
-                                chosen.send(socket.id(), event.clone(), data.clone());
-                            }
-                        }
-                        Err(error) => tracing::warn!(%error, "an event for several rooms is lost"),
+                    if let Err(error) = chosen.send_each(event, data).await {
+                        tracing::warn!(%error, "an event for several rooms has not reached all");
                     }
                 });
+                Ok(())
             }
+        }
+    }
+
+    async fn send_each(&self, event: EventName, data: Option<Payload>) -> Result<(), CallError> {
+        for socket in self.chosen().await? {
+            self.send(socket.id(), event.clone(), data.clone())?;
         }
         Ok(())
     }
@@ -153,20 +154,16 @@ impl Io {
         args: impl IntoArgs,
         timeout: Duration,
     ) -> Result<Acks, CallError> {
-        let said = said(event, args).map_err(CallError::unsayable)?;
-        let mut asked = JoinSet::new();
-        for socket in self.sockets().await? {
-            let id = socket.id();
-            let asking =
-                Asking { socket: self.server.session(id), said: Ok(said.clone()), timeout };
-            asked.spawn(async move { (id, asking.await) });
-        }
+        let (event, data) = said(event, args).map_err(CallError::unsayable)?;
+        // Each is asked at once; then they are waited for, whichever comes first.
+        let asked: Vec<_> = (self.sockets().await?.iter().map(Socket::id))
+            .map(|id| (id, self.server.session(id).call(event.clone(), data.clone(), timeout)))
+            .collect();
         let mut acks = Acks::default();
-        while let Some(answer) = asked.join_next().await {
-            match answer {
-                Ok((id, Ok(args))) => acks.answers.push((id, args)),
-                Ok((id, Err(_))) => acks.missing.push(id),
-                Err(_) => {}
+        for (id, answer) in asked {
+            match answer.await {
+                Ok(answer) => acks.answers.push((id, Args::read_from(answer))),
+                Err(_) => acks.missing.push(id),
             }
         }
         Ok(acks)
@@ -258,6 +255,7 @@ impl Io {
                 continue;
             }
             match self.room(room).members().await {
+                Ok(members) if members.truncated => found.extend(self.seated_in(room).await?),
                 Ok(members) => {
                     let sessions = members.members.iter().map(|member| member.sender.session);
                     found.extend(sessions.filter_map(|session| self.sockets.get(session)));
@@ -269,17 +267,44 @@ impl Io {
         Ok(found)
     }
 
-    fn send(&self, session: SessionId, event: EventName, data: Option<Payload>) {
-        self.tell(ServerCall::Send { session, event, data, reliable: self.reliable });
+    /// Asks each socket where it is, as the list of a room's members has a bound.
+    async fn seated_in(&self, room: &str) -> Result<Vec<Socket>, CallError> {
+        let full_name = match &*self.namespace {
+            DEFAULT_NAMESPACE => room.to_owned(),
+            _ => self.full_name(room),
+        };
+        let mut found = Vec::new();
+        for socket in self.sockets.of(&self.namespace) {
+            match socket.rooms().await {
+                Ok(rooms) if rooms.contains(&full_name) => found.push(socket),
+                Ok(_) | Err(CallError::Absent(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
     }
 
-    fn broadcast(&self, event: EventName, data: Option<Payload>) {
+    fn send(
+        &self,
+        session: SessionId,
+        event: EventName,
+        data: Option<Payload>,
+    ) -> Result<(), CallError> {
+        self.tell(ServerCall::Send { session, event, data, reliable: self.reliable })
+    }
+
+    fn broadcast(&self, event: EventName, data: Option<Payload>) -> Result<(), CallError> {
         let (namespace, from) = (self.namespace.to_string(), self.from.clone());
         let reliable = self.reliable;
-        self.tell(ServerCall::Broadcast { namespace, event, data, from, reliable });
+        self.tell(ServerCall::Broadcast { namespace, event, data, from, reliable })
     }
 
-    fn publish(&self, room: &str, event: EventName, data: Option<Payload>) {
+    fn publish(
+        &self,
+        room: &str,
+        event: EventName,
+        data: Option<Payload>,
+    ) -> Result<(), CallError> {
         if let Some(socket) = self.socket_of(room) {
             return self.send(socket.id(), event, data);
         }
@@ -290,12 +315,11 @@ impl Io {
                 let act = Act::Publish { event, data, reliable, echo: Some(false) };
                 ServerCall::Act { room, session: from.session, act }
             }
-        });
+        })
     }
 
-    /// Does it, whatever becomes of it: who is not there does not hear it.
-    fn tell(&self, call: ServerCall) {
-        drop(self.server.ask(Ok(call), |_| Some(())));
+    fn tell(&self, call: ServerCall) -> Result<(), CallError> {
+        self.server.ask(Ok(call), |_| Some(())).let_go()
     }
 }
 

@@ -75,9 +75,10 @@ pub struct SocketIo {
 /// about, each up to its first wait; what waits goes on beside them, and may be overtaken. Of one
 /// event there is one handler: a name that is given twice means the later one.
 ///
-/// A handler has the time of a call (`limits.call_ms`, 10 s) and is then dropped; at most
-/// `limits.calls_per_session` (32) of one socket may wait at a time, further events are refused.
-/// One that panics harms its own event only.
+/// The handler of an event has the time of a call (`limits.call_ms`, 10 s) and is then dropped; at
+/// most `limits.calls_per_session` (32) of one socket may wait at a time, further events are
+/// refused. What it does after its acknowledgement has no such bounds, nor have handlers of who
+/// comes and goes. One that panics harms its own event only.
 #[derive(Default)]
 pub struct Namespace {
     middleware: Vec<Box<Middleware>>,

@@ -40,6 +40,9 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Socket(Arc<Inner>);
 
+/// A value of the application's, by its type.
+type Kept = (TypeId, Arc<dyn Any + Send + Sync>);
+
 pub(super) struct Inner {
     pub(super) sender: Arc<Sender>,
     /// The server's name of it.
@@ -47,7 +50,7 @@ pub(super) struct Inner {
     auth: Option<Payload>,
     io: Io,
     server: ServerHandle,
-    data: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
+    data: Mutex<Vec<Kept>>,
     /// Whether anything was said to it since [`Socket::settle`].
     spoken_to: AtomicBool,
     /// Why its link was lost, while it may come back.
@@ -116,7 +119,8 @@ impl Socket {
     /// Says something to it.
     ///
     /// # Errors
-    /// The event's name or an argument cannot be used. That the client has gone is no error.
+    /// The event's name or an argument cannot be used, or as many calls wait as may
+    /// ([`CallError::Busy`]). That the client has gone is no error.
     pub fn emit(&self, event: impl IntoEvent, args: impl IntoArgs) -> Result<(), CallError> {
         self.0.spoken_to.store(true, Ordering::Release);
         self.0.server.send_to(self.id(), event, args, true)
@@ -171,9 +175,18 @@ impl Socket {
 
     /// Keeps something with the socket: one value of each type, in place of an earlier one.
     pub fn set<T: Any + Send + Sync>(&self, value: T) {
+        let new: Kept = (TypeId::of::<T>(), Arc::new(value));
         let mut data = self.0.data.lock().unwrap_or_else(PoisonError::into_inner);
-        data.retain(|(kind, _)| *kind != TypeId::of::<T>());
-        data.push((TypeId::of::<T>(), Arc::new(value)));
+        let earlier = match data.iter_mut().find(|(kind, _)| *kind == new.0) {
+            Some(place) => Some(std::mem::replace(place, new)),
+            None => {
+                data.push(new);
+                None
+            }
+        };
+        drop(data);
+        // Only now: it may use the socket when it is dropped.
+        drop(earlier);
     }
 
     /// What was kept of that type.
@@ -358,7 +371,6 @@ impl ServerHandle {
     ) -> Result<(), CallError> {
         let (event, data) = said(event, args).map_err(CallError::unsayable)?;
         let call = ServerCall::Send { session, event, data, reliable };
-        drop(self.ask(Ok(call), |_| Some(())));
-        Ok(())
+        self.ask(Ok(call), |_| Some(())).let_go()
     }
 }

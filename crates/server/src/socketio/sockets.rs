@@ -9,10 +9,10 @@ use roomcast_core::HubEvent;
 use roomcast_core::event::Connected;
 use roomcast_core::hook::{Call, Connect};
 use roomcast_wire::{ErrorCode, EventName, Payload, Refusal, SessionId};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::args::Args;
-use super::{Ack, DisconnectReason, Io, Namespace, Outcome, Socket, SocketIo, name_of};
+use super::{Ack, DisconnectReason, Io, Namespace, Outcome, Socket, SocketIo, Soon, name_of};
 use crate::handle::ServerHandle;
 use crate::hooks::Running;
 
@@ -46,7 +46,11 @@ impl Sockets {
     /// The server has ended.
     pub(crate) fn close(&self) {
         self.server.store(None);
-        self.sockets.write().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut sockets = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = std::mem::take(&mut *sockets);
+        drop(sockets);
+        // Only now: what they keep may use them when it is dropped.
+        drop(gone);
     }
 
     pub(super) fn recovers(&self) -> bool {
@@ -179,24 +183,38 @@ impl Sockets {
         let Some(handler) = namespace.events.get(&event) else {
             return if answered { Err(unknown(&call)) } else { Ok(None) };
         };
-        let (way, said) = oneshot::channel();
-        let handled = handler(socket.clone(), args, Ack::new(answered.then_some(way))).await;
-        let refusal = handled.err().map(|error| refusal_of(&event, error));
-        if !answered {
-            return Ok(None);
-        }
-        if let Some(refusal) = refusal {
-            return Err(refusal);
-        }
-        let said = said.await;
-        socket.settle().await;
-        match said {
-            Ok(args) => {
-                let payload = args.and_then(Args::into_payload);
-                payload.map(Some).map_err(|text| Refusal::new(ErrorCode::Internal, text))
+        let (way, mut said) = oneshot::channel();
+        let mut handling = handler(socket.clone(), args, Ack::new(answered.then_some(way)));
+        let said = tokio::select! {
+            biased;
+            outcome = &mut handling => {
+                let refusal = outcome.err().map(|error| refusal_of(&event, error));
+                match refusal {
+                    _ if !answered => return Ok(None),
+                    Some(refusal) => return Err(refusal),
+                    None => {}
+                }
+                match said.try_recv() {
+                    Err(TryRecvError::Empty) => said.await.ok(),
+                    said => said.ok(),
+                }
             }
-            Err(_) => Ok(None),
-        }
+            Ok(said) = &mut said => {
+                self.go_on(handling, event);
+                Some(said)
+            }
+        };
+        let Some(args) = said else { return Ok(None) };
+        socket.settle().await;
+        let payload = args.and_then(Args::into_payload);
+        payload.map(Some).map_err(|text| Refusal::new(ErrorCode::Internal, text))
+    }
+
+    /// A handler has acknowledged, which its client need not wait for any longer; it has more to
+    /// do.
+    fn go_on(&self, handling: Soon<Outcome>, event: String) {
+        let Some(server) = self.server.load_full() else { return };
+        server.run(async move { log(Running::new(handling, failed).await, &event) });
     }
 }
 

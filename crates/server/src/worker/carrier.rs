@@ -171,10 +171,11 @@ impl Worker {
                 Err(fault) => return self.fault(by, &fault),
             }
         };
-        let Some(key) = key else { return };
-        self.tell(Input::Message { link: LinkId(key), bytes });
-        let Some(outbox) = self.shard.outbox(LinkId(key)) else { return };
-        let waiting = outbox.bytes();
+        let outbox = key.and_then(|key| {
+            self.tell(Input::Message { link: LinkId(key), bytes });
+            self.shard.outbox(LinkId(key))
+        });
+        let waiting = outbox.map_or(0, |outbox| outbox.bytes());
         let Some(link) = self.links.get_mut(by as usize) else { return };
         let Stage::Carrying(carrier) = &link.stage else { return };
         if waiting + carrier.outbox.bytes() > self.shared.limits.outbox_bytes / 2 {
@@ -366,7 +367,8 @@ impl Worker {
         let now = self.now;
         let timeout_ms = self.shared.socketio.ping_timeout;
         let Some(link) = self.links.get_mut(key as usize) else { return };
-        let held = link.is_held() || link.flags.unprocessed;
+        // By its own doing, if it does not read what it asked for: then it counts as silent.
+        let held = (link.is_held() || link.flags.unprocessed) && !link.flags.stalled;
         let Stage::Carrying(carrier) = &mut link.stage else { return };
         match timer {
             Timer::Pong if carrier.pong_due.is_none_or(|due| due > now) => {}

@@ -77,6 +77,7 @@ impl Oracle {
             return broken(Guarantee::Order, format!("{name} in {room}: an event without a place"));
         };
         self.place_in_log(room, position, number)?;
+        self.count_unreliable(room, position, event)?;
         let at = format!("{name} in {room} at {}", position.offset);
         let said = &self.said[number];
         let (own, echo) = (said.session.is_some() && said.session == who, said.echo);
@@ -203,6 +204,22 @@ impl Oracle {
                 return broken(Guarantee::Publish, text);
             }
             None => said.positions.push(at),
+        }
+        Ok(())
+    }
+
+    /// Everybody is told the same count at one position, and it grows with the unreliable events.
+    fn count_unreliable(&mut self, room: &str, at: Position, event: &Event) -> Verdict {
+        let counts = self.unreliable.entry((room.to_owned(), at.epoch)).or_default();
+        let count = event.unreliable;
+        let (before, there) =
+            counts.range(..at.offset).next_back().map_or((0, 0), |(&o, &c)| (o, c));
+        let least = there + u64::from(!event.reliable);
+        let most = there + (at.offset - before - u64::from(event.reliable));
+        let known = *counts.entry(at.offset).or_insert(count);
+        if known != count || !(least..=most).contains(&count) {
+            let text = format!("{room} at {}: {count} unreliable, {least} to {most}", at.offset);
+            return broken(Guarantee::Order, text);
         }
         Ok(())
     }

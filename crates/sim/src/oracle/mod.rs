@@ -64,6 +64,8 @@ pub struct Oracle {
     plan: Plan,
     /// What stands where, as far as anybody has seen.
     logs: BTreeMap<(String, Epoch), BTreeMap<u64, usize>>,
+    /// How many events up to each place could be dropped, as far as anybody was told.
+    unreliable: BTreeMap<(String, Epoch), BTreeMap<u64, u64>>,
     said: Vec<Said>,
     /// What logics said, by the numbers they gave it.
     by_logics: BTreeMap<u64, usize>,
@@ -231,6 +233,7 @@ impl Oracle {
         Self {
             plan,
             logs: BTreeMap::new(),
+            unreliable: BTreeMap::new(),
             said: Vec::new(),
             by_logics: BTreeMap::new(),
             sent: Vec::new(),

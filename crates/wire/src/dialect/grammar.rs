@@ -115,6 +115,12 @@ pub trait Grammar: Sync {
         SessionId(random)
     }
 
+    /// Whether a client hears rooms of its link's namespace only: what is said in a room is written
+    /// once for all its members, with the name of the room's namespace.
+    fn hears_own_namespace_only(&self) -> bool {
+        false
+    }
+
     /// Whether what is told to some members only names each of them.
     fn names_receiver(&self) -> bool {
         false
@@ -148,7 +154,8 @@ pub struct Standing<'a> {
     pub namespace: &'a str,
     /// Whether the namespace has events stand for commands, where a dialect knows only events.
     pub convention: bool,
-    /// The full name of the room that it took a seat in last.
+    /// The full name of the room that it took a seat in last, where its hello named one
+    /// ([`Grammar::hello_names_room`]).
     pub room: Option<&'a str>,
     /// The lobby of its namespace, if its logic is there to be spoken to.
     pub lobby: Option<&'a str>,

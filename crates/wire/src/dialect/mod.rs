@@ -280,6 +280,11 @@ impl Format {
         self.grammar().names_receiver()
     }
 
+    /// Whether a client hears rooms of its link's namespace only.
+    pub fn hears_own_namespace_only(self) -> bool {
+        self.grammar().hears_own_namespace_only()
+    }
+
     /// Whether a client can come back to its session.
     pub fn resumes(self) -> bool {
         self.grammar().resumes()

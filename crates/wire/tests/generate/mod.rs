@@ -204,15 +204,15 @@ fn sender() -> impl Strategy<Value = Sender> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (event_name(), data(), option::of(sender()), option::of(position()), any::<bool>()).prop_map(
-        |(name, payload, from, position, reliable)| Event {
+    (event_name(), data(), option::of(sender()), option::of(position()), (any::<bool>(), EXACT))
+        .prop_map(|(name, payload, from, position, (reliable, unreliable))| Event {
             name,
             payload,
             from: from.map(Arc::new),
             position,
             reliable,
-        },
-    )
+            unreliable,
+        })
 }
 
 fn member() -> impl Strategy<Value = MemberInfo> {

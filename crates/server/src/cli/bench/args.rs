@@ -5,10 +5,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use roomcast::config::Scheme;
 
+use super::bad_link::Quality;
 use super::speech::{Framing, PAYLOAD_MIN, Speech};
 use super::target::{Launch, Target};
-use super::{crowd, flow, target, ticks};
+use super::{crowd, flow, quality, target, ticks};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -31,6 +33,9 @@ pub enum Scenario {
     /// 1,000 rooms of 5 members whose logic ticks 20 times a second: how far from their grid
     /// members hear the ticks.
     Ticks(TickArgs),
+    /// Members behind a bad link: what arrives, when and in what order, told apart by whether it
+    /// had to arrive. Ends with 1 if anything reliable was lost, doubled or out of order.
+    Link(LinkArgs),
     #[command(hide = true)]
     FloorServer,
     #[command(hide = true)]
@@ -176,6 +181,43 @@ pub struct CrowdArgs {
     opening: usize,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct LinkArgs {
+    /// How members are connected: a scheme that servers listen to, as in ws://
+    #[arg(long, default_value = "ws", value_parser = plain_scheme)]
+    transport: String,
+    /// What the link does, in each direction. Jitter is what a packet may take longer at most;
+    /// a stream loses nothing, but waits a round trip for each lost segment
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "loss=5%,delay=50ms,jitter=10ms,reorder=1%,seed=7"
+    )]
+    link: Quality,
+    /// A worse link, for some time in the middle: how long events take until they are as fast as
+    /// before
+    #[arg(long, value_name = "LIST")]
+    worse: Option<Quality>,
+    /// For how long, in seconds
+    #[arg(long, default_value = "10", value_parser = seconds, requires = "worse")]
+    worse_seconds: f64,
+    /// Members, each behind a link of its own
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    members: u32,
+    /// Events a second, of the reliable ones and of the others each
+    #[arg(long, default_value = "60", value_parser = per_second)]
+    rate: f64,
+    /// Bytes of each event's data beside its number
+    #[arg(long, default_value_t = 64)]
+    payload: usize,
+    /// How long, in seconds; with --worse: before and after that each
+    #[arg(long, default_value = "10", value_parser = seconds)]
+    seconds: f64,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How fast events are sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
@@ -215,6 +257,23 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
         _ => Err("0.1 to 3600".to_owned()),
+    }
+}
+
+fn per_second(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.1..=1_000.0).contains(&rate) => Ok(rate),
+        _ => Err("0.1 to 1000".to_owned()),
+    }
+}
+
+/// The schemes that need no certificate of their own.
+fn plain_scheme(text: &str) -> Result<String, String> {
+    let schemes = Scheme::all().iter().filter(|scheme| !scheme.is_tls());
+    let names: Vec<_> = schemes.map(|scheme| scheme.as_str()).collect();
+    match names.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("one of {}", names.join(", "))),
     }
 }
 
@@ -325,6 +384,20 @@ impl TickArgs {
             period_ms: self.period_ms,
             warmup: Duration::from_millis(500),
             duration: self.common.duration(1.0),
+        }
+    }
+}
+
+impl LinkArgs {
+    pub fn plan(&self) -> quality::Plan {
+        quality::Plan {
+            scheme: self.transport.clone(),
+            members: self.members,
+            rate: self.rate,
+            payload: self.payload,
+            duration: Duration::from_secs_f64(self.seconds),
+            quality: self.link,
+            worse: self.worse.map(|worse| (worse, Duration::from_secs_f64(self.worse_seconds))),
         }
     }
 }

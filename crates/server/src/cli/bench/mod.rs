@@ -6,6 +6,7 @@
 //! bytes) and peers may be measured.
 
 mod args;
+mod bad_link;
 mod crowd;
 mod floor;
 mod flow;
@@ -13,6 +14,7 @@ mod frames;
 mod histogram;
 mod links;
 mod machine;
+mod quality;
 mod report;
 mod socketio;
 mod speech;
@@ -25,7 +27,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use args::Args;
-use args::{Common, CrowdArgs, FlowArgs, ROUNDS, ROUNDS_OF_TICKS, Scenario, TickArgs};
+use args::{Common, CrowdArgs, FlowArgs, LinkArgs, ROUNDS, ROUNDS_OF_TICKS, Scenario, TickArgs};
 use report::Rounds;
 use target::{Launch, Listening, Target};
 
@@ -37,6 +39,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Scenario::Storm(args) => run_crowd("storm", &args, &args.storm()),
         Scenario::Idle(args) => run_crowd("idle", &args, &args.idle()),
         Scenario::Ticks(args) => run_ticks(&args),
+        Scenario::Link(args) => run_link(&args),
         Scenario::FloorServer => floor::run(),
         Scenario::TickServer { period_ms } => ticks::serve(period_ms),
         Scenario::Hold { cores, program } => target::hold(&cores.0, &program),
@@ -94,6 +97,20 @@ fn run_ticks(args: &TickArgs) -> Result<ExitCode> {
         print!("{}", report::ticks_table(&rounds));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_link(args: &LinkArgs) -> Result<ExitCode> {
+    let plan = args.plan();
+    let seconds = plan.duration * if plan.worse.is_some() { 2 } else { 1 };
+    let worse = plan.worse.map_or(Duration::ZERO, |(_, duration)| duration);
+    eprintln!("{}, {:.0} seconds", plan.scheme, (seconds + worse).as_secs_f64());
+    let outcome = quality::run(&plan)?;
+    if args.json {
+        println!("{:#}", report::link_json(&plan, &outcome));
+    } else {
+        print!("{}", report::link_table(&outcome));
+    }
+    Ok(ExitCode::from(u8::from(!outcome.is_kept())))
 }
 
 /// Who is measured, and how often.

@@ -6,6 +6,7 @@ use super::crowd;
 use super::flow;
 use super::histogram::Histogram;
 use super::machine::Machine;
+use super::quality;
 use super::target::{ROOMCAST, SOCKETIO};
 use super::ticks;
 
@@ -192,6 +193,58 @@ pub fn ticks_json(all: &[Rounds<ticks::Outcome>]) -> Value {
     };
     let targets: Vec<_> = all.iter().map(target).collect();
     json!({"scenario": "ticks", "targets": targets})
+}
+
+/// The table of a bad link.
+pub fn link_table(outcome: &quality::Outcome) -> String {
+    let head =
+        ["class", "wanted", "arrived %", "disorder", "p50 ms", "p99 ms", "max ms", "well again ms"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (name, class) in [("reliable", &outcome.reliable), ("unreliable", &outcome.unreliable)] {
+        let millis = |nanos: u64| format!("{:.1}", nanos as f64 / 1e6);
+        rows.push(vec![
+            name.to_owned(),
+            class.wanted.to_string(),
+            format!("{:.2}", class.heard as f64 * 100.0 / class.wanted.max(1) as f64),
+            class.disordered.to_string(),
+            millis(class.latency.quantile(0.5)),
+            millis(class.latency.quantile(0.99)),
+            millis(class.latency.max()),
+            number(class.well_again.map(|time| time.as_secs_f64() * 1e3), 0),
+        ]);
+    }
+    format!(
+        "{}the link carried {} packets, {} bytes, and lost {} packets; links or rooms lost: {}\n",
+        table(&rows),
+        outcome.packets,
+        outcome.bytes,
+        outcome.lost,
+        outcome.links_lost,
+    )
+}
+
+/// The same for machines.
+pub fn link_json(plan: &quality::Plan, outcome: &quality::Outcome) -> Value {
+    let class = |class: &quality::Class| {
+        json!({
+            "wanted": class.wanted,
+            "heard": class.heard,
+            "disordered": class.disordered,
+            "latency_us": latency_json(&class.latency),
+            "well_again_ms": class.well_again.map(|time| time.as_secs_f64() * 1e3),
+        })
+    };
+    json!({
+        "scenario": "link",
+        "transport": plan.scheme,
+        "members": plan.members,
+        "reliable": class(&outcome.reliable),
+        "unreliable": class(&outcome.unreliable),
+        "links_lost": outcome.links_lost,
+        "packets": outcome.packets,
+        "bytes": outcome.bytes,
+        "packets_lost": outcome.lost,
+    })
 }
 
 /// The table of a connection storm.

@@ -34,6 +34,10 @@ use crate::worker::{Address, Exchange, Mail};
 /// How often sessions are looked for whose client has gone.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How long the last words of a worker that has closed wait for a poll, in milliseconds: as long
+/// as those on a socket may take to go out.
+const LAST_WORDS_MS: u64 = 5_000;
+
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
@@ -75,10 +79,13 @@ impl Sessions {
     }
 
     /// Ends those that nobody has used for too long. Returns whether some are left.
-    fn sweep(&self, unused_since_ms: u64) -> bool {
+    fn sweep(&self, now: Now, unused_ms: u64) -> bool {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let unused = open.values().filter(|session| session.is_unused_since(unused_since_ms));
-        let unused: Vec<_> = unused.cloned().collect();
+        let is_over = |session: &&Arc<Session>| {
+            let longest_ms = if session.is_closed() { LAST_WORDS_MS } else { u64::MAX };
+            session.is_unused_since(now.0.saturating_sub(unused_ms.min(longest_ms)))
+        };
+        let unused: Vec<_> = open.values().filter(is_over).cloned().collect();
         let are_left = open.len() > unused.len();
         drop(open);
         for session in unused {
@@ -275,8 +282,7 @@ impl Polls {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                let since_ms = shared.now().0.saturating_sub(unused_ms);
-                if !shared.polling.sweep(since_ms) {
+                if !shared.polling.sweep(shared.now(), unused_ms) {
                     // One that began since then would find nobody.
                     shared.polling.sweeping.store(false, Ordering::Release);
                     if shared.polling.len() == 0

@@ -134,6 +134,12 @@ impl Session {
         !waits && self.used_ms.load(Ordering::Relaxed) < since_ms
     }
 
+    /// Whether the worker has closed it: what it said last may still be taken by a poll.
+    pub(super) fn is_closed(&self) -> bool {
+        // The worker's half is gone, with the connection that had it.
+        Arc::strong_count(&self.exchange) == 1
+    }
+
     /// Whether the client has let a ping go unanswered. Its worker ends the session, too, but at a
     /// time that the client cannot know exactly.
     pub(super) fn is_silent_at(&self, now: Now) -> bool {
@@ -294,10 +300,11 @@ impl Session {
         self.changed.notify_waiters();
         let mut incoming = self.incoming.lock().await;
         let _outgoing = self.outgoing.lock().await;
+        let is_over = incoming.read_all(&self.pair);
         let pair = self.pair.as_fd().try_clone_to_owned()?.into();
         let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).take();
         let admission = admission.ok_or(ErrorKind::NotConnected)?;
-        Ok(TakenOver { pair, admission, unsent: incoming.buffer.split().freeze() })
+        Ok(TakenOver { pair, admission, unsent: incoming.buffer.split().freeze(), is_over })
     }
 
     /// Tells the worker that the other socket is there, behind all that was posted.
@@ -312,7 +319,10 @@ impl Session {
 pub(super) struct TakenOver {
     pub(super) pair: std::os::unix::net::UnixStream,
     pub(super) admission: Admission,
+    /// In frames, as the worker has written them.
     pub(super) unsent: Bytes,
+    /// Whether the worker has closed: `unsent` is all there is.
+    pub(super) is_over: bool,
 }
 
 /// Why a post was not taken.
@@ -360,6 +370,19 @@ impl Incoming {
             self.buffer = BytesMut::new();
         }
         if payload.is_empty() { Taken::Nothing } else { Taken::Payload(payload) }
+    }
+
+    /// Reads what is there, which the buffer of a socket pair bounds. Returns whether that was the
+    /// last.
+    fn read_all(&mut self, pair: &UnixStream) -> bool {
+        loop {
+            self.buffer.reserve(WRITE_BYTES);
+            match pair.try_read_buf(&mut self.buffer) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Ok(0) | Err(_) => return true,
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use roomcast_wire::ws::frame::{self, Frame, Opcode, Reader};
 use roomcast_wire::ws::handshake::{self, Head};
 use roomcast_wire::{CloseCode, Format};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::super::stream::Stream;
@@ -30,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest frame before the WebSocket has taken over, in bytes: `2probe` and `5` are short.
 const FRAME_BYTES_MAX: usize = 125;
 
-/// How long a WebSocket that no session is for may take to hear that.
+/// How long a WebSocket may take to hear the last words: that no session is for it, or what the
+/// session that it takes over ended with.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Answers the request for a WebSocket; the rest is done beside it. Where there is no session, or
@@ -90,7 +91,15 @@ pub(super) fn begin(
 async fn turn_away(mut stream: TokioIo<Upgraded>) -> io::Result<()> {
     let mut out = BytesMut::new();
     frame::write_close(&mut out, CloseCode::Protocol.number(), "Session ID unknown");
-    stream.write_all(&out).await?;
+    farewell(&mut stream, &out).await
+}
+
+/// Says the last words.
+async fn farewell(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    words: &[u8],
+) -> io::Result<()> {
+    stream.write_all(words).await?;
     stream.shutdown().await?;
     // Unread bytes would make an end a reset, which may overtake the frame.
     let mut unread = [0; FRAME_BYTES_MAX];
@@ -113,6 +122,10 @@ async fn carry_out(
     timeout(PATIENCE, probe.run(session)).await??;
     sessions.remove(session.sid);
     let taken = session.take_over().await?;
+    if taken.is_over {
+        _ = timeout(FAREWELL, farewell(&mut probe.stream, &taken.unsent)).await;
+        return Ok(());
+    }
     let (stream, tls, read) = probe.stream.into_parts()?;
     let mut unread = std::mem::take(&mut probe.buffer);
     unread.extend_from_slice(&read);

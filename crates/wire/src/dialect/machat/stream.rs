@@ -12,6 +12,8 @@ pub(super) struct HelloThenLines {
     stage: Stage,
     /// How much of the message that is not whole yet was looked at.
     scanned: usize,
+    /// Most bytes of a line, as it was said last.
+    line_bytes_max: usize,
 }
 
 enum Stage {
@@ -75,7 +77,8 @@ impl Cutter for HelloThenLines {
 
     fn rest(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
         let is_line = matches!(self.stage, Stage::Lines) && !buffer.is_empty();
-        is_line.then(|| without_return(buffer.split()))
+        let line = is_line.then(|| without_return(buffer.split()));
+        line.filter(|line| line.len() <= self.line_bytes_max)
     }
 }
 
@@ -87,6 +90,7 @@ impl HelloThenLines {
 
     /// The next line, an empty one too.
     fn line(&mut self, buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Bytes>, CutError> {
+        self.line_bytes_max = bytes_max;
         let new = buffer.get(self.scanned..).unwrap_or_default();
         let Some(found) = new.iter().position(|&byte| byte == b'\n') else {
             self.scanned = buffer.len();
@@ -186,6 +190,9 @@ mod tests {
 
     #[test]
     fn the_hello_ends_where_its_object_does_and_nothing_behind_it_is_lost() {
+        let long = "x".repeat(41);
+        let [fits, fits_with_return, too_long] =
+            [&long[1..], &format!("{}\r", &long[1..]), &long].map(|rest| format!("{{}}{rest}"));
         let table: &[(&str, &[&str], Option<&str>)] = &[
             ("{\"name\":\"a\"}one\ntwo\r\n", &["{\"name\":\"a\"}", "one", "two"], None),
             (" \n{\"a\":{\"b\":[1,{}]}}\n\nx\n", &["{\"a\":{\"b\":[1,{}]}}", "", "x"], None),
@@ -194,6 +201,9 @@ mod tests {
             ("{}\rx\r", &["{}"], Some("\rx")),
             ("{\"a\"", &[], None),
             ("{}x\n\r\n\n", &["{}", "x", "", ""], None),
+            (&fits, &["{}"], Some(&long[1..])),
+            (&fits_with_return, &["{}"], Some(&long[1..])),
+            (&too_long, &["{}"], None),
         ];
         for (stream, messages, rest) in table {
             for step in 1..=stream.len() {

@@ -325,6 +325,9 @@ fn circumstances<W: Writer>(map: &mut Map<'_, W>, event: &Event) {
     if !event.reliable {
         map.boolean(key!("reliable"), false);
     }
+    if event.unreliable > 0 {
+        map.uint(key!("unreliable"), event.unreliable);
+    }
 }
 
 #[inline]

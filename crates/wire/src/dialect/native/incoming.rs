@@ -15,7 +15,7 @@ type Fallible<T> = Result<T, CodecError>;
 
 /// The keys a frame of the server may have, the most frequent first. A field is asked for by its
 /// key: here clarity counts for more than the few nanoseconds of looking it up.
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 32] = [
     "type",
     "room",
     "event",
@@ -26,6 +26,7 @@ const KEYS: [&str; 31] = [
     "position",
     "delivered",
     "reliable",
+    "unreliable",
     "members",
     "users",
     "code",
@@ -117,7 +118,7 @@ pub(super) fn incoming(codec: Codec, message: &Bytes) -> Fallible<Incoming> {
     Ok(Incoming { reference, body })
 }
 
-const EVENT_KEYS: [&str; 5] = ["event", "data", "from", "at", "reliable"];
+const EVENT_KEYS: [&str; 6] = ["event", "data", "from", "at", "reliable", "unreliable"];
 const SENDER_KEYS: [&str; 3] = ["session", "user", "name"];
 const MEMBER_KEYS: [&str; 5] = ["session", "user", "name", "data", "dropped"];
 
@@ -143,6 +144,7 @@ impl<'a, const N: usize> Fields<'a, N> {
             from: self.optional_sender()?,
             position: self.optional_position("at")?,
             reliable: self.optional("reliable", Value::boolean)?.unwrap_or(true),
+            unreliable: self.optional("unreliable", Value::uint)?.unwrap_or(0),
         })
     }
 

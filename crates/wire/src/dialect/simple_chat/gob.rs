@@ -32,6 +32,8 @@ const INTERFACE: i64 = 8;
 #[error("{0}")]
 pub struct GobError(pub &'static str);
 
+const CUT_NUMBER: GobError = GobError("a message ends in the middle of a number");
+
 type Fallible<T> = Result<T, GobError>;
 
 /// Bytes that are read from the front.
@@ -81,7 +83,11 @@ pub(super) fn head(bytes: &[u8]) -> Fallible<Option<Head>> {
         return Err(GobError("a message is empty"));
     }
     let start = bytes.len() - reader.0.len();
+    // The id is the message's own: the next one's bytes are none of it.
+    let body = reader.0.get(..len);
+    let mut reader = Reader(body.unwrap_or(reader.0));
     let defines = match reader.uint_if_there()?.map(signed) {
+        None if body.is_some() => return Err(CUT_NUMBER),
         None => None,
         Some(id) if id <= -OWN_TYPES => Some(true),
         Some(id) if id > 0 => Some(false),
@@ -215,7 +221,7 @@ impl<'a> Reader<'a> {
     }
 
     fn uint(&mut self) -> Fallible<u64> {
-        self.uint_if_there()?.ok_or(GobError("a message ends in the middle of a number"))
+        self.uint_if_there()?.ok_or(CUT_NUMBER)
     }
 
     fn int(&mut self) -> Fallible<i64> {

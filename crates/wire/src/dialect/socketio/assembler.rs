@@ -27,7 +27,8 @@ pub struct Assembler {
     open: Option<Box<Open>>,
 }
 
-/// A packet whose attachments are on their way. Nothing is set aside for those that are announced.
+/// A packet whose attachments are on their way. Nothing is set aside for those that are announced,
+/// and what has come is copied: a small piece of a read buffer would keep all of it alive.
 #[derive(Debug)]
 struct Open {
     text: Bytes,
@@ -96,6 +97,7 @@ impl Assembler {
         if wanted == 0 {
             return Ok(Some(text));
         }
+        let text = Bytes::copy_from_slice(&text);
         self.open = Some(Box::new(Open { text, wanted, bytes, parts: Vec::new() }));
         Ok(None)
     }
@@ -109,12 +111,15 @@ impl Assembler {
             if self.format == Some(Format::SOCKETIO_JSON) {
                 return Err(AssembleError::Unannounced);
             }
+            if packet::is_text(&data) {
+                return Err(CodecError("a packet in bytes is a map".to_owned()).into());
+            }
             self.format = Some(Format::SOCKETIO_MSGPACK);
             self.count(data.len())?;
             return Ok(Some(data));
         };
         open.bytes += data.len();
-        open.parts.push(data);
+        open.parts.push(Bytes::copy_from_slice(&data));
         let (bytes, whole) = (open.bytes, open.parts.len() == open.wanted);
         self.count(bytes)?;
         match self.open.take_if(|_| whole) {

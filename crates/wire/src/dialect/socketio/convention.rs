@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::super::Standing;
 use super::super::native::decode;
 use super::packet::Packet;
 use super::{RESERVED, decode::event_name};
@@ -27,17 +26,15 @@ pub(super) fn command<'a>(
     event: &str,
     arguments: [Option<Value<'a>>; 2],
     packet: &Packet<'a>,
-    standing: &Standing<'_>,
 ) -> Option<Result<Command<'a>, Refusal>> {
-    let command = match event {
+    Some(match event {
         "to-room" => to_room(arguments, packet),
         "join" | "leave" | "publish" | "send" | "create" | "rooms" | "members" | "history"
         | "presence" | "refresh" | "call" | "kick" | "delete" | "broadcast" | "announce" => {
             decode::command(message, event, arguments[0])
         }
         _ => return None,
-    };
-    Some(command.and_then(|command| at_home(command, standing)))
+    })
 }
 
 /// `to-room`, a room, an event and its arguments: what `socket.to(room).emit(…)` says on a server
@@ -58,23 +55,6 @@ fn to_room<'a>(
     let data = packet.arguments(3).map_err(|error| Refusal::new(ErrorCode::Malformed, error.0))?;
     let data = Some(data);
     Ok(Command::Publish { room, event, data, reliable: true, key: None, echo: Some(false) })
-}
-
-/// What is said in a room is written once for all its members, with the namespace of the room: a
-/// socket of another would not hear it.
-fn at_home<'a>(command: Command<'a>, standing: &Standing<'_>) -> Result<Command<'a>, Refusal> {
-    let room = match &command {
-        Command::Join { room, .. } => Some(room),
-        Command::Create { room, join: true, .. } => room.as_ref(),
-        _ => None,
-    };
-    match room.and_then(RoomPath::namespace) {
-        Some(other) if other != standing.namespace => Err(Refusal::new(
-            ErrorCode::InvalidName,
-            "a room of another namespace: connect to that namespace and join it there",
-        )),
-        _ => Ok(command),
-    }
 }
 
 /// Whether the client libraries raise an event of that name themselves: none is written.

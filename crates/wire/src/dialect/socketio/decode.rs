@@ -88,7 +88,7 @@ fn event<'a>(
     let call = name.map_err(|refusal| refused(reference, refusal))?;
     if standing.convention
         && let Some(word) = call.as_text()
-        && let Some(command) = convention::command(message, word, arguments, packet, standing)
+        && let Some(command) = convention::command(message, word, arguments, packet)
     {
         let command = command.map_err(|refusal| refused(reference, refusal))?;
         return Ok(Request { reference, command });

@@ -68,6 +68,10 @@ impl Grammar for SocketIo {
         true
     }
 
+    fn hears_own_namespace_only(&self) -> bool {
+        true
+    }
+
     fn resumes(&self) -> bool {
         false
     }

@@ -60,7 +60,7 @@ pub fn opens(packet: &Bytes) -> bool {
     read(packet).is_ok_and(|packet| packet.kind == Kind::Connect)
 }
 
-/// Reads a packet of either parser: text begins with a digit, a map in MessagePack does not.
+/// Reads a packet of either parser.
 pub(super) fn read(message: &Bytes) -> Result<Packet<'_>, CodecError> {
     if !is_text(message) {
         return read_map(message);
@@ -143,7 +143,8 @@ fn id(number: Option<u64>) -> Result<u64, CodecError> {
         .ok_or_else(|| error("the number of an acknowledgement is too large"))
 }
 
-fn is_text(packet: &[u8]) -> bool {
+/// Whether a packet is of the library's own parser: a map in MessagePack begins with no character.
+pub(super) fn is_text(packet: &[u8]) -> bool {
     packet.first().is_none_or(|byte| *byte < 0x80)
 }
 
