@@ -75,8 +75,11 @@ for (const { name, connect: client, transports } of everyClient(RECOVERING)) {
           assert.equal(socket.id, id);
           await acked(teller, "tell", room, "after");
           await until(() => socket.told.length >= 4, `4 events, got ${socket.told.length}`);
-          const all = [[round, [1, 2]], ["last", "string"], ["you", round], ["after"]];
-          assert.deepEqual(socket.told, all);
+          // What is said to it and what is said in a room have no order between them.
+          const toIt = socket.told.filter(([first]) => first === "you");
+          const inRoom = socket.told.filter(([first]) => first !== "you");
+          assert.deepEqual(toIt, [["you", round]]);
+          assert.deepEqual(inRoom, [[round, [1, 2]], ["last", "string"], ["after"]]);
           assert.deepEqual(plain(await acked(socket, "keep", "mine")), ["mine", true]);
           assert.deepEqual(await acked(socket, "enter", room), [false], "it never left");
           if (transports.length === 2) {
@@ -140,7 +143,7 @@ test("who says goodbye, or is put out, begins anew", async () => {
   assert.notEqual(socket.id, id);
   const out = heard(socket, "disconnect");
   socket.emit("end me");
-  assert.deepEqual(await out, ["io server disconnect"]);
+  assert.equal((await out)[0], "io server disconnect");
   const anew = heard(socket, "connect");
   socket.connect();
   await anew;

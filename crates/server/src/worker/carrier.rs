@@ -253,7 +253,6 @@ impl Worker {
     /// A connection from another worker: the session of one of its lines lives here.
     pub(super) fn take_over_carrier(&mut self, mut link: Link, line: Carried, message: Bytes) {
         self.renew(&mut link);
-        let awaits_rest = link.protocol.awaits_rest();
         let Stage::Carrying(carrier) = &mut link.stage else { return self.mailbox.link_gone() };
         let (pong_due, connect_due) = (carrier.pong_due, carrier.connect_due);
         carrier.has_attachments_timer = false;
@@ -265,9 +264,6 @@ impl Worker {
         };
         self.set_timer(by, after_ms, timer);
         self.set_timer(by, connect_due.0.saturating_sub(self.now.0), Timer::Connect);
-        if awaits_rest {
-            self.time_attachments(by);
-        }
         if let Some(key) = self.add_line(Carried { by, ..line }, false) {
             self.tell(Input::Message { link: LinkId(key), bytes: message });
         }
