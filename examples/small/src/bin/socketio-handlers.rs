@@ -1,8 +1,8 @@
 //! What handlers of Socket.IO events can do: rooms, acknowledgements both ways, a namespace with a
 //! guard. Clients of every protocol may be in the same rooms.
 //!
-//! `socketio-handlers [--recovery] [URL]…`: whether clients that come back go on with their session,
-//! and where to listen, for Socket.IO and for all others.
+//! `socketio-handlers [--recovery] [URL]…`: whether clients that come back go on with their
+//! session, and where to listen, for Socket.IO and for all others.
 
 use std::time::Duration;
 
@@ -51,23 +51,6 @@ fn rooms(io: &mut Namespace) {
         ack.send(());
         Ok(())
     });
-    // The client is asked in its turn, and its answer is the acknowledgement.
-    io.on("ask me", |socket, args, ack| async move {
-        match socket.emit_with_ack("question", args).timeout(PATIENCE).await {
-            Ok(answer) => ack.send(answer),
-            Err(error) => ack.send(("no answer", error.to_string())),
-        }
-        Ok(())
-    });
-    io.on("ask all", |socket, args, ack| async move {
-        let room = args.get::<String>(0)?;
-        let acks = socket.io().to(room).emit_with_ack("question", args, PATIENCE).await?;
-        let mut answers: Vec<String> =
-            acks.answers.iter().map(|(_, args)| args.get(0)).collect::<Result<_, _>>()?;
-        answers.sort();
-        ack.send((&answers, acks.missing.len()));
-        Ok(())
-    });
     io.on("who is in", |socket, args, ack| async move {
         let sockets = socket.io().to(args.get::<String>(0)?).sockets().await?;
         ack.send(&sockets.iter().map(Socket::id).collect::<Vec<_>>());
@@ -80,6 +63,7 @@ fn rooms(io: &mut Namespace) {
         ack.send(());
         Ok(())
     });
+    questions(io);
     // What is kept with a socket is there when it has come back.
     io.on("keep", |socket, args, ack| async move {
         let before = socket.get::<String>();
@@ -95,6 +79,26 @@ fn rooms(io: &mut Namespace) {
     });
     io.on_disconnect(|socket, reason| async move {
         socket.io().emit("gone", (socket.id(), reason.as_str()))?;
+        Ok(())
+    });
+}
+
+fn questions(io: &mut Namespace) {
+    // The client is asked in its turn, and its answer is the acknowledgement.
+    io.on("ask me", |socket, args, ack| async move {
+        match socket.emit_with_ack("question", args).timeout(PATIENCE).await {
+            Ok(answer) => ack.send(answer),
+            Err(error) => ack.send(("no answer", error.to_string())),
+        }
+        Ok(())
+    });
+    io.on("ask all", |socket, args, ack| async move {
+        let room = args.get::<String>(0)?;
+        let acks = socket.io().to(room).emit_with_ack("question", args, PATIENCE).await?;
+        let mut answers: Vec<String> =
+            acks.answers.iter().map(|(_, args)| args.get(0)).collect::<Result<_, _>>()?;
+        answers.sort();
+        ack.send((&answers, acks.missing.len()));
         Ok(())
     });
 }
