@@ -3,6 +3,7 @@
 //! for all.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use roomcast_core::Now;
@@ -21,13 +22,16 @@ enum Line {
 
 /// One namespace's line on a connection that carries several.
 #[derive(Debug)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     /// The link that carries it.
     pub(super) by: u32,
     /// What the shard wants it closed with at the end of the turn.
     pub(super) close: Option<CloseCode>,
     /// Its namespace as the peer writes it.
     pub(super) namespace: Box<str>,
+    /// The namespace of the server; none: the default one.
+    pub(super) hub: Option<Arc<str>>,
+    pub(super) format: Format,
 }
 
 /// One peer of a port.
