@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use roomcast_core::io::Note;
 use roomcast_core::{Input, LinkId, Output, ShardId};
+use roomcast_wire::CloseCode;
 
 use super::link::Flags;
 use super::{Mail, Timer, Worker};
@@ -132,6 +133,10 @@ fn log(worker: ShardId, note: &Note) {
     };
     let session = session.map(|session| session.to_string());
     match (code, &session) {
+        // Whoever says `bye` is answered so: nothing is the matter.
+        (Some(CloseCode::Normal), Some(_)) => {
+            tracing::debug!(worker = worker.0, session, "link closed in good order");
+        }
         (Some(code), Some(_)) => {
             tracing::info!(worker = worker.0, session, %code, "link closed by the server");
         }
