@@ -37,8 +37,8 @@ pub fn count(number: u64, one: &str) -> String {
     }
 }
 
-/// The same as [`plain`] for JSON text, which stays JSON: the escapes are JSON's own. Control characters below
-/// U+0020 cannot stand in JSON unescaped, but for white space between values.
+/// The same as [`plain`] for JSON text, which stays JSON: the escapes are JSON's own. Control
+/// characters below U+0020 cannot stand in JSON unescaped, but for white space between values.
 pub fn plain_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
