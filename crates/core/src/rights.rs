@@ -254,13 +254,15 @@ impl Grants {
     /// A decision as a sentence.
     #[must_use]
     pub fn explain(&self, right: Right, decision: Decision) -> String {
-        let (owner, right) = (self.of.owner(), right.as_str());
+        let owner = self.of.owner();
         let Some((at, rule)) = decision.rule.and_then(|at| Some((at, self.rules.get(at)?))) else {
-            return format!("no rule of {owner} names this room, so {right} is not allowed");
+            let what = if right == Right::Send { "is for the room `*`" } else { "names this room" };
+            let right = right.as_str();
+            return format!("no rule of {owner} {what}, so {right} is not allowed");
         };
         let but = match decision.allowed {
             true => String::new(),
-            false => format!(", not {right}"),
+            false => format!(", not {}", right.as_str()),
         };
         // Those for sessions without a token are of all namespaces: their numbers tell nothing.
         match self.of {

@@ -127,6 +127,10 @@ fn a_join_without_the_right_is_refused_and_names_the_rule() {
     let refused = hub.ask(0, r#"{"type":"join","ref":4,"room":"elsewhere"}"#);
     let words = "no rule of your token names this room, so join is not allowed";
     assert_eq!(refused["message"], words);
+    let nobody = "AAAAAAAAAAAAAAAAAAAAAA";
+    let send = format!(r#"{{"type":"send","ref":5,"session":"{nobody}","event":"e"}}"#);
+    let words = "no rule of your token is for the room `*`, so send is not allowed";
+    assert_eq!(hub.ask(0, send)["message"], words);
 }
 
 #[test]

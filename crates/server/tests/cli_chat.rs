@@ -247,7 +247,7 @@ fn what_is_published_is_heard_from_a_position_or_from_history() {
     let args = ["sub", "news", "--history", "1", "--count", "1", "--url", url];
     assert!(succeed(&args).contains(r#"[7] {"n":4}"#));
     let args = ["sub", "news", "--count", "1", "--timeout", "0.1", "--url", url];
-    assert!(fail(&args).contains("1 events too few"));
+    assert!(fail(&args).contains("1 event too few"));
     succeed(&["sub", "news", "--timeout", "0.1", "--url", url]);
     let shown = json_lines(&succeed(&["room", "news", "--join", "--json", "--url", url]));
     assert_eq!((&shown[0]["members"], &shown[0]["history"][3]["data"]), (&json!(2), &four));

@@ -110,6 +110,7 @@ fn origins_hosts_and_log_levels_have_a_form() {
         holds(&format!("[log]\nlevel = \"{level}\""));
     }
     fails("[log]\nlevel = \"inof\"", "did you mean `info`?");
+    fails("[log]\nlevel = \"foo\"", "unknown level `foo`; there are error, warn, info, debug");
     fails("[log]\nlevel = \"info,roomcast=lots\"", "log.level");
 }
 

@@ -75,7 +75,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn parse(text: &str) -> anyhow::Result<Value> {
     serde_json::from_str(text).with_context(|| {
-        format!("`{}` is no JSON (a text needs quotes: '\"hi\"')", super::text::plain(text))
+        format!("`{}` is no JSON (a text needs quotes: '\"hi\"')", super::text::excerpt(text))
     })
 }
 

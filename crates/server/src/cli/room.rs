@@ -7,7 +7,7 @@ use roomcast_client::{Client, Error, ErrorCode, History, Member, MemberList, Pre
 use serde_json::json;
 
 use super::connect::{Server, block_on, explain};
-use super::text::{Gone, event_json, member_json, outcome, plain, plain_json, print};
+use super::text::{Gone, count, event_json, member_json, outcome, plain, plain_json, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -88,7 +88,8 @@ fn print_json(room: &str, shown: &Shown) -> Result<(), Gone> {
 fn print_text(room: &str, shown: &Shown) -> Result<(), Gone> {
     let Presence { members, users } = shown.presence;
     let position = shown.history.position;
-    print(&format!("{}: {members} members, {users} users", plain(room)))?;
+    let (members, users) = (count(members.into(), "member"), count(users.into(), "user"));
+    print(&format!("{}: {members}, {users}", plain(room)))?;
     print(&format!("at {}:{}", position.epoch, position.offset))?;
     for member in &shown.members.members {
         print(&format!("  {}", member_line(member)))?;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::connect::{Server, block_on, explain};
-use super::text::{Gone, event_json, member_json, plain, plain_json, print, sender_json};
+use super::text::{Gone, count, event_json, member_json, plain, plain_json, print, sender_json};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -135,7 +135,7 @@ fn ended(left: Option<u64>) -> ExitCode {
     match left {
         None => ExitCode::SUCCESS,
         Some(left) => {
-            eprintln!("roomcast: ended with {left} events too few");
+            eprintln!("roomcast: ended with {} too few", count(left, "event"));
             ExitCode::FAILURE
         }
     }
@@ -187,7 +187,8 @@ impl Printer {
     fn joined(&self, room: &Room) -> Result<(), Gone> {
         let (name, members, at) = (room.name(), room.members_at_join(), room.position_at_join());
         if !self.json {
-            eprintln!("roomcast: listening in {}, {members} members", plain(name));
+            let members = count(members.into(), "member");
+            eprintln!("roomcast: listening in {}, {members}", plain(name));
             return Ok(());
         }
         let position = json!({"epoch": at.epoch.to_string(), "offset": at.offset});

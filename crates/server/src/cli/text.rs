@@ -20,8 +20,25 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// The same for JSON text, which stays JSON: the escapes are JSON's own. Control characters below
-/// U+0020 cannot stand in JSON unescaped, but for white space between values.
+/// The beginning of a text that may be long, safe to print.
+pub fn excerpt(text: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    match text.char_indices().nth(CHARS_MAX) {
+        None => plain(text),
+        Some((at, _)) => format!("{}…", plain(&text[..at])),
+    }
+}
+
+/// `1 member`, `2 members`.
+pub fn count(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
+}
+
+/// The same as [`plain`] for JSON text, which stays JSON: the escapes are JSON's own. Control
+/// characters below U+0020 cannot stand in JSON unescaped, but for white space between values.
 pub fn plain_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
@@ -129,5 +146,17 @@ mod tests {
         let text = plain_json(&serde_json::to_string_pretty(&value).unwrap());
         assert!(!text.chars().any(is_unsafe), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(excerpt("a\rb"), r"a\u{d}b");
+        assert_eq!(excerpt(&"ü".repeat(60)), "ü".repeat(60));
+        assert_eq!(excerpt(&"ü".repeat(61)), "ü".repeat(60) + "…");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|n| count(n, "user")), ["0 users", "1 user", "2 users"]);
     }
 }

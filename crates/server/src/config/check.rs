@@ -233,7 +233,8 @@ fn check_log(level: &str, problems: &mut Vec<Problem>) {
     // A filter takes any single word for the name of a module and would then say nothing at all.
     let is_word = level.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_word && !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-        let message = format!("unknown level `{level}`{}", hint(level, LEVELS));
+        let (meant, levels) = (hint(level, LEVELS), LEVELS.join(", "));
+        let message = format!("unknown level `{level}`{meant}; there are {levels}");
         problems.push(Problem::new("log.level", message));
     } else if let Err(error) = EnvFilter::try_new(level) {
         problems.push(Problem::new("log.level", error.to_string()));

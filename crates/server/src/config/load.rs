@@ -125,8 +125,11 @@ fn set(table: &mut Table, schema: &Schema, key: &str, value: &OsStr) -> Result<(
     let words = key[PREFIX.len()..].to_lowercase();
     let path: Vec<_> = words.split("__").map(str::to_owned).collect();
     let kind = schema.at(&path).ok_or_else(|| {
-        let known: Vec<_> = schema.paths().iter().map(|path| env_name(path)).collect();
-        format!("unknown setting{}", suggest::hint(key, known.iter().map(String::as_str)))
+        // Without what all have in common: how many slips are too many goes by the length.
+        let known: Vec<_> = schema.paths().iter().map(|path| path.join("__")).collect();
+        let near = suggest::nearest(&words, known.iter().map(String::as_str));
+        let near = near.map(|near| format!("; did you mean `{PREFIX}{}`?", near.to_uppercase()));
+        format!("unknown setting{}", near.unwrap_or_default())
     })?;
     let value = value.to_str().ok_or("its value is not UTF-8")?;
     let mut changed = table.clone();
@@ -134,10 +137,6 @@ fn set(table: &mut Table, schema: &Schema, key: &str, value: &OsStr) -> Result<(
     Config::deserialize(changed.clone()).map_err(|error| plain(error.message()))?;
     *table = changed;
     Ok(())
-}
-
-fn env_name(path: &[String]) -> String {
-    format!("{PREFIX}{}", path.join("__").to_uppercase())
 }
 
 /// Reads a value of the kind that stands in the schema.
@@ -177,8 +176,15 @@ fn insert(table: &mut Table, path: &[String], value: Value) -> Result<(), String
     Ok(())
 }
 
-/// The message of a reader without the text it read, which may be a secret.
+/// The message of a reader without the text it read, which may be a secret, and without the names
+/// of types.
 fn plain(message: &str) -> String {
+    let message = match message.rsplit_once(", expected ") {
+        Some((before, "u8" | "u16" | "u32" | "u64" | "usize")) => {
+            &format!("{before}, expected a whole number in the range of this setting")
+        }
+        _ => message,
+    };
     match message.split_once("string \"") {
         Some((before, rest)) => match rest.rsplit_once('"') {
             Some((_, after)) => format!("{before}string{after}"),
@@ -284,6 +290,9 @@ mod tests {
         assert!(said.contains("ROOMCAST_LIMITS__KEY"), "{said}");
         let said = env(&[("ROOMCAST_LIMITS__ROOMS", "-1")]).unwrap_err();
         assert!(said.starts_with("ROOMCAST_LIMITS__ROOMS: "), "{said}");
+        assert!(said.ends_with("expected a whole number in the range of this setting"), "{said}");
+        let said = env(&[("ROOMCAST_LIMITS__OUTBX", "1")]).unwrap_err();
+        assert_eq!(said, "ROOMCAST_LIMITS__OUTBX: unknown setting");
     }
 
     #[test]

@@ -67,8 +67,6 @@ pub(super) struct PeerFlags {
     pub(super) blocked: bool,
     /// The port was told that it has a session.
     pub(super) trusted: bool,
-    /// It was told that the session it wanted to resume is elsewhere.
-    pub(super) told_elsewhere: bool,
 }
 
 impl PeerLine {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use roomcast_core::io::Note;
 use roomcast_core::{Input, LinkId, Now, Output, ShardId};
+use roomcast_wire::CloseCode;
 
 use super::lines::Carried;
 use super::link::Flags;
@@ -40,7 +41,7 @@ impl Worker {
             }
             Output::Pause { link, until } => self.pause(link, until),
             Output::Move { link, message, .. } if self.links.peer(link.0).is_some() => {
-                self.keep_peer(link.0, &message);
+                self.keep_peer(link.0, message);
             }
             Output::Move { link, to, message } if self.links.carried(link.0).is_some() => {
                 self.move_line(link.0, to, message);
@@ -158,6 +159,10 @@ fn log(worker: ShardId, note: &Note) {
     };
     let session = session.map(|session| session.to_string());
     match (code, &session) {
+        // Whoever says `bye` is answered so: nothing is the matter.
+        (Some(CloseCode::Normal), Some(_)) => {
+            tracing::debug!(worker = worker.0, session, "link closed in good order");
+        }
         (Some(code), Some(_)) => {
             tracing::info!(worker = worker.0, session, %code, "link closed by the server");
         }

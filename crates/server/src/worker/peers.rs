@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use roomcast_core::{Input, LinkId, LinkLoss, Now};
-use roomcast_wire::dialect::{Receiver, Standing};
-use roomcast_wire::{CloseCode, ErrorCode, Reply};
+use roomcast_wire::CloseCode;
 
 use super::lines::{PeerFlags, PeerLine};
 use super::timers::Due;
@@ -265,37 +264,13 @@ impl Worker {
     }
 
     /// The session that a peer wants to resume lives with another worker, where its socket is not:
-    /// it is told to begin anew (the positions that it knows still bring what it missed). Twice,
-    /// and it is closed: the shard's deadlines begin again with each time.
-    pub(super) fn keep_peer(&mut self, key: u32, hello: &Bytes) {
-        let Some(line) = self.links.peer_mut(key) else { return };
-        let (format, at, peer) = (line.format, usize::from(line.port), line.peer);
-        let again = std::mem::replace(&mut line.flags.told_elsewhere, true);
-        let Some(port) = self.ports.get_mut(at) else { return };
-        let listening = self.shared.listeners.get(usize::from(port.listener));
+    /// it is told to begin anew; the positions that it knows still bring what it missed.
+    pub(super) fn keep_peer(&mut self, key: u32, hello: Bytes) {
+        let Some(line) = self.links.peer(key) else { return };
+        let (link, format) = (LinkId(key), line.format);
+        let port = self.ports.get(usize::from(line.port));
+        let listening = port.and_then(|port| self.shared.listeners.get(usize::from(port.listener)));
         let namespace = listening.and_then(|listening| listening.namespace.clone());
-        self.decided.push_back(Input::Opened { link: LinkId(key), format, namespace });
-        if again {
-            if let Some(line) = self.links.peer_mut(key) {
-                line.close.get_or_insert(CloseCode::TooManyErrors);
-                self.closes.push(key);
-            }
-            return;
-        }
-        let reference = match format.decode(hello, &Standing::default()) {
-            Ok(request) => request.reference,
-            Err(error) => error.reference,
-        };
-        let refusal = Reply::Error {
-            code: ErrorCode::CannotResume,
-            message: "the session lives where this transport does not reach; say `hello` without \
-                      `resume`"
-                .into(),
-            retry_ms: None,
-        };
-        let mut frame = BytesMut::new();
-        format.encode_reply(&Receiver::default(), reference, &refusal, &mut frame);
-        // There is place: a peer without a session was sent nothing yet.
-        port.send(self.moment, peer, &frame.freeze(), true);
+        self.decided.push_back(Input::Stays { link, format, namespace, message: hello });
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::super::connect::explain;
 use super::super::room::member_line;
-use super::super::text::plain;
+use super::super::text::{count, plain};
 use super::Args;
 use super::line::{self, HELP, Line};
 use super::prompt::Keyboard;
@@ -259,10 +259,7 @@ impl Talk {
         }
         let name = plain(room.name());
         let Ok(list) = room.members().await else {
-            let members = match room.members_at_join() {
-                1 => "1 member".to_owned(),
-                count => format!("{count} members"),
-            };
+            let members = count(room.members_at_join().into(), "member");
             self.screen.note(&format!("in {name}: {members}"));
             return HashSet::new();
         };
