@@ -27,6 +27,30 @@ fn a_flow_counts_what_the_floor_delivers() {
 }
 
 #[test]
+fn a_server_and_the_floor_take_turns_with_all_links_open() {
+    let load = "rooms --rooms 9 --rate 900 --vs-floor --rounds 2 --starts 2 --seconds 0.2";
+    let all = json(&format!("{load} --json"));
+    for (at, name) in ["roomcast", "floor"].into_iter().enumerate() {
+        let target = &all["targets"][at];
+        assert_eq!(target["name"], name);
+        let rounds = target["rounds"].as_array().unwrap();
+        assert_eq!(rounds.len(), 4, "{name}: two in each of two starts");
+        for round in rounds {
+            assert!(round["deliveries"].as_u64().unwrap() > 50, "{name}: {round}");
+            // Offsets grow by a digit now and then.
+            let first = all["targets"][0]["rounds"][0]["event_bytes"].as_f64().unwrap();
+            assert!(
+                (round["event_bytes"].as_f64().unwrap() - first).abs() < 4.0,
+                "{name}: {round}"
+            );
+        }
+    }
+    let output = bench("rooms --vs-floor --seconds 6");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("more --rounds"), "{output:?}");
+}
+
+#[test]
 fn socket_io_is_measured_beside_the_native_dialect() {
     for load in ["fanout --members 20 --burst 3", "rooms --rooms 9 --rate 300"] {
         let options = "--dialect socketio --vs-native --rounds 1 --seconds 0.3 --json";
