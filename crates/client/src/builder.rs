@@ -100,7 +100,7 @@ pub enum Overflow {
 impl Builder {
     pub(crate) fn new(url: &str) -> Self {
         let nowhere = ServerUrl {
-            websocket: false,
+            kind: crate::url::Kind::Stream,
             tls: false,
             host: String::new(),
             port: 0,

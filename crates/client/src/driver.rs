@@ -180,8 +180,11 @@ impl Driver {
     fn open(&mut self, link: &mut Link, first: Op) {
         let mut next = Some(first);
         while let Some(op) = next {
-            if let Some(message) = self.ledger.open(op) {
-                link.queue(message);
+            let may_be_lost = op.may_be_lost();
+            match self.ledger.open(op) {
+                Some(message) if may_be_lost => link.queue_unreliable(message),
+                Some(message) => link.queue(message),
+                None => {}
             }
             let take = link.queued_bytes() < OUT_BYTES_MAX && self.ledger.has_room();
             next = if take { self.ops.try_recv().ok() } else { None };

@@ -95,7 +95,8 @@ impl FromMissed for RoomEvent {
 #[derive(Debug, Clone)]
 pub struct Event(pub(crate) Arc<push::Event>, pub(crate) Missed);
 
-/// What did not come between one event of a room and the next.
+/// What did not come between one event of a room and the next. On UDP an event that can be dropped
+/// may overtake others: those count here, although they still come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Missed {
     /// Events that could not be dropped: the room's `slow` rule dropped them nevertheless, or they

@@ -40,6 +40,17 @@ pub(crate) struct Op {
     pub(crate) answer: Option<oneshot::Sender<Result<Answer, Error>>>,
 }
 
+impl Op {
+    /// Whether nobody will miss it: an unreliable event that nobody waits for the answer to.
+    pub(crate) fn may_be_lost(&self) -> bool {
+        let reliable = match &self.command {
+            Command::Publish { reliable, .. } => *reliable,
+            _ => true,
+        };
+        !reliable && self.answer.is_none()
+    }
+}
+
 /// What a command was answered with.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -63,10 +74,10 @@ pub(crate) struct Ledger {
 
 struct Seat {
     queue: RoomQueue,
-    /// The last event seen.
+    /// The last event seen that could not be dropped: where to go on after a loss.
     last: Position,
-    /// How many events up to that could be dropped, once an event has told.
-    unreliable: Option<u64>,
+    /// The newest event seen, once there was one.
+    newest: Option<Newest>,
     data: Option<Payload>,
     /// When to ask for the seat again, after a refusal that may pass.
     rejoin_at: Option<Instant>,
@@ -75,6 +86,13 @@ struct Seat {
     rejoins: bool,
     /// The server gave it: whether the application has opened it.
     given: Option<Arc<AtomicBool>>,
+}
+
+#[derive(Clone, Copy)]
+struct Newest {
+    offset: u64,
+    /// How many events up to it could be dropped, itself included.
+    unreliable: u64,
 }
 
 struct Pending {
@@ -339,7 +357,7 @@ impl Ledger {
         let seat = self.seats.entry(room.to_owned()).or_insert_with(|| Seat {
             queue: Queue::new(bound),
             last: position,
-            unreliable: None,
+            newest: None,
             data: None,
             rejoin_at: None,
             rejoins: false,
@@ -354,7 +372,7 @@ impl Ledger {
             }
         }
         if recovery != Some(Recovery::Recovered) {
-            seat.unreliable = None;
+            seat.newest = None;
         }
         let queue = Arc::clone(&seat.queue);
         match recovery.map(LostReason::of) {
@@ -421,7 +439,7 @@ impl Ledger {
         let seat = Seat {
             queue,
             last: position,
-            unreliable: None,
+            newest: None,
             data: None,
             rejoin_at: None,
             rejoins: false,
@@ -443,11 +461,17 @@ impl Ledger {
                 return;
             }
             if !same_log {
-                seat.unreliable = None;
+                seat.newest = None;
             }
-            if !same_log || position.offset > seat.last.offset {
+            if seat.newest.is_none_or(|newest| newest.offset < position.offset) {
                 missed = missed_before(seat, &event, position);
-                (seat.last, seat.unreliable) = (position, Some(event.unreliable));
+                seat.newest =
+                    Some(Newest { offset: position.offset, unreliable: event.unreliable });
+            }
+            // On UDP what can be dropped overtakes what is repeated, which would be missed after
+            // the next loss of the link if that counted here.
+            if event.reliable {
+                seat.last = position;
             }
         }
         self.tell(room, RoomEvent::Event(Event(Arc::new(event), missed)));
@@ -473,10 +497,10 @@ impl Ledger {
 
 /// What lies between the last event of a seat and one that is newer.
 fn missed_before(seat: &Seat, event: &push::Event, position: Position) -> Missed {
-    let Some(known) = seat.unreliable else { return Missed::default() };
-    let all = position.offset.saturating_sub(seat.last.offset + 1);
+    let Some(newest) = seat.newest else { return Missed::default() };
+    let all = position.offset.saturating_sub(newest.offset + 1);
     let own = u64::from(!event.reliable);
-    let unreliable = event.unreliable.saturating_sub(known + own).min(all);
+    let unreliable = event.unreliable.saturating_sub(newest.unreliable + own).min(all);
     Missed { reliable: all - unreliable, unreliable }
 }
 

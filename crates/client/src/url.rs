@@ -5,10 +5,19 @@ use std::str::FromStr;
 
 use crate::Error;
 
-/// Where a server is: `ws://host:port/path?query`, `wss://…`, `tcp://host:port`, `tls://…`.
+/// What is spoken below the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Stream,
+    Udp,
+    WebSocket,
+}
+
+/// Where a server is: `ws://host:port/path?query`, `wss://…`, `tcp://host:port`, `tls://…`,
+/// `udp://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerUrl {
-    pub(crate) websocket: bool,
+    pub(crate) kind: Kind,
     pub(crate) tls: bool,
     /// Without the brackets of an IPv6 address.
     pub(crate) host: String,
@@ -30,11 +39,12 @@ impl ServerUrl {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match (self.websocket, self.tls) {
-            (true, false) => "ws",
-            (true, true) => "wss",
-            (false, false) => "tcp",
-            (false, true) => "tls",
+        let scheme = match (self.kind, self.tls) {
+            (Kind::WebSocket, false) => "ws",
+            (Kind::WebSocket, true) => "wss",
+            (Kind::Stream, false) => "tcp",
+            (Kind::Stream, true) => "tls",
+            (Kind::Udp, _) => "udp",
         };
         write!(f, "{scheme}://{}{}", self.authority(), self.target)
     }
@@ -51,12 +61,13 @@ impl FromStr for ServerUrl {
             ))
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
-        let (websocket, tls, default_port) = match scheme {
-            "ws" | "http" => (true, false, 80),
-            "wss" | "https" => (true, true, 443),
-            "tcp" => (false, false, 7401),
-            "tls" => (false, true, 7401),
-            _ => return Err(wrong("the scheme must be ws, wss, tcp or tls")),
+        let (kind, tls, default_port) = match scheme {
+            "ws" | "http" => (Kind::WebSocket, false, 80),
+            "wss" | "https" => (Kind::WebSocket, true, 443),
+            "tcp" => (Kind::Stream, false, 7401),
+            "tls" => (Kind::Stream, true, 7401),
+            "udp" => (Kind::Udp, false, 7402),
+            _ => return Err(wrong("the scheme must be ws, wss, tcp, tls or udp")),
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
@@ -64,18 +75,15 @@ impl FromStr for ServerUrl {
             return Err(wrong("credentials go into the token, not into the URL"));
         }
         let (host, port) = split_authority(authority).ok_or_else(|| wrong("bad host or port"))?;
-        let target = if websocket { websocket_target(target) } else { String::new() };
+        let target = match kind {
+            Kind::WebSocket => websocket_target(target),
+            Kind::Stream | Kind::Udp => String::new(),
+        };
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if host.is_empty() || !printable(host) || !printable(&target) {
             return Err(wrong("the host is missing, or there is a character that must be escaped"));
         }
-        Ok(Self {
-            websocket,
-            tls,
-            host: host.to_owned(),
-            port: port.unwrap_or(default_port),
-            target,
-        })
+        Ok(Self { kind, tls, host: host.to_owned(), port: port.unwrap_or(default_port), target })
     }
 }
 
@@ -119,6 +127,7 @@ mod tests {
             ("wss://example.com/rooms/ws?x=1", "wss://example.com:443/rooms/ws?x=1"),
             ("tcp://localhost", "tcp://localhost:7401"),
             ("tls://[::1]:9", "tls://[::1]:9"),
+            ("udp://localhost", "udp://localhost:7402"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().unwrap().to_string(), expected);
         }

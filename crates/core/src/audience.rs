@@ -198,8 +198,7 @@ impl Audience {
         let mut hasher = foldhash::fast::FixedState::with_seed(self.tag.0).build_hasher();
         event.name.hash(&mut hasher);
         event.from.as_ref().map(|from| from.session).hash(&mut hasher);
-        // Never a room's own tag (32 bits), never `Tag::NONE`.
-        Tag((hasher.finish() | 1 << 63) & !1)
+        Tag::unreliable(hasher.finish())
     }
 }
 

@@ -24,6 +24,15 @@ pub(crate) struct Tag(pub u64);
 impl Tag {
     /// Replies, and everything else that is never dropped.
     pub const NONE: Self = Self(u64::MAX);
+
+    /// The tag of unreliable bytes: never a room's own (32 bits), never [`Tag::NONE`].
+    pub fn unreliable(hash: u64) -> Self {
+        Self((hash | 1 << 63) & !1)
+    }
+
+    fn is_reliable(self) -> bool {
+        self.0 >> 63 == 0 || self == Self::NONE
+    }
 }
 
 #[derive(Debug)]
@@ -58,6 +67,12 @@ impl Outbox {
     #[inline]
     pub fn first(&self) -> &[u8] {
         self.first.as_ref().map_or(&[], |chunk| &chunk.bytes)
+    }
+
+    /// The oldest waiting chunk, which is one frame or several whole ones, and whether it has to
+    /// arrive. [`consume`](Self::consume) takes it away.
+    pub fn front(&self) -> Option<(&Bytes, bool)> {
+        self.first.as_ref().map(|chunk| (&chunk.bytes, chunk.tag.is_reliable()))
     }
 
     /// Fills `slices` with the oldest waiting pieces, for a vectored write; returns how many.
@@ -246,6 +261,19 @@ mod tests {
         outbox.push(Bytes::from_static(b"xy"), Tag(1));
         assert_eq!(outbox.counted_bytes(), 2);
         assert_eq!(outbox.granted_bytes(), 0);
+    }
+
+    #[test]
+    fn a_chunk_says_whether_it_has_to_arrive() {
+        let mut outbox = filled(&[("room", 7)]);
+        outbox.push(Bytes::from_static(b"newest"), Tag::unreliable(u64::MAX));
+        outbox.push_control(Bytes::from_static(b"reply"));
+        let mut told = Vec::new();
+        while let Some((bytes, reliable)) = outbox.front() {
+            told.push((bytes.clone(), reliable));
+            outbox.consume(told[told.len() - 1].0.len());
+        }
+        assert_eq!(told, [("room".into(), true), ("newest".into(), false), ("reply".into(), true)]);
     }
 
     #[test]

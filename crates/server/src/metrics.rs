@@ -66,9 +66,15 @@ counters! {
     slow_readers_total, Counter, hub, "Links closed because they did not keep up";
     unrecovered_total, Counter, hub, "Recoveries that were not complete";
     blocked_total, Counter, io, "Writes that a socket could not take whole";
+    datagrams_read_total, Counter, io, "Datagrams received";
+    datagrams_refused_total, Counter, io, "Datagrams passed over: of no protocol, forged, unknown";
+    datagrams_repeated_total, Counter, io, "Pieces sent again because nobody acknowledged them";
+    datagrams_replayed_total, Counter, io, "Datagrams passed over because they came before";
+    datagrams_written_total, Counter, io, "Datagrams sent";
     faults_total, Counter, io, "Links closed because the peer broke the rules of its transport";
     handshake_timeouts_total, Counter, io, "Connections closed before their handshake was done";
     messages_total, Counter, io, "Messages read";
+    peers_turned_away_total, Counter, io, "Clients on UDP refused because of a limit";
     read_bytes_total, Counter, io, "Bytes read";
     reads_total, Counter, io, "Reads from sockets";
     turns_total, Counter, io, "Turns of the worker's loop";
@@ -81,9 +87,15 @@ counters! {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct IoCounters {
     pub(crate) blocked_total: u64,
+    pub(crate) datagrams_read_total: u64,
+    pub(crate) datagrams_refused_total: u64,
+    pub(crate) datagrams_repeated_total: u64,
+    pub(crate) datagrams_replayed_total: u64,
+    pub(crate) datagrams_written_total: u64,
     pub(crate) faults_total: u64,
     pub(crate) handshake_timeouts_total: u64,
     pub(crate) messages_total: u64,
+    pub(crate) peers_turned_away_total: u64,
     pub(crate) read_bytes_total: u64,
     pub(crate) reads_total: u64,
     pub(crate) turns_total: u64,

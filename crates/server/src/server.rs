@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UdpSocket};
 use roomcast_core::{Now, ShardId};
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::ws::handshake::SitePolicy;
@@ -26,9 +26,9 @@ use crate::hooks::Hooks;
 use crate::http::{self, Handed, Http, Sessions};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
-use crate::transport::{self, Site, Transport};
+use crate::transport::{self, Open, Site, Transport};
 use crate::watch::Watch;
-use crate::worker::{Address, Mail, Prepared};
+use crate::worker::{Address, Mail, Port, Prepared};
 
 /// A running server. Dropping it ends it at once; [`Server::drain_and_stop`] takes leave first.
 ///
@@ -159,8 +159,7 @@ impl Server {
         let watch = Arc::new(Watch::new(count));
         hub.logics = watch.around(hub.logics);
         let hub = Arc::new(hub);
-        let tokens = builder.tokens;
-        let config = builder.config;
+        let (tokens, config) = (builder.tokens, builder.config);
         let urls = config.listeners()?;
         let secure = urls.iter().any(|url| url.scheme.is_tls());
         let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
@@ -188,6 +187,7 @@ impl Server {
             draining: AtomicBool::new(false),
         });
         let (addresses, prepared) = prepare_workers(count)?;
+        give_ports(bound.ports, &shared, &addresses)?;
         let handle = shared.handle(&addresses);
         // The rooms that are always there are made as soon as a worker starts.
         _ = builder.running.set(handle.clone());
@@ -208,9 +208,8 @@ impl Server {
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
         let longest = Duration::from_millis(config.drain_ms);
         let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
-        let listeners = bound.public;
         Ok(Self {
-            listeners,
+            listeners: bound.public,
             handle,
             shared,
             tls,
@@ -338,6 +337,11 @@ impl Shared {
         Now(self.started.elapsed().as_millis() as u64)
     }
 
+    /// The time since the start, finer than [`Shared::now`].
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     pub(crate) fn time_to(&self, deadline: Now) -> Duration {
         Duration::from_millis(deadline.0).saturating_sub(self.started.elapsed())
     }
@@ -361,10 +365,29 @@ fn namespaces_of(hub: &roomcast_core::HubConfig) -> Vec<Arc<str>> {
     hub.namespaces.keys().map(|name| Arc::from(name.as_str())).collect()
 }
 
+#[derive(Default)]
 struct Bound {
     public: Vec<Listener>,
     listening: Vec<Listening>,
-    sockets: Vec<TcpListener>,
+    /// With their places among `listening`.
+    sockets: Vec<(u16, TcpListener)>,
+    ports: Vec<UnopenedPort>,
+}
+
+/// A UDP socket whose transport is not opened yet.
+struct UnopenedPort {
+    url: String,
+    address: SocketAddr,
+    socket: UdpSocket,
+    listener: u16,
+}
+
+impl UnopenedPort {
+    fn open(self, shared: &Shared) -> Result<Port, StartError> {
+        let Self { url, address, socket, listener } = self;
+        let opened = Port::open(socket, listener, shared);
+        opened.map_err(|source| StartError::Listen { url, address, hint: hint(&source), source })
+    }
 }
 
 fn listen(
@@ -373,7 +396,7 @@ fn listen(
     tls: Option<&Arc<Tls>>,
     namespaces: &[Arc<str>],
 ) -> Result<Bound, StartError> {
-    let mut bound = Bound { public: Vec::new(), listening: Vec::new(), sockets: Vec::new() };
+    let mut bound = Bound::default();
     for url in urls {
         let http = &config.http;
         let policy = SitePolicy {
@@ -397,11 +420,25 @@ fn listen(
                 hint: hint(&source),
                 source,
             };
-            let socket = acceptor::bind(address).map_err(failed)?;
-            let address = socket.local_addr().map_err(failed)?;
+            // Links number their listener with 16 bits.
+            let Ok(listener) = u16::try_from(bound.listening.len()) else { break };
+            let address = match transport.open {
+                Open::Stream(_) => {
+                    let socket = acceptor::bind(address).map_err(failed)?;
+                    let address = socket.local_addr().map_err(failed)?;
+                    bound.sockets.push((listener, socket));
+                    address
+                }
+                Open::Datagrams(_) => {
+                    let socket = acceptor::bind_datagrams(address).map_err(failed)?;
+                    let address = socket.local_addr().map_err(failed)?;
+                    let url = url.to_string();
+                    bound.ports.push(UnopenedPort { url, address, socket, listener });
+                    address
+                }
+            };
             let public = format!("{}://{address}", url.scheme);
             bound.public.push(Listener { url: public, address, dialect: url.dialect });
-            bound.sockets.push(socket);
             bound.listening.push(Listening {
                 transport,
                 site: Arc::clone(&site),
@@ -411,6 +448,18 @@ fn listen(
         }
     }
     Ok(bound)
+}
+
+/// Each port goes to one worker, in turn.
+fn give_ports(
+    ports: Vec<UnopenedPort>,
+    shared: &Shared,
+    workers: &[Address],
+) -> Result<(), StartError> {
+    for (port, worker) in ports.into_iter().zip(workers.iter().cycle()) {
+        worker.send(Mail::Port(Box::new(port.open(shared)?)));
+    }
+    Ok(())
 }
 
 fn hint(error: &io::Error) -> String {

@@ -32,6 +32,13 @@ fn an_open_listener_without_a_key_is_refused() {
     fails("listen = [\"ws://127.0.0.1:0\", \"tcp://[::]:0\"]", "tcp://[::]:0 is open");
     holds("listen = [\"ws://0.0.0.0:0\"]\ninsecure = true");
     holds(&format!("listen = [\"ws://0.0.0.0:0\"]\n[auth]\nanonymous = false\n{KEY}"));
+    // What is said on UDP can be read on its way, and a key with it.
+    fails("listen = [\"udp://0.0.0.0:0\"]", "speak for others");
+    fails(
+        &format!("listen = [\"udp://0.0.0.0:0\"]\n[auth]\nanonymous = false\n{KEY}"),
+        "use wss:// or tls://",
+    );
+    holds("listen = [\"udp://0.0.0.0:0\"]\ninsecure = true");
     // A key that is not needed does not help.
     fails(&format!("listen = [\"ws://0.0.0.0:0\"]\n[auth]\n{KEY}"), "anybody may connect");
 }

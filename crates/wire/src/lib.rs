@@ -22,6 +22,7 @@ pub mod options;
 pub mod payload;
 pub mod push;
 pub mod reply;
+pub mod udp;
 pub mod ws;
 
 pub use codec::Codec;

@@ -10,9 +10,9 @@ use roomcast_wire::Codec;
 use tokio::net::TcpStream;
 
 pub(crate) use super::tls::Trust;
-use super::{BoxIo, Link, tls, ws};
+use super::{BoxIo, Link, tls, udp, ws};
 use crate::Error;
-use crate::url::ServerUrl;
+use crate::url::{Kind, ServerUrl};
 
 type Dialing = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
 
@@ -33,6 +33,9 @@ pub(crate) async fn dial(
     trust: &Trust,
     dialer: Option<&Dialer>,
 ) -> Result<Link, Error> {
+    if url.kind == Kind::Udp {
+        return udp::connect(url, codec).await;
+    }
     let opened = match dialer {
         Some(dialer) => (dialer.0)().await,
         None => open_tcp(url).await,
@@ -45,7 +48,10 @@ pub(crate) async fn dial(
     if url.tls {
         io = tls::wrap(url, trust, io).await?;
     }
-    if url.websocket { ws::upgrade(url, codec, io).await } else { Ok(Link::stream(codec, io)) }
+    match url.kind {
+        Kind::WebSocket => ws::upgrade(url, codec, io).await,
+        Kind::Stream | Kind::Udp => Ok(Link::stream(codec, io)),
+    }
 }
 
 async fn open_tcp(url: &ServerUrl) -> io::Result<BoxIo> {

@@ -3,6 +3,7 @@
 mod dial;
 mod stream;
 mod tls;
+mod udp;
 mod ws;
 
 use std::future::poll_fn;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use dial::{Dialer, Trust, dial};
 use stream::StreamLink;
+use udp::UdpLink;
 use ws::WsLink;
 
 /// What a link can stand on: a socket, TLS, a pipe. See
@@ -42,6 +44,7 @@ enum Kind {
     // Boxed: the state of a WebSocket is several times that of a plain stream.
     Ws(Box<WsLink>),
     Stream(StreamLink),
+    Udp(Box<UdpLink>),
 }
 
 /// What a link tells.
@@ -92,6 +95,10 @@ impl Link {
         Self { codec, kind: Kind::Stream(StreamLink::new(codec, io)) }
     }
 
+    pub(crate) fn udp(codec: Codec, link: UdpLink) -> Self {
+        Self { codec, kind: Kind::Udp(Box::new(link)) }
+    }
+
     pub(crate) fn codec(&self) -> Codec {
         self.codec
     }
@@ -101,6 +108,15 @@ impl Link {
         match &mut self.kind {
             Kind::Ws(link) => link.queue(message),
             Kind::Stream(link) => link.queue(&message),
+            Kind::Udp(link) => link.queue(message, true),
+        }
+    }
+
+    /// The same for a message that may be lost, where the link has a way for those.
+    pub(crate) fn queue_unreliable(&mut self, message: Bytes) {
+        match &mut self.kind {
+            Kind::Udp(link) => link.queue(message, false),
+            Kind::Ws(_) | Kind::Stream(_) => self.queue(message),
         }
     }
 
@@ -109,6 +125,7 @@ impl Link {
         match &self.kind {
             Kind::Ws(link) => link.queued_bytes(),
             Kind::Stream(link) => link.queued_bytes(),
+            Kind::Udp(link) => link.queued_bytes(),
         }
     }
 
@@ -144,6 +161,7 @@ impl Link {
         match &mut self.kind {
             Kind::Ws(link) => link.poll_flush(cx),
             Kind::Stream(link) => link.poll_flush(cx),
+            Kind::Udp(link) => link.poll_flush(cx),
         }
     }
 
@@ -151,6 +169,7 @@ impl Link {
         match &mut self.kind {
             Kind::Ws(link) => link.poll_read(cx),
             Kind::Stream(link) => link.poll_read(cx),
+            Kind::Udp(link) => link.poll_read(cx),
         }
     }
 
@@ -158,6 +177,7 @@ impl Link {
         match &mut self.kind {
             Kind::Ws(link) => link.poll_close(cx),
             Kind::Stream(link) => link.poll_close(cx),
+            Kind::Udp(link) => link.poll_close(cx),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UdpSocket};
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
@@ -25,6 +25,9 @@ use crate::worker::{Address, Mail, abort_on_panic};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// What the kernel may keep of datagrams that come, or go, while a worker does something else.
+const DATAGRAM_BUFFER_BYTES: usize = 4 << 20;
 
 /// How long to wait before accepting again when descriptors have run out and even the reserve
 /// could not be had back.
@@ -58,6 +61,22 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
+/// Opens one socket for datagrams.
+///
+/// # Errors
+/// The address cannot be bound.
+pub(crate) fn bind_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // One buffer for all peers. The system may give less (net.core.rmem_max, wmem_max).
+    socket.set_recv_buffer_size(DATAGRAM_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(DATAGRAM_BUFFER_BYTES)?;
+    socket.bind(&address.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
 /// The running thread.
 pub(crate) struct Acceptor {
     waker: Waker,
@@ -66,12 +85,12 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts accepting. `listeners` are those of `shared.listeners`, in the same order.
+    /// Starts accepting. `listeners` come with their places in `shared.listeners`.
     ///
     /// # Errors
     /// The system gives no epoll, descriptor or thread.
     pub(crate) fn start(
-        listeners: Vec<TcpListener>,
+        listeners: Vec<(u16, TcpListener)>,
         shared: Arc<Shared>,
         workers: Arc<[Address]>,
         admissions: Arc<Admissions>,
@@ -89,7 +108,7 @@ impl Acceptor {
             farewells: Farewells::default(),
             stop: Arc::clone(&stop),
         };
-        for (index, listener) in running.listeners.iter_mut().enumerate() {
+        for (index, (_, listener)) in running.listeners.iter_mut().enumerate() {
             running.poll.registry().register(listener, Token(index), Interest::READABLE)?;
         }
         let thread = std::thread::Builder::new()
@@ -112,7 +131,7 @@ impl Acceptor {
 
 struct Running {
     poll: Poll,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(u16, TcpListener)>,
     shared: Arc<Shared>,
     workers: Arc<[Address]>,
     admissions: Arc<Admissions>,
@@ -154,11 +173,11 @@ impl Running {
     /// Accepts until nobody waits. Returns whether somebody may still wait.
     fn accept_all(&mut self, index: usize) -> bool {
         loop {
-            let Some(listener) = self.listeners.get(index) else { return false };
+            let Some((place, listener)) = self.listeners.get(index) else { return false };
             match listener.accept() {
                 Ok((stream, from)) => {
                     self.reserve.has_recovered();
-                    self.hand_on(index, stream.into(), from);
+                    self.hand_on(*place, stream.into(), from);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if reserve::is_exhaustion(&error) => {
@@ -178,8 +197,8 @@ impl Running {
         }
     }
 
-    fn hand_on(&mut self, index: usize, stream: TcpStream, from: SocketAddr) {
-        let Some(listening) = self.shared.listeners.get(index) else { return };
+    fn hand_on(&mut self, listener: u16, stream: TcpStream, from: SocketAddr) {
+        let Some(listening) = self.shared.listeners.get(usize::from(listener)) else { return };
         let admission = match self.admissions.admit(from.ip()) {
             Ok(admission) => admission,
             Err(refused) => {
@@ -193,7 +212,6 @@ impl Running {
             return;
         }
         self.shared.acceptor.accepted_total.fetch_add(1, Ordering::Relaxed);
-        let listener = index as u16;
         if let Some(worker) = self.workers.iter().min_by_key(|worker| worker.links()) {
             worker.send(Mail::Accepted { stream, listener, admission });
         }

@@ -8,7 +8,7 @@ use roomcast_wire::limits::{MESSAGE_BYTES_CEILING, TOKEN_BYTES_MAX};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
 use tracing_subscriber::EnvFilter;
 
-use super::listener::ListenerUrl;
+use super::listener::{ListenerUrl, Scheme};
 use super::problem::{ConfigError, Problem, none_of};
 use super::suggest::hint;
 use super::{Config, hub};
@@ -171,7 +171,14 @@ fn check_listeners(config: &Config, listeners: &[ListenerUrl], problems: &mut Ve
             let message = format!("{url}: there is no section [namespaces.{namespace}]{hint}");
             problems.push(Problem::new("listen", message));
         }
-        if !config.insecure && !url.is_loopback() && config.is_anonymous_allowed(namespace) {
+        if !config.insecure && !url.is_loopback() && url.scheme == Scheme::Udp {
+            let message = format!(
+                "{url} is open to other machines, and whoever reads along reads tokens, and keys \
+                 with which to speak for others: use wss:// or tls:// there, or say that this is \
+                 meant (--insecure, insecure = true)"
+            );
+            problems.push(Problem::new("listen", message));
+        } else if !config.insecure && !url.is_loopback() && config.is_anonymous_allowed(namespace) {
             let message = format!(
                 "{url} is open to other machines and anybody may connect: set auth.anonymous = \
                  false and a key, or say that this is meant (--insecure, insecure = true)"

@@ -19,6 +19,7 @@ use super::suggest::hint;
 /// let url = ListenerUrl::parse("wss://127.0.0.1:0?namespace=game")?;
 /// assert_eq!((url.scheme.as_str(), url.to_string().as_str()), ("wss", "wss://127.0.0.1:0"));
 /// assert!(url.is_loopback() && url.scheme.is_tls() && url.scheme.is_http());
+/// assert!(!url.scheme.is_datagrams()); // as `udp` is
 /// assert!(Scheme::all().contains(&url.scheme));
 ///
 /// let error = ListenerUrl::parse("http://127.0.0.1:0").expect_err("it is no scheme of ours");
@@ -51,6 +52,8 @@ pub enum Scheme {
     Tcp,
     /// The same inside TLS.
     Tls,
+    /// One message a datagram on UDP.
+    Udp,
     /// HTTP with WebSocket at `/ws`.
     Ws,
     /// The same inside TLS.
@@ -121,6 +124,9 @@ pub enum ListenerProblem {
     /// The dialect is spoken on bare TCP only.
     #[error("dialect `{0}` is spoken on TCP: begin with tcp:// or tls://")]
     NeedsTcp(Dialect),
+    /// Only the native dialect is spoken by datagrams.
+    #[error("dialect `{0}` is not spoken on {1}: begin with ws:// or tcp://")]
+    NeedsStream(Dialect, Scheme),
     /// The codec is neither of [`Codec`], or the dialect has no choice.
     #[error("codec: dialect `{dialect}` on {scheme} has no codec `{codec}`; {}", codecs(*.dialect))]
     NoCodec {
@@ -182,7 +188,7 @@ impl fmt::Display for ListenerUrl {
 impl Scheme {
     /// All schemes, by name.
     pub const fn all() -> &'static [Self] {
-        &[Self::Tcp, Self::Tls, Self::Ws, Self::Wss]
+        &[Self::Tcp, Self::Tls, Self::Udp, Self::Ws, Self::Wss]
     }
 
     /// The word in the URL.
@@ -190,6 +196,7 @@ impl Scheme {
         match self {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Udp => "udp",
             Self::Ws => "ws",
             Self::Wss => "wss",
         }
@@ -198,6 +205,11 @@ impl Scheme {
     /// Whether it needs a certificate.
     pub const fn is_tls(self) -> bool {
         matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether it is carried by datagrams: one UDP socket for all clients.
+    pub const fn is_datagrams(self) -> bool {
+        matches!(self, Self::Udp)
     }
 
     /// Whether it begins with HTTP.
@@ -237,6 +249,9 @@ fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
     let Query { namespace, dialect, codec } = read_query(query)?;
     let dialect = dialect.unwrap_or_default();
     let codec = codec.map(|codec| read_codec(codec, dialect, scheme)).transpose()?;
+    if scheme.is_datagrams() && dialect != Dialect::Native {
+        return Err(ListenerProblem::NeedsStream(dialect, scheme));
+    }
     if !scheme.is_http() && !dialect.has_tcp() {
         return Err(ListenerProblem::NeedsWs(dialect));
     }
@@ -386,6 +401,10 @@ mod tests {
         for other in ["tcp://h:1?codec=json", "ws://h:1?dialect=msgio&codec=json"] {
             assert!(matches!(problem(other), ListenerProblem::NoCodec { .. }), "{other}");
         }
+        let url = ListenerUrl::parse("udp://127.0.0.1:0?namespace=game").unwrap();
+        assert_eq!((url.scheme, url.dialect), (Scheme::Udp, Dialect::Native));
+        let error = ListenerUrl::parse("udp://127.0.0.1:0?dialect=machat").unwrap_err();
+        assert_eq!(error.problem, ListenerProblem::NeedsStream(Dialect::MaChat, Scheme::Udp));
         let url = ListenerUrl::parse("tls://0.0.0.0:0/").unwrap();
         assert_eq!((url.scheme, url.port, url.namespace), (Scheme::Tls, 0, None));
     }

@@ -121,7 +121,11 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec!["ws://127.0.0.1:7400".into(), "tcp://127.0.0.1:7401".into()],
+            listen: vec![
+                "ws://127.0.0.1:7400".into(),
+                "tcp://127.0.0.1:7401".into(),
+                "udp://127.0.0.1:7402".into(),
+            ],
             insecure: false,
             workers: 0,
             drain_ms: 10_000,

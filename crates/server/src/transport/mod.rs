@@ -2,10 +2,13 @@
 //!
 //! A new transport is a file beside this one and a line in [`TABLE`].
 
+pub(crate) mod datagrams;
 mod engineio;
 mod tcp;
+mod udp;
 pub(crate) mod ws;
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +16,7 @@ use roomcast_wire::dialect::Dialect;
 use roomcast_wire::ws::handshake::SitePolicy;
 use roomcast_wire::{CloseCode, Codec, Format};
 
+use self::datagrams::{Datagrams, Port};
 use crate::config::listener::Scheme;
 
 /// A way to be connected to.
@@ -23,16 +27,25 @@ pub(crate) struct Transport {
     pub(crate) secure: bool,
     /// Whether connections begin with HTTP.
     pub(crate) http: bool,
+    pub(crate) open: Open,
+}
+
+/// What a transport opens.
+#[derive(Clone, Copy)]
+pub(crate) enum Open {
     /// The protocol of one new connection.
-    pub(crate) open: fn(&Arc<Site>) -> Box<dyn Protocol>,
+    Stream(fn(&Arc<Site>) -> Box<dyn Protocol>),
+    /// The protocol of one UDP socket and all its peers.
+    Datagrams(fn(Port) -> io::Result<Box<dyn Datagrams>>),
 }
 
 /// Sorted by scheme.
 pub(crate) const TABLE: &[Transport] = &[
-    Transport { scheme: Scheme::Tcp, secure: false, http: false, open: tcp::open },
-    Transport { scheme: Scheme::Tls, secure: true, http: false, open: tcp::open },
-    Transport { scheme: Scheme::Ws, secure: false, http: true, open: ws::open },
-    Transport { scheme: Scheme::Wss, secure: true, http: true, open: ws::open },
+    Transport { scheme: Scheme::Tcp, secure: false, http: false, open: Open::Stream(tcp::open) },
+    Transport { scheme: Scheme::Tls, secure: true, http: false, open: Open::Stream(tcp::open) },
+    Transport { scheme: Scheme::Udp, secure: false, http: false, open: Open::Datagrams(udp::open) },
+    Transport { scheme: Scheme::Ws, secure: false, http: true, open: Open::Stream(ws::open) },
+    Transport { scheme: Scheme::Wss, secure: true, http: true, open: Open::Stream(ws::open) },
 ];
 
 /// The transport of a scheme, by its place in [`TABLE`].
@@ -182,6 +195,8 @@ mod tests {
             let transport = of(scheme);
             assert_eq!(transport.scheme, scheme);
             assert_eq!((transport.secure, transport.http), (scheme.is_tls(), scheme.is_http()));
+            let datagrams = matches!(transport.open, Open::Datagrams(_));
+            assert_eq!(datagrams, scheme.is_datagrams());
         }
         assert!(TABLE.windows(2).all(|pair| pair[0].scheme.as_str() < pair[1].scheme.as_str()));
     }

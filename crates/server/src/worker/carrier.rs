@@ -467,6 +467,9 @@ impl Worker {
     /// that carries its line.
     pub(super) fn hold(&mut self, key: u32) {
         let by = self.line_of(key);
+        if let Some(peer) = self.links.peer_mut(key) {
+            peer.flags.asking = true;
+        }
         let Some(link) = self.links.get_mut(by as usize) else { return };
         link.flags.asking = true;
         if let Stage::Carrying(carrier) = &mut link.stage {
@@ -482,6 +485,10 @@ impl Worker {
     /// It waits no longer, or its line is gone.
     pub(super) fn release(&mut self, key: u32) {
         let by = self.line_of(key);
+        if let Some(peer) = self.links.peer_mut(key) {
+            peer.flags.asking = false;
+            return self.free_peer(key);
+        }
         let Some(link) = self.links.get_mut(by as usize) else { return };
         link.flags.asking = false;
         if let Stage::Carrying(carrier) = &mut link.stage {

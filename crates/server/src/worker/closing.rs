@@ -38,6 +38,10 @@ impl Worker {
                 && let Some(code) = line.close.take()
             {
                 self.close_line(key, code);
+            } else if let Some(peer) = self.links.peer_mut(key)
+                && let Some(code) = peer.close.take()
+            {
+                self.close_peer(key, code);
             }
         }
     }

@@ -71,7 +71,11 @@ impl Worker {
 
     fn write(&mut self, key: u32) -> Flushed {
         let Some(link) = self.links.get_mut(key as usize) else {
-            self.flush_line(key);
+            if self.links.peer(key).is_some() {
+                self.flush_peer(key);
+            } else {
+                self.flush_line(key);
+            }
             return Flushed::Done;
         };
         if link.flags.blocked {

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::exchange::Exchange;
 use super::lines::Carried;
 use super::link::Link;
+use super::port::Port;
 use crate::acceptor::admission::Admission;
 
 /// Envelopes that may wait in a mailbox before those who send stop reading from their links.
@@ -33,6 +34,8 @@ pub(crate) enum Mail {
     /// A session that began with HTTP long-polling: one end of a socket pair on which it speaks
     /// as on a WebSocket.
     Polled { stream: TcpStream, listener: u16, admission: Admission, exchange: Arc<Exchange> },
+    /// A UDP socket that this worker serves from now on.
+    Port(Box<Port>),
     /// Word from another shard.
     Envelope { from: ShardId, envelope: Envelope },
     /// A link whose session lives here, with its first message; `line`: of which of the lines
@@ -146,6 +149,11 @@ impl Mailbox {
             _ => {}
         }
         Some(mail)
+    }
+
+    /// A link has begun here.
+    pub(super) fn link_came(&self) {
+        self.state.links.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A link is gone, or moved away.

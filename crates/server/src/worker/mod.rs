@@ -14,6 +14,8 @@ mod lines;
 mod link;
 mod mailbox;
 mod outputs;
+mod peers;
+mod port;
 mod readiness;
 mod receive;
 mod socket;
@@ -36,14 +38,16 @@ pub(crate) use self::link::Link;
 use self::link::{Flags, Stage};
 use self::mailbox::Mailbox;
 pub(crate) use self::mailbox::{Address, CALLS_MAX, Mail};
-use self::readiness::Readiness;
+pub(crate) use self::port::Port;
+use self::readiness::{Readiness, Ready, Source};
 use self::socket::Socket;
 use self::timers::{Due, Timer, Timers};
 use crate::acceptor::admission::Admission;
 use crate::hooks::Voice;
 use crate::metrics::{self, WorkerCounters};
 use crate::server::Shared;
-use crate::transport::{self, Protocol};
+use crate::transport::datagrams::Told;
+use crate::transport::{self, Open, Protocol};
 
 /// Bytes read from one link in a turn: one that talks much must not keep the others waiting.
 const READ_BYTES: usize = 64 << 10;
@@ -72,6 +76,14 @@ pub(crate) struct Worker {
     shard: Shard,
     now: Now,
     links: Lines,
+    /// The UDP sockets of this worker.
+    ports: Vec<Port>,
+    /// What a port has told, while it is listened to.
+    told: Vec<Told>,
+    /// Peers that are not held any more, or for one reason less.
+    freed: Vec<u32>,
+    /// The time since the start at the beginning of the turn.
+    moment: Duration,
     /// Links that were removed since the table was last made smaller.
     removed: usize,
     generation: u32,
@@ -167,6 +179,10 @@ impl Worker {
             shared,
             addresses,
             links: Lines::default(),
+            ports: Vec::new(),
+            told: Vec::new(),
+            freed: Vec::new(),
+            moment: Duration::ZERO,
             removed: 0,
             generation: 0,
             timers: Timers::default(),
@@ -201,8 +217,10 @@ impl Worker {
         self.read_mail();
         self.run_timers();
         self.read_links();
+        self.read_ports();
         self.end_turn();
         self.flush_links();
+        self.flush_ports();
         self.wake_others();
         self.counters.publish(self.shard.counters(), &self.io);
         if self.draining.is_some() && self.nobody_left() {
@@ -222,29 +240,38 @@ impl Worker {
             Some(Duration::ZERO)
         };
         self.readiness.wait(timeout)?;
-        self.now = self.shared.now();
+        self.moment = self.shared.elapsed();
+        self.now = Now(self.moment.as_millis() as u64);
         self.io.turns_total += 1;
-        for ready in self.readiness.ready() {
-            let Some(link) = self.links.get_mut(ready.link as usize) else { continue };
-            link.flags.read_closed |= ready.read_closed;
-            if ready.readable {
+        for Ready { source, readable, writable, read_closed } in self.readiness.ready() {
+            let key = match source {
+                Source::Link(key) => key,
+                Source::Port(port) => {
+                    let Some(port) = self.ports.get_mut(usize::from(port)) else { continue };
+                    port.readable |= readable;
+                    port.blocked &= !writable;
+                    continue;
+                }
+            };
+            let Some(link) = self.links.get_mut(key as usize) else { continue };
+            link.flags.read_closed |= read_closed;
+            if readable {
                 link.flags.readable = true;
-                queue(link, ready.link, &mut self.ready);
+                queue(link, key, &mut self.ready);
             }
-            if ready.writable && (link.flags.blocked || link.socket.wants_write()) {
+            if writable && (link.flags.blocked || link.socket.wants_write()) {
                 link.flags.blocked = false;
-                mark_dirty(link, ready.link, &mut self.dirty);
+                mark_dirty(link, key, &mut self.dirty);
             }
         }
         Ok(())
     }
 
     fn time_to_deadline(&self) -> Option<Duration> {
-        let deadline = match (self.shard.next_deadline(), self.timers.next()) {
-            (Some(a), Some(b)) => a.min(b),
-            (a, b) => a.or(b)?,
-        };
-        Some(self.shared.time_to(deadline))
+        let deadlines = [self.shard.next_deadline(), self.timers.next()];
+        let deadline = deadlines.into_iter().flatten().min();
+        let own = deadline.map(|deadline| self.shared.time_to(deadline));
+        own.into_iter().chain(self.time_to_ports()).min()
     }
 
     /// Whether another worker has more to read than it should.
@@ -276,6 +303,7 @@ impl Worker {
             Mail::Polled { stream, listener, admission, exchange } => {
                 self.take_on_polled(stream, (listener, admission), exchange);
             }
+            Mail::Port(port) => self.take_port(*port),
             Mail::Envelope { from, envelope } => self.tell(Input::Envelope { from, envelope }),
             Mail::Moved { link, message, line: None } => self.take_over(*link, message),
             Mail::Moved { link, message, line: Some(line) } => {
@@ -320,7 +348,10 @@ impl Worker {
         } else {
             self.shared.limits.first_message_ms
         };
-        let protocol = (listening.transport.open)(&listening.site);
+        let Open::Stream(open) = listening.transport.open else {
+            return self.mailbox.link_gone();
+        };
+        let protocol = open(&listening.site);
         let link = self.new_link(stream, tls, protocol, (listener, admission));
         if let Some(key) = self.add(link) {
             self.set_timer(key, patience_ms, Timer::Handshake);
@@ -441,8 +472,11 @@ impl Worker {
     }
 
     fn set_timer(&mut self, key: u32, after_ms: u64, timer: Timer) {
-        if let Some(link) = self.links.get(key as usize) {
-            let generation = link.generation;
+        let generation = match self.links.get(key as usize) {
+            Some(link) => Some(link.generation),
+            None => self.links.peer(key).map(|peer| peer.generation),
+        };
+        if let Some(generation) = generation {
             self.timers.set(Due { at: self.now.plus(after_ms), link: key, generation, timer });
         }
     }
@@ -452,7 +486,10 @@ impl Worker {
             self.tell(Input::Tick);
         }
         while let Some(due) = self.timers.take_due(self.now) {
-            let Some(link) = self.links.get_mut(due.link as usize) else { continue };
+            let Some(link) = self.links.get_mut(due.link as usize) else {
+                self.resume_peer(due);
+                continue;
+            };
             if link.generation != due.generation {
                 continue;
             }
@@ -505,6 +542,8 @@ impl Worker {
 
     fn nobody_left(&self) -> bool {
         self.links.links().all(|(_, link)| matches!(link.stage, Stage::Handshake))
+            && !self.links.has_peers()
+            && self.ports.iter().all(Port::is_idle)
     }
 }
 

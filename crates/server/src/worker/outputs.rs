@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roomcast_core::io::Note;
-use roomcast_core::{Input, Output, ShardId};
+use roomcast_core::{Input, LinkId, Now, Output, ShardId};
 use roomcast_wire::CloseCode;
 
 use super::lines::Carried;
@@ -34,16 +34,14 @@ impl Worker {
                 } else if let Some(line) = self.links.carried_mut(link.0) {
                     line.close.get_or_insert(code);
                     self.closes.push(link.0);
+                } else if let Some(peer) = self.links.peer_mut(link.0) {
+                    peer.close.get_or_insert(code);
+                    self.closes.push(link.0);
                 }
             }
-            Output::Pause { link, until } => {
-                let link = self.line_of(link.0);
-                if let Some(found) = self.links.get_mut(link as usize) {
-                    found.flags.paused = true;
-                    found.paused_until = found.paused_until.max(until);
-                    let after_ms = found.paused_until.0.saturating_sub(self.now.0);
-                    self.set_timer(link, after_ms, Timer::Resume);
-                }
+            Output::Pause { link, until } => self.pause(link, until),
+            Output::Move { link, message, .. } if self.links.peer(link.0).is_some() => {
+                self.keep_peer(link.0, message);
             }
             Output::Move { link, to, message } if self.links.carried(link.0).is_some() => {
                 self.move_line(link.0, to, message);
@@ -87,6 +85,23 @@ impl Worker {
             Output::Event(event) => self.voice.tell(*event),
             Output::Note(note) => log(self.id, &note),
         }
+    }
+
+    /// Nothing is read of a link that talks too fast, until then.
+    fn pause(&mut self, link: LinkId, until: Now) {
+        let key = self.line_of(link.0);
+        let paused_until = if let Some(peer) = self.links.peer_mut(key) {
+            peer.flags.paused = true;
+            &mut peer.paused_until
+        } else if let Some(found) = self.links.get_mut(key as usize) {
+            found.flags.paused = true;
+            &mut found.paused_until
+        } else {
+            return;
+        };
+        *paused_until = until.max(*paused_until);
+        let after_ms = paused_until.0.saturating_sub(self.now.0);
+        self.set_timer(key, after_ms, Timer::Resume);
     }
 
     /// Runs the application's code. What does not know at once goes on beside the workers.

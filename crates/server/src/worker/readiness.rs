@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -19,16 +19,26 @@ const EPOLL_STEP: Duration = Duration::from_millis(1);
 /// No link has this number: the table of links ends at `u32::MAX`.
 const WAKER: Token = Token(usize::MAX);
 
+/// Ports are numbered from here on, beyond every link.
+const PORTS: usize = 1 << 32;
+
 /// Tells which sockets are ready. A socket that is ready is told once, until it was used up.
 pub(super) struct Readiness {
     poll: Poll,
     events: Events,
 }
 
-/// What happened to one link's socket.
+/// Whose socket something happened to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    Link(u32),
+    Port(u16),
+}
+
+/// What happened to one socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ready {
-    pub(super) link: u32,
+    pub(super) source: Source,
     pub(super) readable: bool,
     pub(super) writable: bool,
     pub(super) read_closed: bool,
@@ -47,6 +57,11 @@ impl Readiness {
     pub(super) fn add(&self, socket: &mut TcpStream, link: u32) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(socket, Token(link as usize), both)
+    }
+
+    pub(super) fn add_port(&self, socket: &mut UdpSocket, port: u16) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(socket, Token(PORTS + usize::from(port)), both)
     }
 
     pub(super) fn remove(&self, socket: &mut TcpStream) -> io::Result<()> {
@@ -86,7 +101,10 @@ impl Readiness {
     /// What the last wait found.
     pub(super) fn ready(&self) -> impl Iterator<Item = Ready> {
         self.events.iter().filter(|event| event.token() != WAKER).map(|event| Ready {
-            link: event.token().0 as u32,
+            source: match event.token().0 {
+                port @ PORTS.. => Source::Port((port - PORTS) as u16),
+                link => Source::Link(link as u32),
+            },
             readable: event.is_readable() || event.is_error(),
             writable: event.is_writable() || event.is_error(),
             read_closed: event.is_read_closed() || event.is_error(),

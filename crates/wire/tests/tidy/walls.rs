@@ -35,6 +35,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "serde_json",
             "sha1",
             "simdutf8",
+            "siphasher",
             "thiserror",
         ],
     ),

@@ -1,0 +1,427 @@
+//! Pieces that go: repeated until they are acknowledged.
+//!
+//! A piece is lost when a datagram came that was sent three after it (RFC 9002 section 6.1.1), or
+//! when nothing is heard of it for a round trip and its usual variation, which doubles with each
+//! repetition. Losses make the window smaller by three tenths, once a round trip, and never so
+//! small that steady small messages stand still.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::frame::Ack;
+use super::{PIECE_BYTES_MAX, WINDOW_PIECES};
+
+/// Bytes that are taken before they can be sent. One message more is always taken whole.
+const QUEUE_BYTES: usize = 128 << 10;
+
+/// Bytes under way: at first, at least, at most.
+const WINDOW_FIRST: usize = 32 * PIECE_BYTES_MAX;
+const WINDOW_LEAST: usize = 16 * PIECE_BYTES_MAX;
+const WINDOW_MOST: usize = WINDOW_PIECES * PIECE_BYTES_MAX;
+
+/// Datagrams that may overtake one before it is taken for lost.
+const OVERTAKEN: u64 = 3;
+
+/// Until the round trip is known.
+const TIMEOUT_FIRST: Duration = Duration::from_millis(300);
+
+/// Beyond the round trip, at least: a worker's turn and the other side's.
+const SLACK: Duration = Duration::from_millis(20);
+
+/// A piece is repeated at least so often.
+const TIMEOUT_MOST: Duration = Duration::from_secs(2);
+
+/// The pieces of one direction, as the sender sees them.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// The number of the first of `pieces`.
+    first: u32,
+    /// From the first that is not acknowledged to the last that waits.
+    pieces: VecDeque<Piece>,
+    /// How many of `pieces` were sent at least once.
+    begun: usize,
+    /// How many of those are lost, and not yet repeated.
+    lost: usize,
+    /// Of all `pieces` that are not acknowledged.
+    bytes: usize,
+    /// Of those under way.
+    flying: usize,
+    window: usize,
+    /// Below it the window grows by what is acknowledged, above by a piece a round trip.
+    threshold: usize,
+    /// Losses of datagrams up to this number have made the window smaller already.
+    reduced: u64,
+    round_trip: Option<RoundTrip>,
+    /// No piece is overdue before this.
+    deadline: Option<Duration>,
+    repeated_total: u64,
+}
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    more: bool,
+    state: State,
+    /// How often it was sent.
+    times: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Flying { seq: u64, at: Duration },
+    Lost,
+    Acknowledged,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RoundTrip {
+    smoothed: Duration,
+    variation: Duration,
+}
+
+/// A piece to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub number: u32,
+    pub more: bool,
+    pub bytes: Bytes,
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self {
+            first: 0,
+            pieces: VecDeque::new(),
+            begun: 0,
+            lost: 0,
+            bytes: 0,
+            flying: 0,
+            window: WINDOW_FIRST,
+            threshold: WINDOW_MOST,
+            reduced: 0,
+            round_trip: None,
+            deadline: None,
+            repeated_total: 0,
+        }
+    }
+}
+
+impl Outbound {
+    /// Whether a message more is taken.
+    pub fn has_room(&self) -> bool {
+        self.bytes < QUEUE_BYTES
+    }
+
+    /// Whether so much has gone that a sender who was refused may go on.
+    pub fn has_drained(&self) -> bool {
+        self.bytes <= QUEUE_BYTES / 2
+    }
+
+    /// Whether everything was acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Takes a message.
+    pub fn push(&mut self, message: &Bytes) {
+        let mut rest = message.clone();
+        loop {
+            let bytes = rest.split_to(rest.len().min(PIECE_BYTES_MAX));
+            let more = !rest.is_empty();
+            self.bytes += bytes.len();
+            self.pieces.push_back(Piece { bytes, more, state: State::Waiting, times: 0 });
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// The piece to be sent next, if one may be sent that has at most so many bytes; it counts as
+    /// sent in the datagram `seq`.
+    pub fn send(&mut self, now: Duration, seq: u64, bytes_max: usize) -> Option<Outgoing> {
+        let at = match self.lost {
+            0 => Some(self.begun),
+            _ => self.pieces.iter().position(|piece| piece.state == State::Lost),
+        }?;
+        let piece = self.pieces.get_mut(at)?;
+        let len = piece.bytes.len();
+        let fits = self.flying == 0 || self.flying + len <= self.window;
+        if len > bytes_max || at >= WINDOW_PIECES || !fits {
+            return None;
+        }
+        if piece.state == State::Lost {
+            self.lost -= 1;
+            self.repeated_total += 1;
+        } else {
+            self.begun += 1;
+        }
+        piece.state = State::Flying { seq, at: now };
+        piece.times = piece.times.saturating_add(1);
+        self.flying += len;
+        let overdue = now + timeout(self.round_trip, piece.times);
+        self.deadline = Some(self.deadline.map_or(overdue, |deadline| deadline.min(overdue)));
+        let number = self.first.wrapping_add(at as u32);
+        Some(Outgoing { number, more: piece.more, bytes: piece.bytes.clone() })
+    }
+
+    /// The other side says what has come. Returns whether anything of it is news.
+    pub fn acknowledge(&mut self, now: Duration, ack: &Ack<'_>) -> bool {
+        let count = ack.next.wrapping_sub(self.first) as usize;
+        // More than was sent was never sent: an old word, or a lie.
+        if count > self.begun {
+            return false;
+        }
+        let mut news = 0;
+        for at in 0..self.begun {
+            if at < count || ack.has(at - count) {
+                news += self.arrived(now, at, ack.seen);
+            }
+        }
+        while let Some(Piece { state: State::Acknowledged, .. }) = self.pieces.front() {
+            self.pieces.pop_front();
+            self.first = self.first.wrapping_add(1);
+            self.begun -= 1;
+        }
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+            self.deadline = None;
+        }
+        self.grow(news);
+        self.find_overtaken(ack.seen);
+        news > 0
+    }
+
+    /// One piece has come; returns its bytes if that is news, at least 1.
+    fn arrived(&mut self, now: Duration, at: usize, seen: u64) -> usize {
+        let Some(piece) = self.pieces.get_mut(at) else { return 0 };
+        let len = piece.bytes.len();
+        match std::mem::replace(&mut piece.state, State::Acknowledged) {
+            State::Acknowledged => return 0,
+            State::Flying { seq, at } => {
+                self.flying -= len;
+                // Told of the very datagram: how long that took is known.
+                if seq == seen {
+                    let took = now.saturating_sub(at);
+                    self.round_trip = Some(RoundTrip::with(self.round_trip, took));
+                }
+            }
+            State::Lost => self.lost -= 1,
+            State::Waiting => {}
+        }
+        self.bytes -= len;
+        len.max(1)
+    }
+
+    fn grow(&mut self, news: usize) {
+        if self.window < self.threshold {
+            self.window += news;
+        } else {
+            self.window += news * PIECE_BYTES_MAX / self.window.max(1);
+        }
+        self.window = self.window.min(WINDOW_MOST);
+    }
+
+    fn find_overtaken(&mut self, seen: u64) {
+        self.find_lost(|seq, _| seq.saturating_add(OVERTAKEN) <= seen);
+    }
+
+    /// Takes those for lost that nothing was heard of for too long.
+    pub fn tick(&mut self, now: Duration) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let round_trip = self.round_trip;
+        let mut next = None;
+        let mut overdue = Vec::new();
+        for piece in self.pieces.iter().take(self.begun) {
+            if let State::Flying { seq, at } = piece.state {
+                let due = at + timeout(round_trip, piece.times);
+                if due <= now {
+                    overdue.push(seq);
+                } else {
+                    next = Some(next.map_or(due, |next: Duration| next.min(due)));
+                }
+            }
+        }
+        self.deadline = next;
+        self.find_lost(|seq, _| overdue.contains(&seq));
+    }
+
+    fn find_lost(&mut self, is_lost: impl Fn(u64, &Piece) -> bool) {
+        let mut last = None;
+        for piece in self.pieces.iter_mut().take(self.begun) {
+            if let State::Flying { seq, .. } = piece.state
+                && is_lost(seq, piece)
+            {
+                piece.state = State::Lost;
+                self.flying -= piece.bytes.len();
+                self.lost += 1;
+                last = last.max(Some(seq));
+            }
+        }
+        // What was sent before the last reduction says nothing about the smaller window.
+        if last.is_some_and(|last| last >= self.reduced) {
+            self.threshold = (self.window / 10 * 7).max(WINDOW_LEAST);
+            self.window = self.threshold;
+            self.reduced = u64::MAX;
+        }
+    }
+
+    /// Datagrams from this number on are sent within the window as it is now.
+    pub fn settle_window(&mut self, seq: u64) {
+        if self.reduced == u64::MAX {
+            self.reduced = seq;
+        }
+    }
+
+    /// When [`Outbound::tick`] wants to be called.
+    pub fn due(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// How long an answer takes at the most, as far as is known.
+    pub fn timeout(&self) -> Duration {
+        timeout(self.round_trip, 1)
+    }
+
+    /// The way is another: what was learned of the old one does not hold.
+    pub fn change_path(&mut self) {
+        self.round_trip = None;
+        self.window = WINDOW_FIRST;
+        self.threshold = WINDOW_MOST;
+    }
+
+    /// How long the oldest piece has waited for its acknowledgement since it was sent last, and
+    /// how often it was sent.
+    pub fn times_of_oldest(&self) -> u32 {
+        self.pieces.front().map_or(0, |piece| piece.times)
+    }
+
+    /// Pieces sent once more, since the start.
+    pub fn repeated_total(&self) -> u64 {
+        self.repeated_total
+    }
+}
+
+impl RoundTrip {
+    /// RFC 6298 section 2.
+    fn with(before: Option<Self>, took: Duration) -> Self {
+        match before {
+            None => Self { smoothed: took, variation: took / 2 },
+            Some(Self { smoothed, variation }) => Self {
+                variation: (variation * 3 + smoothed.abs_diff(took)) / 4,
+                smoothed: (smoothed * 7 + took) / 8,
+            },
+        }
+    }
+}
+
+fn timeout(round_trip: Option<RoundTrip>, times: u32) -> Duration {
+    let once = round_trip.map_or(TIMEOUT_FIRST, |RoundTrip { smoothed, variation }| {
+        smoothed + (variation * 4).max(SLACK)
+    });
+    (once * (1 << times.saturating_sub(1).min(6))).min(TIMEOUT_MOST)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn sent(outbound: &mut Outbound, now: Duration, seq: u64) -> Vec<u32> {
+        std::iter::from_fn(|| outbound.send(now, seq, 2_000)).map(|piece| piece.number).collect()
+    }
+
+    fn filled(count: usize) -> Outbound {
+        let mut outbound = Outbound::default();
+        for _ in 0..count {
+            outbound.push(&Bytes::from_static(b"message"));
+        }
+        outbound
+    }
+
+    #[test]
+    fn a_message_goes_in_pieces_and_room_is_bounded() {
+        let mut outbound = Outbound::default();
+        outbound.push(&Bytes::from(vec![0; 2 * PIECE_BYTES_MAX + 1]));
+        outbound.push(&Bytes::new());
+        let pieces: Vec<_> = std::iter::from_fn(|| outbound.send(MS, 0, 2_000)).collect();
+        let told: Vec<_> = pieces.iter().map(|p| (p.number, p.more, p.bytes.len())).collect();
+        assert_eq!(told, [(0, true, 1_100), (1, true, 1_100), (2, false, 1), (3, false, 0)]);
+        while outbound.has_room() {
+            outbound.push(&Bytes::from(vec![0; 10_000]));
+        }
+        assert!(outbound.bytes < QUEUE_BYTES + 10_000 && !outbound.has_drained());
+        sent(&mut outbound, MS, 1);
+        assert!(outbound.flying <= WINDOW_FIRST);
+    }
+
+    #[test]
+    fn what_three_later_datagrams_overtook_is_repeated_at_once() {
+        let mut outbound = filled(5);
+        for seq in 0..5 {
+            assert_eq!(outbound.send(MS, seq, 2_000).unwrap().number, seq as u32);
+        }
+        // Piece 1 is missing.
+        assert!(outbound.acknowledge(2 * MS, &Ack { seen: 3, next: 1, bitmap: &[0b11] }));
+        assert!(sent(&mut outbound, 2 * MS, 5).is_empty());
+        assert!(outbound.acknowledge(2 * MS, &Ack { seen: 4, next: 1, bitmap: &[0b111] }));
+        assert_eq!(sent(&mut outbound, 2 * MS, 5), [1]);
+        assert_eq!(outbound.repeated_total(), 1);
+        assert!(outbound.acknowledge(3 * MS, &Ack { seen: 5, next: 5, bitmap: &[] }));
+        assert!(outbound.is_empty() && outbound.flying == 0 && outbound.bytes == 0);
+        assert_eq!(outbound.due(), None);
+    }
+
+    #[test]
+    fn what_nothing_is_heard_of_is_repeated_less_and_less_often() {
+        let mut outbound = filled(1);
+        let mut now = Duration::ZERO;
+        let mut waits = Vec::new();
+        for seq in 0..6 {
+            assert_eq!(sent(&mut outbound, now, seq), [0]);
+            let due = outbound.due().unwrap();
+            outbound.tick(due - MS);
+            assert!(sent(&mut outbound, due - MS, seq).is_empty());
+            outbound.tick(due);
+            waits.push((due - now).as_millis());
+            now = due;
+        }
+        assert_eq!(waits, [300, 600, 1_200, 2_000, 2_000, 2_000]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_was_never_sent_is_passed_over() {
+        let mut outbound = filled(3);
+        assert_eq!(outbound.send(MS, 0, 2_000).unwrap().number, 0);
+        for next in [2, 3, u32::MAX, 1 << 31] {
+            assert!(!outbound.acknowledge(MS, &Ack { seen: 9, next, bitmap: &[0xff; 32] }));
+        }
+        assert_eq!((outbound.bytes, outbound.pieces.len()), (21, 3));
+    }
+
+    #[test]
+    fn losses_make_the_window_smaller_once_a_round_trip_and_never_too_small() {
+        let mut outbound = Outbound::default();
+        let mut seq = 0;
+        for round in 0..20_u64 {
+            for _ in 0..10 {
+                outbound.push(&Bytes::from_static(&[0; 1_000]));
+            }
+            let now = Duration::from_secs(3 * round);
+            while outbound.send(now, seq, 2_000).is_some() {
+                seq += 1;
+            }
+            let before = outbound.window;
+            outbound.tick(now + TIMEOUT_MOST);
+            assert!(outbound.window >= before / 10 * 7 - 10);
+            outbound.settle_window(seq);
+        }
+        assert_eq!(outbound.window, WINDOW_LEAST);
+    }
+}
