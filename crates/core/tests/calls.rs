@@ -3,10 +3,13 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::Hub;
-use roomcast_core::{HubConfig, HubEvent, Input, ServerCall};
-use roomcast_wire::{Codec, EventName, Payload};
+use roomcast_core::{HubConfig, HubEvent, Input, LinkId, ServerCall, ServerReply};
+use roomcast_wire::push::Sender;
+use roomcast_wire::{Codec, ErrorCode, EventName, Format, Payload};
 
 fn hub() -> Hub {
     let mut config = HubConfig { calls: true, ..HubConfig::default() };
@@ -112,4 +115,81 @@ fn only_so_many_calls_of_all_clients_may_wait_for_the_application() {
     let (ticket, _) = hub.called.remove(0);
     hub.input(Input::Answered { ticket, answer: Ok(None) });
     assert_eq!(hub.say(2, call).len(), 0, "one was answered");
+}
+
+/// What the application says in a session's name that session does not hear, and what may be
+/// dropped does not wait for a link that takes nothing.
+#[test]
+fn what_is_said_to_all_passes_by_its_sender_and_who_does_not_read() {
+    let mut hub = hub();
+    let mut sessions = Vec::new();
+    for link in 0..3 {
+        hub.open(link);
+        let welcome = hub.ask(link, r#"{"type":"hello","ref":1}"#);
+        sessions.push(welcome["session"].as_str().unwrap().parse().unwrap());
+    }
+    hub.shard.set_blocked(LinkId(2), true);
+    let from = Sender { session: sessions[0], user: None, name: None, metadata: None };
+    for (id, reliable) in [(1, true), (2, false)] {
+        let (event, data) = (EventName::Number(id), None);
+        let (namespace, from) = ("default".to_owned(), Some(Arc::new(from.clone())));
+        let call = ServerCall::Broadcast { namespace, event, data, from, reliable };
+        hub.input(Input::Call { id, call });
+    }
+    assert_eq!(hub.done, [(1, ServerReply::Reached(2)), (2, ServerReply::Reached(1))]);
+    let (session, event, data) = (sessions[2], EventName::Number(3), None);
+    let call = ServerCall::Send { session, event, data, reliable: false };
+    hub.input(Input::Call { id: 3, call });
+    let heard = |link| {
+        hub.heard(link).iter().map(|push| push["event"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!([0, 1, 2].map(heard), [vec![], vec![1, 2], vec![1]]);
+}
+
+#[test]
+fn who_is_asked_and_leaves_is_not_waited_for() {
+    let mut hub = hub();
+    hub.open(0);
+    let welcome = hub.ask(0, r#"{"type":"hello","ref":1}"#);
+    let session = welcome["session"].as_str().unwrap().parse().unwrap();
+    let call = EventName::Number(1);
+    let call = ServerCall::Ask { session, call, data: None, timeout_ms: 60_000 };
+    hub.input(Input::Call { id: 1, call });
+    assert_eq!(hub.done, []);
+    hub.say(0, r#"{"type":"bye"}"#);
+    let Some((1, ServerReply::Refused(refusal))) = hub.done.pop() else { panic!("it waits") };
+    assert_eq!(refusal.code, ErrorCode::NoSuchTarget);
+}
+
+#[test]
+fn only_so_many_calls_may_wait_for_one_session() {
+    let mut hub = hub();
+    hub.open(0);
+    let welcome = hub.ask(0, r#"{"type":"hello","ref":1}"#);
+    let session = welcome["session"].as_str().unwrap().parse().unwrap();
+    for id in 0..=32 {
+        let call = EventName::Number(id);
+        let call = ServerCall::Ask { session, call, data: None, timeout_ms: 1_000 };
+        hub.input(Input::Call { id, call });
+    }
+    assert_eq!(hub.heard(0).len(), 32, "`limits.calls_per_session`");
+    let Some((32, ServerReply::Refused(refusal))) = hub.done.pop() else { panic!("it waits") };
+    assert_eq!((refusal.code, hub.done.len()), (ErrorCode::RateLimited, 0));
+}
+
+/// Clients of nimMsgIo say all to the server's own code: a lobby that only relays is none.
+#[test]
+fn a_lobby_is_spoken_to_where_it_has_a_logic() {
+    for logic in [None, Some("latest")] {
+        let mut config = HubConfig { calls: true, ..HubConfig::default() };
+        let namespace = config.namespaces.get_mut("default").unwrap();
+        namespace.lobby = Some("hall".to_owned());
+        namespace.options.logic = logic.map(Into::into);
+        let mut hub = Hub::new(config);
+        hub.open_as(0, Format::MSGIO_WS);
+        let text = r#"{"namespace":"","event":"foo","payload":"baa"}"#;
+        hub.input(Input::Message { link: LinkId(0), bytes: text.into() });
+        assert_eq!(hub.called.len(), usize::from(logic.is_none()), "{logic:?}");
+        assert_eq!(hub.shard.counters().events_total, u64::from(logic.is_some()), "{logic:?}");
+    }
 }

@@ -77,6 +77,8 @@ struct Pair {
     under_way: VecDeque<(usize, Input)>,
     /// Of rooms whose logics have called.
     lives: Vec<RoomRef>,
+    /// What became of the server's calls.
+    done: Vec<ServerReply>,
 }
 
 impl Pair {
@@ -84,7 +86,8 @@ impl Pair {
     fn new(config: HubConfig) -> Self {
         let config = Arc::new(config);
         let shards = [0, 1].map(|number| Shard::new(Arc::clone(&config), ShardId(number)));
-        let mut pair = Self { shards, under_way: VecDeque::new(), lives: Vec::new() };
+        let mut pair =
+            Self { shards, under_way: VecDeque::new(), lives: Vec::new(), done: Vec::new() };
         let format = Format::JSON_LINE;
         pair.tell(0, Input::Opened { link: LinkId(0), format, namespace: None });
         pair
@@ -99,6 +102,7 @@ impl Pair {
                     self.under_way.push_back((to.0.into(), Input::Envelope { from, envelope }));
                 }
                 Output::Task { room, .. } => self.lives.push(room),
+                Output::CallDone { reply, .. } => self.done.push(reply),
                 _ => {}
             }
         }
@@ -161,6 +165,8 @@ fn a_room_that_is_not_made_costs_no_seat_that_is_on_its_way() {
     pair.deliver(0);
     pair.deliver(0);
     pair.deliver(0);
+    let done = pair.done.pop().unwrap();
+    assert!(matches!(done, ServerReply::Refused(_)), "another life of the room: {done:?}");
     pair.say(r#"{"type":"bye"}"#);
     while !pair.under_way.is_empty() {
         pair.deliver(0);

@@ -123,10 +123,10 @@ fn a_session_that_nobody_could_come_back_to_ends_with_its_link() {
     let mut hub = hub(HubConfig::default());
     let session = connect(&mut hub, 0);
     hub.cut(0);
+    assert_eq!(hub.shard.counters().sessions, 0, "no resume window");
     connect(&mut hub, 1);
     let send = format!(r#"21["send",{{"session":"{session}","event":"x"}}]"#);
     assert!(said(&mut hub, 1, &send).contains("no_such_target"));
-    assert_eq!(hub.shard.next_deadline().map(|at| at.0 > 59_000), Some(false), "no resume window");
 }
 
 /// What is said there would come under the name of a namespace that its client has not opened.
@@ -155,6 +155,20 @@ fn a_room_of_another_namespace_is_not_for_a_client_that_would_not_hear_it() {
     // It need not hear a room to speak there, or to make it.
     let made = said(&mut hub, 0, r#"21["create",{"room":"game/hall"}]"#);
     assert!(made.contains(r#""type":"created""#), "{made}");
+}
+
+#[test]
+fn without_the_convention_every_event_is_the_applications() {
+    for convention in [true, false] {
+        let mut config = HubConfig { calls: true, ..HubConfig::default() };
+        config.namespaces.get_mut("default").unwrap().convention = convention;
+        let mut hub = hub(config);
+        connect(&mut hub, 0);
+        let heard = said(&mut hub, 0, r#"21["join","lobby"]"#);
+        assert_eq!(heard.contains("joined"), convention, "{heard}");
+        let called: Vec<_> = hub.called.iter().map(|(_, call)| call.call.as_text()).collect();
+        assert_eq!(called, if convention { vec![] } else { vec![Some("join")] });
+    }
 }
 
 #[test]

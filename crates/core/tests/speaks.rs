@@ -7,23 +7,26 @@ use bytes::Bytes;
 use common::Hub;
 use roomcast_core::{Act, HubConfig, Input, LinkId, ServerCall};
 use roomcast_wire::options::PresenceRule;
-use roomcast_wire::{Format, RoomOptions, SessionId};
+use roomcast_wire::{EventName, Format, Payload, RoomOptions, SessionId};
 
 const ROOMS: [&str; 3] = ["one", "two", "three"];
 
 /// A MaChat client in room `one`, seated by the server in the others.
-fn client(hub: &mut Hub, link: u32) {
+fn client(hub: &mut Hub, link: u32) -> SessionId {
     hub.open_as(link, Format::MACHAT_WS);
     let hello = format!(r#"{{"name":"client {link}","room":"one"}}"#);
     hub.input(Input::Message { link: LinkId(link), bytes: hello.into() });
     let [session] = newest(hub, 9)[..] else { panic!("one more") };
-    for (id, room) in ROOMS.into_iter().enumerate().skip(1) {
-        let act = Act::Join { data: None, make: true };
-        let call = ServerCall::Act { room: room.to_owned(), session, act };
-        hub.input(Input::Call { id: id as u64, call });
-    }
+    ROOMS[1..].iter().for_each(|room| seat(hub, session, room));
     assert_eq!(newest(hub, 9), [session; 2]);
     frames(hub, link);
+    session
+}
+
+fn seat(hub: &mut Hub, session: SessionId, room: &str) {
+    let act = Act::Join { data: None, make: true };
+    let call = ServerCall::Act { room: room.to_owned(), session, act };
+    hub.input(Input::Call { id: 1, call });
 }
 
 /// The sessions that came to rooms since it was last asked, as a member is told.
@@ -86,7 +89,7 @@ fn it_hears_all_its_rooms_so_and_nobody_else_does() {
         hub.say(9, format!(r#"{{"type":"join","room":"{room}"}}"#));
     }
     let clients = [0, 1, 2, 3];
-    clients.into_iter().for_each(|link| client(&mut hub, link));
+    let sessions = clients.map(|link| client(&mut hub, link));
     // What was said in this turn before and what is said after it is written when the turn ends.
     let before = r#"{"type":"publish","room":"two","event":"chat","data":"before"}"#;
     hub.input(Input::Message { link: LinkId(9), bytes: Bytes::from(before) });
@@ -124,4 +127,14 @@ fn it_hears_all_its_rooms_so_and_nobody_else_does() {
     hub.end_turn();
     let said = frames(&mut hub, 3);
     assert_eq!(said, [(BINARY, "observer:x\n".to_owned()), (BINARY, "client 3:own\n".to_owned())]);
+    // So does what is told to it alone, and what is said in a room that it enters now.
+    let (event, data) = (EventName::text("chat").unwrap(), Some(Payload::text("aside")));
+    let call = ServerCall::Send { session: sessions[3], event, data, reliable: true };
+    hub.input(Input::Call { id: 1, call });
+    seat(&mut hub, sessions[3], "four");
+    hub.say(9, r#"{"type":"join","room":"four"}"#);
+    hub.say(9, r#"{"type":"publish","room":"four","event":"chat","data":"new"}"#);
+    let said = frames(&mut hub, 3);
+    let expected = ["server:aside\n", "observer:new\n"].map(|text| (BINARY, text.to_owned()));
+    assert_eq!(said, expected);
 }

@@ -91,6 +91,24 @@ pub enum Push<'a> {
     },
 }
 
+impl Push<'_> {
+    /// The word of the protocol for this push: the `type` of its frame.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Event { .. } => "event",
+            Self::MemberJoined { .. } => "member_joined",
+            Self::MemberLeft { .. } => "member_left",
+            Self::MemberDropped { .. } => "member_dropped",
+            Self::MemberResumed { .. } => "member_resumed",
+            Self::Presence { .. } => "presence",
+            Self::RoomClosed { .. } => "room_closed",
+            Self::Message { .. } => "message",
+            Self::Call { .. } => "call",
+            Self::Goodbye { .. } => "goodbye",
+        }
+    }
+}
+
 /// One thing said in a room, with its place in the order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {

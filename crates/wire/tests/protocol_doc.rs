@@ -79,7 +79,7 @@ fn replies_and_pushes_are_as_they_are_written() {
             assert_eq!(payloads_in_json(unpacked), incoming, "{line}");
             let kind = match word {
                 "reply" => common::reply_kind(&common::reply(&incoming).unwrap()),
-                _ => common::push_kind(&common::push(&incoming.body).unwrap()),
+                _ => common::push(&incoming.body).unwrap().kind(),
             };
             assert!(line.contains(&format!("{{\"type\":\"{kind}\"")), "{line}");
             seen.insert(kind);

@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use roomcast_wire::dialect::simple_chat::{FIELDS_MAX, TYPES_MAX};
-use roomcast_wire::dialect::{Cut, CutError, Dialect, Standing};
-use roomcast_wire::{CloseCode, Command, ErrorCode, Format};
+use roomcast_wire::dialect::{Cut, CutError, Dialect, Receiver, Standing};
+use roomcast_wire::{CloseCode, Command, ErrorCode, EventName, Format, Payload, Push};
 
 const FORMAT: Format = Format::SIMPLE_CHAT;
 const BYTES_MAX: usize = 4_096;
@@ -344,4 +344,26 @@ fn what_comes_byte_by_byte_is_looked_at_once() {
         }
     }
     assert_eq!((found, buffer.len()), (1, 0));
+}
+
+/// Fields that are empty are not sent: the next one stands further on. Numbers have as few bytes
+/// as they need.
+#[test]
+fn posts_are_written_as_go_writes_them() {
+    let event = EventName::text("chat").unwrap();
+    let written = |said: &str| {
+        let (data, mut out) = (Payload::text(said), BytesMut::new());
+        let push = Push::Message { event: &event, data: Some(&data), from: None };
+        FORMAT.encode_push(&Receiver::default(), &push, &mut out);
+        out
+    };
+    let short = written("hi");
+    assert!(short.ends_with(b"\x0f\xff\x8c\x02\x06server\x01\x02hi\x00"), "{short:?}");
+    assert!(written("").ends_with(b"\x0b\xff\x8c\x02\x06server\x00"));
+    let long = written(&"x".repeat(300));
+    let head = b"\xfe\x01\x3b\xff\x8c\x02\x06server\x01\xfe\x01\x2cxxx";
+    assert!(long.windows(head.len()).any(|window| window == head), "{long:?}");
+    let middle = written(&"x".repeat(200));
+    let head = b"\xff\xd6\xff\x8c\x02\x06server\x01\xff\xc8xxx";
+    assert!(middle.windows(head.len()).any(|window| window == head), "{middle:?}");
 }

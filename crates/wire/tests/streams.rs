@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use roomcast_wire::dialect::{Cut, Cutter, Dialect, Receiver, Standing};
 use roomcast_wire::push::{Event, Sender};
-use roomcast_wire::{CloseCode, Codec, Command, EventName, Format, Name, Payload, Push, SessionId};
+use roomcast_wire::{
+    CloseCode, Codec, Command, ErrorCode, EventName, Format, Name, Payload, Push, SessionId,
+};
 
 const BYTES_MAX: usize = 64;
 
@@ -143,7 +145,7 @@ proptest! {
     /// others read as it was said.
     #[test]
     fn a_line_is_one_line(
-        said in any::<String>(),
+        said in vec(any::<char>(), 0..40).prop_map(String::from_iter),
         author in "[ -~é]{1,20}| {0,2}(server|SERVER|error|Error) {0,2}",
     ) {
         let payload = Payload::text(&said);
@@ -171,7 +173,10 @@ proptest! {
 
     /// nimMsgIo's messages say the same in both codecs, and are read as they are written.
     #[test]
-    fn a_message_is_read_as_it_was_written(said in any::<String>(), name in "[ -~é]{1,20}") {
+    fn a_message_is_read_as_it_was_written(
+        said in vec(any::<char>(), 0..40).prop_map(String::from_iter),
+        name in "[ -~é]{1,20}",
+    ) {
         for format in [Format::MSGIO_JSON, Format::MSGIO_MSGPACK] {
             let message = sent(&name, &Payload::text(&said), None, format);
             let (len, body) = message.split_first_chunk().unwrap();
@@ -182,5 +187,39 @@ proptest! {
             prop_assert_eq!(call.as_text(), Some(&*name));
             prop_assert_eq!(data.unwrap().read::<String>().unwrap(), said.clone());
         }
+    }
+}
+
+#[test]
+fn a_message_of_nimmsgio_is_three_texts() {
+    let json = |text: &'static str| (Format::MSGIO_WS, Bytes::from_static(text.as_bytes()));
+    let packed = |bytes: &'static [u8]| (Format::MSGIO_MSGPACK, Bytes::from_static(bytes));
+    for (format, message) in [
+        json(r#"{"payload":"p","x":[1],"namespace":"n","event":"e"}"#),
+        packed(b"\x93\xa1n\xa1e\xa1p"),
+    ] {
+        assert!(format.decode(&message, &Standing::default()).is_ok(), "{message:?}");
+    }
+    for (format, message) in [
+        json(r#"{"event":"e","payload":"p"}"#),
+        json(r#"{"namespace":"n","payload":"p"}"#),
+        json(r#"{"namespace":"n","event":"e"}"#),
+        json(r#"{"namespace":null,"event":"e","payload":"p"}"#),
+        json(r#"{"namespace":"n","event":1,"payload":"p"}"#),
+        json(r#"{"namespace":"n","event":"e","payload":{}}"#),
+        json(r#"{"namespace":"n","event":"e","payload":"p"}x"#),
+        json(r#"["n","e","p"]"#),
+        json(""),
+        packed(b"\x92\xa1n\xa1e"),
+        packed(b"\x93\xc0\xa1e\xa1p"),
+        packed(b"\x93\xa1n\xa1e\x01"),
+        packed(b"\x93\xa1n\xa1e\xa2p"),
+        packed(b"\x83\xa1n\xa1e\xa1p\xa1n\xa1e\xa1p"),
+        packed(b"\xdd\xff\xff\xff\xff"),
+        packed(b""),
+    ] {
+        let error = format.decode(&message, &Standing::default()).expect_err("no message");
+        let seen = (error.reference, error.refusal.code, error.close);
+        assert_eq!(seen, (None, ErrorCode::Malformed, None), "{message:?}");
     }
 }

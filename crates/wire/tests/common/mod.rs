@@ -47,22 +47,6 @@ pub fn reply_kind(reply: &Reply<'_>) -> &'static str {
     }
 }
 
-/// The word of a push.
-pub fn push_kind(push: &Push<'_>) -> &'static str {
-    match push {
-        Push::Event { .. } => "event",
-        Push::MemberJoined { .. } => "member_joined",
-        Push::MemberLeft { .. } => "member_left",
-        Push::MemberDropped { .. } => "member_dropped",
-        Push::MemberResumed { .. } => "member_resumed",
-        Push::Presence { .. } => "presence",
-        Push::RoomClosed { .. } => "room_closed",
-        Push::Message { .. } => "message",
-        Push::Call { .. } => "call",
-        Push::Goodbye { .. } => "goodbye",
-    }
-}
-
 /// All words of commands, replies and pushes.
 pub const COMMANDS: [&str; 19] = [
     "hello",

@@ -39,7 +39,7 @@ pub(super) fn push(codec: Codec, to: &Receiver<'_>, push: &Push<'_>, out: &mut B
         }
         // All that the server tells in its own words, and what cannot be said under its own name.
         _ => {
-            list.push(|out| word(codec, kind(push), out));
+            list.push(|out| word(codec, push.kind(), out));
             list.push(|out| native::encode_push(codec, push, out));
         }
     }
@@ -152,22 +152,6 @@ fn connect_error<W: Writer>(code: Option<ErrorCode>, message: &str, out: &mut By
 /// and who has said DISCONNECT itself is not told it.
 fn disconnects(code: CloseCode) -> bool {
     code.next() == Next::Stop && code.number() >= 4_000
-}
-
-/// The server's own word for a push.
-fn kind(push: &Push<'_>) -> &'static str {
-    match push {
-        Push::Event { .. } => "event",
-        Push::MemberJoined { .. } => "member_joined",
-        Push::MemberLeft { .. } => "member_left",
-        Push::MemberDropped { .. } => "member_dropped",
-        Push::MemberResumed { .. } => "member_resumed",
-        Push::Presence { .. } => "presence",
-        Push::RoomClosed { .. } => "room_closed",
-        Push::Message { .. } => "message",
-        Push::Call { .. } => "call",
-        Push::Goodbye { .. } => "goodbye",
-    }
 }
 
 fn room_of<'a>(push: &Push<'a>) -> Option<&'a str> {
