@@ -242,6 +242,7 @@ fn s24_names_are_written_so_that_they_end_nothing() {
             from: Some(Arc::new(sender)),
             position: None,
             reliable: true,
+            unreliable: 0,
         };
         let push = Push::Event { room: name, event: &event };
         for format in Format::all() {

@@ -93,6 +93,7 @@ fn sent(name: &str, payload: &Payload, author: Option<&str>, format: Format) -> 
         from: Some(Arc::new(sender)),
         position: None,
         reliable: true,
+        unreliable: 0,
     };
     let mut out = BytesMut::new();
     format.encode_push(&Receiver::default(), &Push::Event { room: "r", event: &event }, &mut out);
