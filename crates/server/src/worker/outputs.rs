@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use roomcast_core::io::Note;
-use roomcast_core::{Input, LinkId, Output, ShardId};
+use roomcast_core::{Input, LinkId, Now, Output, ShardId};
 
 use super::link::Flags;
 use super::{Mail, Timer, Worker};
@@ -33,15 +33,7 @@ impl Worker {
                     self.closes.push(link.0);
                 }
             }
-            Output::Pause { link, until } => {
-                let link = self.line_of(link.0);
-                if let Some(found) = self.links.get_mut(link as usize) {
-                    found.flags.paused = true;
-                    found.paused_until = found.paused_until.max(until);
-                    let after_ms = found.paused_until.0.saturating_sub(self.now.0);
-                    self.set_timer(link, after_ms, Timer::Resume);
-                }
-            }
+            Output::Pause { link, until } => self.pause(self.line_of(link.0), until),
             Output::Move { link, to, message } => self.move_away(link, to, message),
             Output::Envelope { to, envelope } => {
                 let Some(address) = self.addresses.get(usize::from(to.0)) else { return };
@@ -81,6 +73,15 @@ impl Worker {
             Output::Event(event) => self.voice.tell(*event),
             Output::Note(note) => log(self.id, &note),
         }
+    }
+
+    /// A link that talks too fast is not read for a while.
+    pub(super) fn pause(&mut self, key: u32, until: Now) {
+        let Some(link) = self.links.get_mut(key as usize) else { return };
+        link.flags.paused = true;
+        link.paused_until = link.paused_until.max(until);
+        let after_ms = link.paused_until.0.saturating_sub(self.now.0);
+        self.set_timer(key, after_ms, Timer::Resume);
     }
 
     /// Runs the application's code. What does not know at once goes on beside the workers.
