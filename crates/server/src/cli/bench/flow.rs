@@ -9,7 +9,7 @@ use super::histogram::Histogram;
 use super::links::{Ear, Links};
 use super::machine::{Machine, Probe};
 use super::speech::{EventReader, Publish, Speech, Stamp, native_event_len};
-use super::target::{self, Listening, Usage};
+use super::target::{Listening, Schedule, Usage};
 
 /// How long what is under way may take after the last event.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -270,7 +270,7 @@ impl<'a> Talk<'a> {
     }
 
     fn mark(&self, target: &Listening) -> Result<Mark> {
-        let (usage, waited) = (target.usage()?, target::waited_here());
+        let (usage, waited) = (target.usage()?, Schedule::of_this_thread().read().1);
         Ok(Mark { at: Instant::now(), usage, waited, events: self.events })
     }
 

@@ -1,13 +1,17 @@
 //! Thousands of client links on one thread: non-blocking sockets in one vector, one read buffer,
 //! no memory for a link that has nothing half read or half written.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 
 use super::frames::{self, CLOSE, PING, PONG, TEXT};
 use super::speech::{Framing, Speech};
@@ -27,6 +31,8 @@ pub struct Endpoint {
 pub trait Ear {
     /// A link has its seat (or, without a room, its session).
     fn ready(&mut self, id: usize, offset: u64);
+    /// What is told next arrived at this time, since 1970; if the kernel was asked to tell.
+    fn arrived(&mut self, _at: Duration) {}
     /// A message came on a ready link.
     fn message(&mut self, id: usize, message: &[u8]) -> Result<()>;
 }
@@ -39,6 +45,8 @@ pub struct Links {
     links: Vec<Link>,
     buffer: Box<[u8]>,
     opening: usize,
+    /// Whether the kernel is asked when bytes arrived.
+    stamps: bool,
 }
 
 struct Link {
@@ -67,6 +75,7 @@ impl Links {
             links: Vec::new(),
             buffer: vec![0; 256 << 10].into_boxed_slice(),
             opening: 0,
+            stamps: false,
         })
     }
 
@@ -92,6 +101,16 @@ impl Links {
         Ok(id)
     }
 
+    /// From now on the ear is told when something arrived. Of bytes that are read together the last
+    /// ones count.
+    pub fn stamp_arrivals(&mut self) -> Result<()> {
+        self.stamps = true;
+        for link in &self.links {
+            setsockopt(&link.stream, sockopt::ReceiveTimestampns, &true)?;
+        }
+        Ok(())
+    }
+
     /// Waits for what comes, at most so long, and tells the ear.
     pub fn turn(&mut self, timeout: Option<Duration>, ear: &mut impl Ear) -> Result<()> {
         if let Err(error) = self.poll.poll(&mut self.events, timeout) {
@@ -100,7 +119,7 @@ impl Links {
             }
             return Err(error.into());
         }
-        let Self { endpoint, events, links, buffer, opening, .. } = self;
+        let Self { endpoint, events, links, buffer, opening, stamps, .. } = self;
         for event in events.iter() {
             let id = event.token().0;
             let Some(link) = links.get_mut(id) else { continue };
@@ -109,7 +128,7 @@ impl Links {
             }
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 let was_ready = link.stage == Stage::Ready;
-                link.readable(id, endpoint, buffer, ear)
+                link.readable(id, endpoint, (buffer, *stamps), ear)
                     .with_context(|| format!("link {id} broke"))?;
                 if !was_ready && link.stage == Stage::Ready {
                     *opening -= 1;
@@ -200,11 +219,15 @@ impl Link {
         &mut self,
         id: usize,
         endpoint: &Endpoint,
-        buffer: &mut [u8],
+        (buffer, stamps): (&mut [u8], bool),
         ear: &mut impl Ear,
     ) -> Result<()> {
         loop {
-            let count = match self.stream.read(buffer) {
+            let read = match stamps {
+                true => self.read_stamped(buffer, ear),
+                false => self.stream.read(buffer),
+            };
+            let count = match read {
                 Ok(0) => bail!("the server closed it while {:?}", self.stage),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -228,6 +251,20 @@ impl Link {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads, and tells the ear when the last of what was read arrived.
+    fn read_stamped(&mut self, buffer: &mut [u8], ear: &mut impl Ear) -> io::Result<usize> {
+        let mut space = cmsg_space!(TimeSpec);
+        let mut into = [IoSliceMut::new(buffer)];
+        let (fd, flags) = (self.stream.as_raw_fd(), MsgFlags::empty());
+        let read = recvmsg::<()>(fd, &mut into, Some(&mut space), flags)?;
+        for told in read.cmsgs()? {
+            if let ControlMessageOwned::ScmTimestampns(at) = told {
+                ear.arrived(at.into());
+            }
+        }
+        Ok(read.bytes)
     }
 
     /// Handles all that is complete in `bytes`; returns how much of them that was.

@@ -96,6 +96,7 @@ fn ticks_rounds(outcomes: &[ticks::Outcome]) -> String {
         "max ms",
         "server p99 ms",
         "CPU %",
+        "load CPU %",
         "away ms/s",
         "longest ms",
         "waited ms/s",
@@ -109,6 +110,7 @@ fn ticks_rounds(outcomes: &[ticks::Outcome]) -> String {
             millis(one.jitter.max()),
             millis(one.late.quantile(0.99)),
             number(one.cpu_percent(), 1),
+            number(Some(100.0 * one.load.as_secs_f64() / one.seconds), 1),
         ];
         [figures, machine_cells(&[one.machine]).to_vec()].concat()
     };
@@ -183,6 +185,7 @@ pub fn ticks_json(all: &[Rounds<ticks::Outcome>]) -> Value {
             "late_p99_ns": one.late.quantile(0.99),
             "late_max_ns": one.late.max(),
             "cpu_s": one.used.map(|used| used.cpu.as_secs_f64()),
+            "load_cpu_s": one.load.as_secs_f64(),
             "rss_kib": one.used.map(|used| used.rss_kib),
             "machine": one.machine.json(),
         })
