@@ -335,7 +335,7 @@ async fn introduce(
         link.queue(encode(settings, Some(0), hello));
         match answer(settings, link).await? {
             Body::Welcome { session, user, resume: secret, resumed, ping_ms, limits, .. } => {
-                let resume = Resume { session, secret };
+                let resume = Resume { session, secret, offset: None };
                 let ping = Duration::from_millis(ping_ms);
                 return Ok(Welcome { session, user, resume, resumed, ping, limits });
             }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use roomcast_wire::options::SlowRule;
-use roomcast_wire::{Format, Push};
+use roomcast_wire::{Format, Push, Receiver as To};
 
 use crate::io::{Counters, LinkId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::links::{Delivering, Links};
 use crate::outbox::Tag;
+use crate::replay::Replays;
 use crate::room::Delivery;
 
 /// Receivers whose links are loaded together. More would not be in the cache any longer when their
@@ -76,13 +77,27 @@ impl Audience {
         receiver.format = format;
     }
 
+    /// The receiver at `place` hears by another link, or by none for the time being
+    /// ([`LinkId::NONE`]).
+    pub fn set_link(&mut self, place: u32, link: LinkId) {
+        if let Some(receiver) = self.receivers.get_mut(place as usize) {
+            receiver.link = link;
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.receivers.is_empty()
     }
 
     /// Puts deliveries into the receivers' outboxes: all that may go together as one frame of
     /// bytes for each format.
-    pub fn deliver(&self, links: &mut Links, counters: &mut Counters, deliveries: &[Delivery]) {
+    pub fn deliver(
+        &self,
+        links: &mut Links,
+        replays: &mut Replays,
+        counters: &mut Counters,
+        deliveries: &[Delivery],
+    ) {
         let mut rest = deliveries;
         while let Some(first) = rest.first() {
             let together = match first.is_alone() {
@@ -90,12 +105,18 @@ impl Audience {
                 false => rest.iter().position(Delivery::is_alone).unwrap_or(rest.len()),
             };
             let (now, later) = rest.split_at(together);
-            self.deliver_together(links, counters, now);
+            self.deliver_together(links, replays, counters, now);
             rest = later;
         }
     }
 
-    fn deliver_together(&self, links: &mut Links, counters: &mut Counters, group: &[Delivery]) {
+    fn deliver_together(
+        &self,
+        links: &mut Links,
+        replays: &mut Replays,
+        counters: &mut Counters,
+        group: &[Delivery],
+    ) {
         let except = group.first().and_then(Delivery::except);
         let events =
             group.iter().filter(|one| matches!(one, Delivery::Event { .. })).count() as u64;
@@ -108,6 +129,12 @@ impl Audience {
         for format in Format::all() {
             let mut left = self.formats[format.index()];
             if left == 0 {
+                continue;
+            }
+            if replays.keeps(format) {
+                for delivery in group {
+                    self.deliver_kept(links, replays, counters, (format, delivery, how));
+                }
                 continue;
             }
             let frame = links.encode(|out| self.encode(format, group, out));
@@ -126,6 +153,31 @@ impl Audience {
                 if left == 0 {
                     break;
                 }
+            }
+        }
+    }
+
+    /// Delivers to receivers that may come back for it, with a number of its own: each may have
+    /// heard one thing and missed the next.
+    fn deliver_kept(
+        &self,
+        links: &mut Links,
+        replays: &mut Replays,
+        counters: &mut Counters,
+        (format, delivery, how): (Format, &Delivery, Delivering),
+    ) {
+        let mark = replays.mark(format, how.reliable);
+        let to = To { offset: mark.offset, ..To::default() };
+        let push = delivery.push(self.name.as_str());
+        let frame = links.encode(|out| format.encode_push(&to, &push, out));
+        if frame.is_empty() {
+            return;
+        }
+        let (except, is_event) = (delivery.except(), matches!(delivery, Delivery::Event { .. }));
+        for receiver in self.receivers.iter().filter(|one| one.format == format) {
+            if except != Some(receiver.session) {
+                links.deliver(counters, receiver.link, &frame, is_event.into(), how);
+                replays.keep(receiver.session.slot, mark, &frame);
             }
         }
     }
@@ -159,8 +211,8 @@ impl Delivery {
             Self::Left { from, reason, data } => {
                 Push::MemberLeft { room, from, reason: *reason, data: data.as_ref() }
             }
-            Self::Dropped { from } => Push::MemberDropped { room, from },
-            Self::Resumed { from } => Push::MemberResumed { room, from },
+            Self::Dropped { from, .. } => Push::MemberDropped { room, from },
+            Self::Resumed { from, .. } => Push::MemberResumed { room, from },
             Self::Counts { members, users } => {
                 Push::Presence { room, members: *members, users: *users }
             }
@@ -171,7 +223,10 @@ impl Delivery {
     fn is_alone(&self) -> bool {
         match self {
             Self::Event { event, except } => except.is_some() || !event.reliable,
-            Self::Joined { .. } | Self::Told { .. } => true,
+            Self::Joined { .. }
+            | Self::Dropped { .. }
+            | Self::Resumed { .. }
+            | Self::Told { .. } => true,
             _ => false,
         }
     }
@@ -179,7 +234,9 @@ impl Delivery {
     fn except(&self) -> Option<SessionKey> {
         match self {
             Self::Event { except, .. } => *except,
-            Self::Joined { except, .. } => Some(*except),
+            Self::Joined { except, .. }
+            | Self::Dropped { except, .. }
+            | Self::Resumed { except, .. } => Some(*except),
             _ => None,
         }
     }

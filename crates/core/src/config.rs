@@ -27,6 +27,10 @@ pub struct HubConfig {
     pub authenticate: Option<Arc<dyn Authenticate>>,
     /// Bounds.
     pub limits: Limits,
+    /// What is kept for clients that come back for what they missed, where their dialect has
+    /// offsets; none: their sessions end with their links, and nothing bears an offset. Default
+    /// none.
+    pub recovery: Option<ReplayBounds>,
     /// What rooms may do beside relaying.
     pub logics: Logics,
     /// Which commands wait for the application's word. Default none.
@@ -46,6 +50,7 @@ impl Default for HubConfig {
             keys: Vec::new(),
             authenticate: None,
             limits: Limits::default(),
+            recovery: None,
             logics: Logics::default(),
             hooks: HookMask::NONE,
             calls: false,
@@ -56,6 +61,15 @@ impl Default for HubConfig {
 
 /// All namespaces by their numbers, which are the same on all shards.
 pub(crate) type Namespaces = Arc<[(Name, NamespaceConfig)]>;
+
+/// What is kept of what one session was told, while it has a link and while it is expected back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayBounds {
+    /// Most bytes: frames, and 48 for each. What is oldest goes first.
+    pub bytes: usize,
+    /// How long at least, in milliseconds; twice as long at most.
+    pub ms: u64,
+}
 
 /// Isolation and policy of one namespace.
 #[derive(Debug, Clone)]

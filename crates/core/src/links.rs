@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use roomcast_wire::Receiver;
 use roomcast_wire::options::SlowRule;
-use roomcast_wire::{CloseCode, Format, Push, Reply, SessionId};
+use roomcast_wire::{CloseCode, Format, Offset, Push, Reply, SessionId};
 
 use crate::config::Namespaces;
 use crate::held::Held;
@@ -205,9 +205,23 @@ impl Links {
         reference: Option<u64>,
         reply: &Reply<'_>,
     ) {
+        self.reply_with(counters, link, reference, reply, None);
+    }
+
+    /// The same with what the client may come back with.
+    pub fn reply_with(
+        &mut self,
+        counters: &mut Counters,
+        link: LinkId,
+        reference: Option<u64>,
+        reply: &Reply<'_>,
+        offset: Option<Offset>,
+    ) {
         let Some(entry) = self.get(link).filter(|link| !link.closing) else { return };
         let format = entry.format;
-        let bytes = self.encode_for(link, |to, out| format.encode_reply(to, reference, reply, out));
+        let bytes = self.encode_for(link, |to, out| {
+            format.encode_reply(&Receiver { offset, ..*to }, reference, reply, out);
+        });
         self.put(counters, link, bytes);
     }
 
@@ -232,6 +246,7 @@ impl Links {
         let to = Receiver {
             session: entry.and_then(|entry| entry.owner.as_deref().copied()),
             namespace: namespace.map_or("", |(name, _)| name),
+            offset: None,
         };
         written(&mut self.scratch, |out| write(&to, out))
     }
@@ -252,7 +267,8 @@ impl Links {
     /// Puts a frame that must not be dropped into an outbox.
     pub fn put(&mut self, counters: &mut Counters, link: LinkId, bytes: Bytes) {
         let most = self.outbox_bytes_max;
-        let Some(entry) = self.get_mut(link).filter(|_| !bytes.is_empty()) else { return };
+        let has_more = |link: &&mut Link| !link.closing && !bytes.is_empty();
+        let Some(entry) = self.get_mut(link).filter(has_more) else { return };
         counters.outbox_bytes_total += bytes.len() as u64;
         entry.outbox.push(bytes, Tag::NONE);
         let over = entry.outbox.counted_bytes() > entry.bytes_max(most);
@@ -260,6 +276,14 @@ impl Links {
             self.overflowed.push(link);
         }
         self.mark_dirty(link);
+    }
+
+    /// Puts what a client had missed into an outbox: it does not count against the bound.
+    pub fn put_granted(&mut self, counters: &mut Counters, link: LinkId, bytes: Bytes) {
+        if let Some(entry) = self.get_mut(link) {
+            entry.outbox.grant(bytes.len());
+        }
+        self.put(counters, link, bytes);
     }
 
     /// Puts a room's frame into an outbox, by the room's rule for slow members. `events`: how many

@@ -106,9 +106,11 @@ pub(crate) enum Delivery {
     },
     Dropped {
         from: Arc<Sender>,
+        except: SessionKey,
     },
     Resumed {
         from: Arc<Sender>,
+        except: SessionKey,
     },
     Counts {
         members: u32,

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use common::Hub;
 use roomcast_core::config::NamespaceConfig;
-use roomcast_core::{HubConfig, Input, LinkId};
+use roomcast_core::{HubConfig, Input, LinkId, ReplayBounds};
 use roomcast_wire::Format;
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::dialect::socketio::Assembler;
@@ -76,8 +76,9 @@ fn config() -> HubConfig {
 }
 
 impl Stage {
-    fn new() -> Self {
-        Self { hub: Hub::new(config()), links: BTreeMap::new(), bound: BTreeMap::new() }
+    fn new(recovery: Option<ReplayBounds>) -> Self {
+        let config = HubConfig { recovery, ..config() };
+        Self { hub: Hub::new(config), links: BTreeMap::new(), bound: BTreeMap::new() }
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
@@ -245,8 +246,8 @@ fn fits(mut pattern: &str, mut text: &str, bound: &mut BTreeMap<String, String>)
     pattern == text
 }
 
-fn replay(file: &str, text: &str) {
-    let mut stage = Stage::new();
+fn replay(file: &str, text: &str, recovery: Option<ReplayBounds>) {
+    let mut stage = Stage::new(recovery);
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
     for (at, line) in lines.filter(|(_, line)| !line.starts_with('#')) {
         if let Err(error) = stage.line(line) {
@@ -267,6 +268,8 @@ fn transcripts_replay() {
         ("socketio_binary.txt", include_str!("transcripts/socketio_binary.txt")),
         ("socketio_faults.txt", include_str!("transcripts/socketio_faults.txt")),
     ] {
-        replay(file, text);
+        replay(file, text, None);
     }
+    let recovery = Some(ReplayBounds { bytes: 4_096, ms: 60_000 });
+    replay("socketio_recovery.txt", include_str!("transcripts/socketio_recovery.txt"), recovery);
 }

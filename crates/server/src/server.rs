@@ -191,7 +191,7 @@ impl Server {
         let handle = shared.handle(&addresses);
         // The rooms that are always there are made as soon as a worker starts.
         _ = builder.running.set(handle.clone());
-        shared.hooks.open(&handle);
+        shared.hooks.open(&handle, shared.socketio.recovery);
         let mut workers = Vec::new();
         for (id, prepared) in (0..count).zip(prepared) {
             let (hub, shared) = (Arc::clone(&hub), Arc::clone(&shared));

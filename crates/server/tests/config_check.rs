@@ -53,6 +53,13 @@ fn a_server_that_nobody_could_use_is_refused() {
 }
 
 #[test]
+fn recovery_needs_sessions_that_outlive_their_links() {
+    holds("[socketio]\nrecovery = true");
+    fails("[limits]\nresume_ms = 0\n[socketio]\nrecovery = true", "limits.resume_ms");
+    holds("[limits]\nresume_ms = 0");
+}
+
+#[test]
 fn certificates_come_in_pairs_and_can_be_opened() {
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));

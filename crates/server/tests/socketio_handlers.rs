@@ -338,3 +338,40 @@ fn handlers_are_given_once() {
     let problem = Server::start(twice).unwrap_err().to_string();
     assert!(problem.contains("one `SocketIo` with all namespaces"), "{problem}");
 }
+
+/// As users of Socket.IO know it: `disconnect` at once, then `connection` with `socket.recovered`.
+#[test]
+fn with_recovery_handlers_hear_of_the_loss_and_of_the_return() {
+    let notes = Notes::default();
+    let (came, went) = (Arc::clone(&notes), Arc::clone(&notes));
+    let sockets = SocketIo::new().namespace("/", move |io| {
+        io.on_connect(move |socket| {
+            let kept = socket.get::<u32>();
+            note(&came, format!("came, recovered: {} {kept:?}", socket.recovered()));
+            socket.set(7_u32);
+            async { Ok(()) }
+        });
+        io.on_disconnect(move |_, reason: DisconnectReason| {
+            note(&went, format!("went: {reason}"));
+            async { Ok(()) }
+        });
+    });
+    let config = roomcast::Config::from_toml("[socketio]\nrecovery = true", "t").unwrap();
+    let builder = roomcast::Server::builder().config(config).socketio(sockets);
+    let server = Server::start(builder).unwrap();
+    let mut mina = server.client("Mina");
+    server.advance(Duration::ZERO);
+    assert_eq!(noted(&notes), ["came, recovered: false None"]);
+    mina.cut();
+    server.advance(Duration::from_secs(1));
+    assert_eq!(noted(&notes), ["went: transport close"]);
+    assert!(server.run(io(&server).sockets()).unwrap().is_empty());
+    mina.resume().unwrap();
+    server.advance(Duration::ZERO);
+    assert_eq!(noted(&notes), ["came, recovered: true Some(7)"]);
+    assert_eq!(server.run(io(&server).sockets()).unwrap().len(), 1);
+    mina.cut();
+    server.advance(Duration::from_secs(61));
+    assert_eq!(noted(&notes), ["went: transport close"], "once");
+    assert!(mina.resume().is_err());
+}

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{EventName, Payload, Position, RoomPath, Secret, SessionId};
+use crate::{EventName, Offset, Payload, Position, RoomPath, Secret, SessionId};
 
 /// A command and the number its reply will carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,8 +195,12 @@ impl Command<'_> {
 pub struct Resume {
     /// The session, as `welcome` named it.
     pub session: SessionId,
-    /// The `resume` secret of the last `welcome`. It is used once: each `welcome` brings a new one.
+    /// The `resume` secret of the last `welcome`. It is used once: each `welcome` brings a new one,
+    /// but for clients that [recover](crate::Format::recovers).
     pub secret: Secret,
+    /// Up to where the client has heard what the session was told, where its dialect has offsets;
+    /// none: nothing yet.
+    pub offset: Option<Offset>,
 }
 
 /// Whom a direct message or a kick is for.

@@ -164,6 +164,33 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// Up to where a client has heard what one shard told its links: a life of the shard and a number
+/// that only grows. It is written behind what is told, where the dialect's clients name it when
+/// they come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offset {
+    /// Which life of the shard.
+    pub epoch: Epoch,
+    /// The number of the last thing heard.
+    pub number: u64,
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.epoch, self.number)
+    }
+}
+
+impl FromStr for Offset {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let (epoch, number) = text.split_at_checked(Epoch::TEXT_LEN).ok_or(IdError("offset"))?;
+        let is_number = number.len() <= 20 && number.bytes().all(|digit| digit.is_ascii_digit());
+        let number = number.parse().ok().filter(|_| is_number).ok_or(IdError("offset"))?;
+        Ok(Self { epoch: epoch.parse()?, number })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +211,17 @@ mod tests {
             assert_eq!(text.len(), Epoch::TEXT_LEN);
             assert_eq!(text.parse(), Ok(Epoch::new(n)));
         }
+        for number in [0, 41, u64::MAX] {
+            let offset = Offset { epoch: Epoch::new(7), number };
+            assert_eq!(offset.to_string().parse(), Ok(offset));
+        }
+        for wrong in
+            ["", "AAAAAAA", "AAAAAAAA", "AAAAAAAA+1", "AAAAAAAA-1", "AAAAAAAé1", "éAAAAAAA1"]
+        {
+            assert!(wrong.parse::<Offset>().is_err(), "{wrong}");
+        }
+        assert!(format!("AAAAAAAA{}1", u64::MAX).parse::<Offset>().is_err());
+        assert!("AAAAAAAA000000000000000000001".parse::<Offset>().is_err());
         assert!("short".parse::<SessionId>().is_err());
         assert!("way too long for an epoch".parse::<Epoch>().is_err());
     }

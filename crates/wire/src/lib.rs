@@ -28,7 +28,7 @@ pub use codec::Codec;
 pub use command::{Command, Request, Resume, Target};
 pub use dialect::{Format, Receiver, Standing};
 pub use error::{CloseCode, ErrorCode, Next, Refusal};
-pub use id::{Epoch, Position, Secret, SessionId};
+pub use id::{Epoch, Offset, Position, Secret, SessionId};
 pub use name::{EventName, Name, RoomPath};
 pub use options::RoomOptions;
 pub use payload::Payload;

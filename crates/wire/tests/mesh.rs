@@ -37,7 +37,7 @@ fn text(frame: &[u8]) -> &str {
 }
 
 fn to_session(session: Option<SessionId>) -> Receiver<'static> {
-    Receiver { session, namespace: "default" }
+    Receiver { session, namespace: "default", offset: None }
 }
 
 fn pushed(to: Option<SessionId>, push: &Push<'_>) -> String {

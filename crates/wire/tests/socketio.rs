@@ -10,8 +10,8 @@ use roomcast_wire::dialect::Standing;
 use roomcast_wire::dialect::socketio::{hub_namespace, namespace_of, opens};
 use roomcast_wire::push::{ClosedReason, Event, LeaveReason, Sender};
 use roomcast_wire::{
-    CloseCode, Codec, Command, Epoch, ErrorCode, EventName, Format, Name, Payload, Position, Push,
-    Reply, RoomPath, SessionId, Target,
+    CloseCode, Codec, Command, Epoch, ErrorCode, EventName, Format, Name, Offset, Payload,
+    Position, Push, Receiver, Reply, Resume, RoomPath, Secret, SessionId, Target,
 };
 use socketio_support::{
     JSON, MSGPACK, arguments, as_json, assembled, ok, pushed, read, refused, replied, standing,
@@ -382,7 +382,7 @@ fn a_packet_of_the_msgpack_parser_is_one_map() {
         assert_eq!(MSGPACK.decode(&message, &nobody).unwrap().command.kind(), "hello");
     }
     let mut out = bytes::BytesMut::new();
-    let to = roomcast_wire::Receiver { session: None, namespace: "game" };
+    let to = Receiver { namespace: "game", ..Default::default() };
     let welcome = socketio_support::welcome(SessionId(7));
     MSGPACK.encode_reply(&to, None, &welcome, &mut out);
     assert_eq!(
@@ -399,7 +399,65 @@ fn a_list_of_arguments_stays_one() {
     assert!(!payload("{}").into_arguments().is_arguments());
     let event = Event { from: None, ..event(EventName::Number(1), Some(list)) };
     let mut out = bytes::BytesMut::new();
-    let to = roomcast_wire::Receiver::default();
+    let to = Receiver::default();
     Format::JSON_LINE.encode_push(&to, &Push::Event { room: "r", event: &event }, &mut out);
     assert!(out.windows(10).any(|part| part == br#""data":[1]"#));
+}
+
+#[test]
+fn a_client_comes_back_with_what_it_was_given() {
+    let nobody = Standing { session: None, ..standing() };
+    let resume = |auth: &str| match read(&format!("0{auth}"), &nobody).unwrap().command {
+        Command::Hello { resume, .. } => resume,
+        other => panic!("{other:?}"),
+    };
+    let pid = format!("{}{}", SessionId(7), Secret(9));
+    let offset = Offset { epoch: Epoch::new(7), number: 41 };
+    let back = |offset| Some(Resume { session: SessionId(7), secret: Secret(9), offset });
+    assert_eq!(resume(&format!(r#"{{"pid":"{pid}","offset":"{offset}"}}"#)), back(Some(offset)));
+    // It has heard nothing yet.
+    assert_eq!(resume(&format!(r#"{{"pid":"{pid}"}}"#)), back(None));
+    assert_eq!(resume(&format!(r#"{{"pid":"{pid}","offset":null}}"#)), back(None));
+    // What the server has not written.
+    for wrong in ["", "x", "ZZZZ", &pid[1..], &format!("{pid}A"), &"é".repeat(22)] {
+        assert_eq!(resume(&format!(r#"{{"pid":"{wrong}"}}"#)), None, "{wrong}");
+    }
+    for wrong in ["", "7", "AAAAAAAA", "connected", &"9".repeat(10_000)] {
+        assert_eq!(resume(&format!(r#"{{"pid":"{pid}","offset":"{wrong}"}}"#)), None, "{wrong}");
+    }
+    assert_eq!(resume(r#"{"pid":7}"#), None);
+}
+
+#[test]
+fn offsets_stand_last_in_what_is_told_and_are_not_acknowledged() {
+    let offset = Some(Offset { epoch: Epoch::new(7), number: 41 });
+    let to = Receiver { offset, namespace: "game", ..Receiver::default() };
+    let written = |format: Format, push: &Push<'_>| {
+        let mut out = bytes::BytesMut::new();
+        format.encode_push(&to, push, &mut out);
+        out
+    };
+    let text = |push: &Push<'_>| {
+        let frame = written(JSON, push);
+        let head = if frame[1] < 126 { 2 } else { 4 };
+        String::from_utf8(frame[head..].to_vec()).unwrap()
+    };
+    let name = EventName::text("x").unwrap();
+    let message = |data| Push::Message { event: &name, data, from: None };
+    assert_eq!(text(&message(None)), r#"42/game,["x","AAAAAAAH41"]"#);
+    let spread = payload(r#"[1,"a"]"#).into_arguments();
+    assert_eq!(text(&message(Some(&spread))), r#"42/game,["x",1,"a","AAAAAAAH41"]"#);
+    let closed = Push::RoomClosed { room: "game/r", reason: ClosedReason::Deleted };
+    assert!(text(&closed).ends_with(r#","AAAAAAAH41"]"#));
+    let call = Push::Call { id: 3, call: &name, data: None };
+    assert_eq!(text(&call), r#"42/game,3["x"]"#);
+    let bytes = Payload::list(&[Payload::bin(b"ab")]).unwrap().into_arguments();
+    let frames = written(JSON, &message(Some(&bytes)));
+    let placed = br#"451-/game,["x",{"_placeholder":true,"num":0},"AAAAAAAH41"]"#;
+    assert_eq!(&frames[2..2 + placed.len()], placed);
+    assert_eq!(&frames[2 + placed.len()..], [0x82, 2, b'a', b'b']);
+    // Of the msgpack parser: one element more in the list.
+    let packed = written(MSGPACK, &message(None));
+    let list = [&b"\xa4data\x92\xa1x\xaa"[..], b"AAAAAAAH41"].concat();
+    assert!(packed.windows(list.len()).any(|part| part == list), "{packed:?}");
 }

@@ -136,6 +136,7 @@ impl Shard {
                 let refusal = Refusal::new(ErrorCode::HelloNotFirst, text);
                 return self.refuse_on(link, reference, &refusal);
             }
+            let resume = resume.filter(|_| self.takes_back(link));
             let hello = Hello { token, name, resume, data };
             return self.on_hello(link, reference, &hello, message);
         }

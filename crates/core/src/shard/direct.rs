@@ -10,8 +10,9 @@ use roomcast_wire::{CloseCode, ErrorCode, Format, Name, Push, Refusal, SessionId
 
 use super::Shard;
 use crate::envelope::{Answer, Caller, Message, Part, Survey, Word};
-use crate::io::ShardId;
+use crate::io::{LinkId, ShardId};
 use crate::key::{ReplyTo, SessionKey};
+use crate::replay::Mark;
 use crate::rights::{Grants, Right};
 
 /// A survey whose parts are being gathered.
@@ -30,7 +31,8 @@ impl Shard {
             let session = self.sessions.get(slot as usize)?;
             // The server's own code reaches every namespace.
             let reachable = caller.session.is_none() || session.namespace == caller.namespace;
-            (reachable && session.link.is_some()).then_some(session.key)
+            let is_here = session.link.is_some() || self.replays.has(slot);
+            (reachable && is_here).then_some(session.key)
         });
         let answer = match key {
             Some(key) => {
@@ -56,12 +58,11 @@ impl Shard {
     }
 
     pub(super) fn on_direct_message(&mut self, session: SessionKey, message: &Message) {
-        let Some(link) = self.session_at(session).and_then(|session| session.link) else { return };
-        if !message.reliable && self.links.skips(&mut self.counters, link) {
+        let Some(link) = self.session_at(session).map(|session| session.link) else { return };
+        if !message.reliable && link.is_none_or(|link| self.links.skips(&mut self.counters, link)) {
             return;
         }
-        let push = message.push();
-        self.links.push(&mut self.counters, link, &push);
+        self.push_to(session.slot, &message.push(), message.reliable);
     }
 
     pub(super) fn on_user_session(&mut self, user: (u16, Name), session: SessionKey, here: bool) {
@@ -120,22 +121,26 @@ impl Shard {
     }
 
     fn broadcast_part(&mut self, namespace: u16, message: &Message) -> u32 {
-        let mut frames: [Option<Bytes>; Format::COUNT] = Default::default();
+        let mut frames: [Option<(Mark, Bytes)>; Format::COUNT] = Default::default();
         let sessions = self.sessions.iter().filter(|(_, one)| {
             one.namespace == namespace && message.except != Some(one.sender.session)
         });
-        let links: Vec<_> = sessions.filter_map(|(_, one)| one.link).collect();
+        let sessions: Vec<_> = sessions.map(|(slot, one)| (slot as u32, one.link)).collect();
         let mut delivered = 0;
         let name = self.namespace_name(namespace).to_owned();
-        let to = Receiver { session: None, namespace: &name };
-        for link in links {
-            if !message.reliable && self.links.skips(&mut self.counters, link) {
+        for (slot, link) in sessions {
+            let Some(format) = self.format_of(slot, link) else { continue };
+            let skips = |link| self.links.skips(&mut self.counters, link);
+            if !message.reliable && link.is_none_or(skips) {
                 continue;
             }
-            let Some(format) = self.links.get(link).map(|link| link.format) else { continue };
-            let frame = frames[format.index()].get_or_insert_with(|| {
-                self.links.encode(|out| format.encode_push(&to, &message.push(), out))
+            let link = link.unwrap_or(LinkId::NONE);
+            let (mark, frame) = frames[format.index()].get_or_insert_with(|| {
+                let mark = self.replays.mark(format, message.reliable);
+                let to = Receiver { session: None, namespace: &name, offset: mark.offset };
+                (mark, self.links.encode(|out| format.encode_push(&to, &message.push(), out)))
             });
+            self.replays.keep(slot, *mark, frame);
             self.links.put(&mut self.counters, link, frame.clone());
             delivered += 1;
         }

@@ -71,13 +71,13 @@ impl Shard {
             seat.pending += 1;
             return Ok(());
         }
-        let link = session.link.and_then(|link| self.links.get(link));
-        if namespace != session.namespace
-            && link.is_some_and(|link| link.format.hears_own_namespace_only())
-        {
+        let (link, own) = (session.link, session.namespace);
+        let format = self.format_of(slot, link);
+        if namespace != own && format.is_some_and(Format::hears_own_namespace_only) {
             let text = "a room of another namespace: connect to that namespace and join it there";
             return Err(Refusal::new(ErrorCode::InvalidName, text));
         }
+        let session = self.sessions.get_mut(slot as usize).ok_or_else(gone)?;
         if session.seats.len() >= most as usize {
             let text = format!("this session is in {most} rooms, as many as it may be in");
             return Err(Refusal::new(ErrorCode::TooManyRooms, text));

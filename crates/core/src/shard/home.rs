@@ -313,9 +313,9 @@ impl Shard {
             self.notices.push_back((key, Notice::Dropped(session)));
         }
         if room.tells_members()
-            && let Some(from) = caller.sender()
+            && let Some((except, from)) = caller.session.clone()
         {
-            room.gathered.push(Delivery::Dropped { from: Arc::clone(from) });
+            room.gathered.push(Delivery::Dropped { from, except });
             self.room_is_dirty(slot);
         }
         self.tell_member_dropped(slot, caller.sender());
@@ -329,9 +329,9 @@ impl Shard {
             return;
         }
         if room.tells_members()
-            && let Some(from) = caller.sender()
+            && let Some((except, from)) = caller.session.clone()
         {
-            room.gathered.push(Delivery::Resumed { from: Arc::clone(from) });
+            room.gathered.push(Delivery::Resumed { from, except });
             self.room_is_dirty(slot);
         }
         self.tell_member_resumed(slot, caller.sender());

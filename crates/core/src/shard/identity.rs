@@ -175,15 +175,14 @@ impl Shard {
         let names: Vec<_> = uncovered.map(|seat| seat.name.clone()).collect();
         for name in names {
             let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-            let link = session.link.filter(|_| told);
             let Some(at) = session.seats.iter().position(|seat| seat.name == name) else {
                 continue;
             };
             let seat = session.seats.swap_remove(at);
             self.leave_place(seat.place);
-            if let Some(link) = link {
+            if told {
                 let push = Push::RoomClosed { room: &name, reason: ClosedReason::Revoked };
-                self.links.push(&mut self.counters, link, &push);
+                self.push_to(slot, &push, true);
             }
             let (namespace, caller) = (seat.namespace, caller.clone());
             self.send(seat.home, Word::Room { room: name, namespace, caller, op: RoomOp::Unseat });

@@ -30,6 +30,21 @@ impl Shard {
         }
     }
 
+    /// The session that a link asked for is elsewhere, and the link cannot go there.
+    pub(super) fn on_stays(
+        &mut self,
+        link: LinkId,
+        format: Format,
+        namespace: Option<Arc<str>>,
+        message: &Bytes,
+    ) {
+        self.on_opened(link, format, namespace);
+        if let Some(entry) = self.links.get_mut(link) {
+            entry.refused = true;
+        }
+        self.on_message(link, message);
+    }
+
     /// The session of a link whose clients wait for nothing and say no `hello`.
     fn begin_at_once(&mut self, link: LinkId) {
         if self.config.hooks.contains(HookMask::CONNECT) {
@@ -146,6 +161,7 @@ impl Shard {
             self.settle();
         }
         self.end_calls();
+        self.replays.forget_old(self.now);
     }
 
     fn is_open(&self, link: LinkId, generation: u32) -> bool {

@@ -54,6 +54,7 @@ use crate::io::{Counters, Input, LinkId, Now, Output, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::links::Links;
 use crate::outbox::Outbox;
+use crate::replay::Replays;
 use crate::revocations::Revocations;
 use crate::rights::Grants;
 use crate::room::{Delivery, Room};
@@ -72,6 +73,7 @@ pub struct Shard {
     home_hasher: FixedState,
     namespaces: Namespaces,
     links: Links,
+    replays: Replays,
     sessions: Slab<Session>,
     session_by_id: HashMap<SessionId, u32, FixedState>,
     /// The linked sessions of the users that are kept here, wherever they are held.
@@ -120,6 +122,7 @@ impl Shard {
             anonymous: identity::anonymous_grants(&namespaces),
             revocations: Revocations::new(&hasher),
             links: Links::new(config.limits.outbox_bytes, Arc::clone(&namespaces)),
+            replays: Replays::new(config.recovery, config.recovery.map_or(0, |_| rng.next_u64())),
             namespaces,
             sessions: Slab::new(),
             session_by_id: HashMap::with_hasher(hasher.clone()),
@@ -150,9 +153,12 @@ impl Shard {
 
     /// Takes one input. Drain [`Shard::poll_output`] before the next.
     pub fn handle(&mut self, now: Now, input: Input) {
-        self.now = self.now.max(now);
+        self.set_now(now);
         match input {
             Input::Opened { link, format, namespace } => self.on_opened(link, format, namespace),
+            Input::Stays { link, format, namespace, message } => {
+                self.on_stays(link, format, namespace, &message);
+            }
             Input::Message { link, bytes } => self.on_message(link, &bytes),
             Input::Speaks { link, format } => self.on_speaks(link, format),
             Input::Alive { link } => self.on_alive(link),
@@ -176,7 +182,7 @@ impl Shard {
     /// Delivers what the turn has gathered. Drain [`Shard::poll_output`] and
     /// [`Shard::take_dirty`] after it.
     pub fn end_turn(&mut self, now: Now) {
-        self.now = self.now.max(now);
+        self.set_now(now);
         let mut dirty = std::mem::take(&mut self.dirty_rooms);
         for slot in dirty.drain(..) {
             self.flush_room(slot);
@@ -227,15 +233,18 @@ impl Shard {
 
     /// When [`Input::Tick`] is due, if ever.
     pub fn next_deadline(&self) -> Option<Now> {
-        match (self.timers.next(), self.dialogue.next_deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let due = [self.timers.next(), self.dialogue.next_deadline(), self.replays.next_deadline()];
+        due.into_iter().flatten().min()
     }
 
     /// The counters as they stand.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    fn set_now(&mut self, now: Now) {
+        self.now = self.now.max(now);
+        self.replays.set_now(self.now);
     }
 
     /// Carries out what follows from an input within this shard.

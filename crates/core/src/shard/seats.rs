@@ -11,6 +11,7 @@ use crate::audience::Audience;
 use crate::envelope::{Answer, Joined};
 use crate::io::{LinkId, ServerReply};
 use crate::key::{ReplyTo, RoomKey, SessionKey};
+use crate::replay::Mark;
 use crate::room::Delivery;
 use crate::session::Seat;
 
@@ -57,10 +58,12 @@ impl Shard {
                 (link, reference)
             }
             (ReplyTo::Call { .. }, Some(link)) => (link, None),
+            // Who comes back is not asked to join again: it hears the room from here on.
+            _ if self.replays.has(key.slot) => (link.unwrap_or(LinkId::NONE), None),
             _ => return,
         };
         self.take_place(key, link, &joined);
-        self.tell_joined(link, reference, &joined);
+        self.tell_joined(key.slot, link, reference, &joined);
     }
 
     fn charge_created_room(&mut self, key: SessionKey) {
@@ -85,7 +88,7 @@ impl Shard {
                 audience
             }
         };
-        let Some(format) = self.links.get(link).map(|link| link.format) else { return };
+        let Some(format) = self.format_of(key.slot, Some(link)) else { return };
         let session = self.sessions.get_mut(key.slot as usize);
         let Some(seat) = session.and_then(|session| session.seat_mut(&joined.name)) else { return };
         let receivers = &mut self.audiences[audience as usize];
@@ -108,7 +111,7 @@ impl Shard {
         }
     }
 
-    fn tell_joined(&mut self, link: LinkId, reference: Option<u64>, joined: &Joined) {
+    fn tell_joined(&mut self, slot: u32, link: LinkId, reference: Option<u64>, joined: &Joined) {
         match joined.recovery {
             None => {}
             Some(Recovery::Recovered) => self.counters.recovered_total += 1,
@@ -118,8 +121,20 @@ impl Shard {
         let (position, members, recovery) = (joined.position, joined.members, joined.recovery);
         let reply = Reply::Joined { room, position, members, recovery };
         self.links.reply(&mut self.counters, link, reference, &reply);
-        let Some(format) = self.links.get(link).map(|link| link.format) else { return };
+        let Some(format) = self.format_of(slot, Some(link)) else { return };
         if joined.missed.is_empty() {
+            return;
+        }
+        self.counters.deliveries_total += joined.missed.len() as u64;
+        if self.replays.keeps(format) {
+            for event in &joined.missed {
+                let mark = self.replays.mark(format, true);
+                let to = Receiver { offset: mark.offset, ..Receiver::default() };
+                let push = Push::Event { room, event };
+                let frame = self.links.encode(|out| format.encode_push(&to, &push, out));
+                self.replays.keep(slot, mark, &frame);
+                self.links.put_granted(&mut self.counters, link, frame);
+            }
             return;
         }
         let frames = self.links.encode(|out| {
@@ -127,11 +142,34 @@ impl Shard {
                 format.encode_push(&Receiver::default(), &Push::Event { room, event }, out);
             }
         });
-        self.counters.deliveries_total += joined.missed.len() as u64;
-        if let Some(link) = self.links.get_mut(link) {
-            link.outbox.grant(frames.len());
+        self.links.put_granted(&mut self.counters, link, frames);
+    }
+
+    /// How a session hears that has this link, or is expected back.
+    pub(super) fn format_of(&self, slot: u32, link: Option<LinkId>) -> Option<Format> {
+        let of_link = link.and_then(|link| self.links.get(link)).map(|link| link.format);
+        of_link.or_else(|| self.replays.format_of(slot))
+    }
+
+    /// Tells one session something: on its link, and once more if it comes back without having
+    /// heard it.
+    pub(super) fn push_to(&mut self, slot: u32, push: &Push<'_>, reliable: bool) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        let (link, namespace) = (session.link, session.namespace);
+        let Some(format) = self.replays.format_of(slot) else {
+            if let Some(link) = link {
+                self.links.push(&mut self.counters, link, push);
+            }
+            return;
+        };
+        let namespace = self.namespaces[usize::from(namespace)].0.clone();
+        let mark = self.replays.mark(format, reliable);
+        let to = Receiver { offset: mark.offset, namespace: &namespace, session: None };
+        let frame = self.links.encode(|out| format.encode_push(&to, push, out));
+        self.replays.keep(slot, mark, &frame);
+        if let Some(link) = link {
+            self.links.put(&mut self.counters, link, frame);
         }
-        self.links.put(&mut self.counters, link, frames);
     }
 
     pub(super) fn on_join_refused(
@@ -171,10 +209,11 @@ impl Shard {
         reason: Option<ClosedReason>,
     ) {
         let Some(seat) = self.forget_seat(session, room) else { return };
-        let link = self.session_at(session).and_then(|session| session.link);
-        if let (Some(reason), Some(link)) = (reason, link) {
-            let push = Push::RoomClosed { room: seat.name.as_str(), reason };
-            self.links.push(&mut self.counters, link, &push);
+        let Some((reason, held)) = reason.zip(self.session_at(session)) else { return };
+        let link = held.link;
+        let push = Push::RoomClosed { room: seat.name.as_str(), reason };
+        self.push_to(session.slot, &push, true);
+        if let Some(link) = link {
             self.close_if_it_was_for_a_room(session, link);
         }
     }
@@ -208,12 +247,13 @@ impl Shard {
         let mut rest = deliveries;
         while let Some(at) = rest.iter().position(|one| matches!(one, Delivery::Told { .. })) {
             let receivers = &self.audiences[audience as usize];
-            receivers.deliver(&mut self.links, &mut self.counters, &rest[..at]);
+            let (links, replays) = (&mut self.links, &mut self.replays);
+            receivers.deliver(links, replays, &mut self.counters, &rest[..at]);
             self.tell_some(audience, &rest[at]);
             rest = &rest[at + 1..];
         }
         let receivers = &self.audiences[audience as usize];
-        receivers.deliver(&mut self.links, &mut self.counters, rest);
+        receivers.deliver(&mut self.links, &mut self.replays, &mut self.counters, rest);
     }
 
     /// Delivers what only some members hear to those of them that are held here: without a look
@@ -221,28 +261,34 @@ impl Shard {
     fn tell_some(&mut self, audience: u32, delivery: &Delivery) {
         let Delivery::Told { event, to } = delivery else { return };
         let room = self.audiences[audience as usize].room;
-        let mut frames: [Option<Bytes>; Format::COUNT] = Default::default();
+        let mut frames: [Option<(Mark, Bytes)>; Format::COUNT] = Default::default();
         let here = self.id;
         for key in to.iter().filter(|key| key.shard == here) {
             let Some(session) = self.session_at(*key) else { continue };
             let hears = session.seats.iter().any(|seat| {
                 seat.room == Some(room) && seat.place.is_some_and(|(at, _)| at == audience)
             });
-            let Some(link) = session.link.filter(|_| hears) else { continue };
-            let Some(entry) = self.links.get(link) else { continue };
-            let format = entry.format;
+            if !hears {
+                continue;
+            }
+            let link = session.link.unwrap_or(LinkId::NONE);
+            let Some(format) = self.format_of(key.slot, Some(link)) else { continue };
             let receivers = &self.audiences[audience as usize];
             let push = Push::Event { room: receivers.name.as_str(), event };
             let own;
-            let frame = if format.names_receiver() {
-                own = self.links.encode_for(link, |to, out| format.encode_push(to, &push, out));
+            let (mark, frame) = if format.names_receiver() {
+                let frame =
+                    self.links.encode_for(link, |to, out| format.encode_push(to, &push, out));
+                own = (Mark::default(), frame);
                 &own
             } else {
-                let anybody = Receiver::default();
                 frames[format.index()].get_or_insert_with(|| {
-                    self.links.encode(|out| format.encode_push(&anybody, &push, out))
+                    let mark = self.replays.mark(format, true);
+                    let to = Receiver { offset: mark.offset, ..Receiver::default() };
+                    (mark, self.links.encode(|out| format.encode_push(&to, &push, out)))
                 })
             };
+            self.replays.keep(key.slot, *mark, frame);
             let how = receivers.delivering();
             self.links.deliver(&mut self.counters, link, frame, 1, how);
         }
@@ -276,6 +322,16 @@ impl Shard {
             session.seats.iter_mut().filter_map(|seat| seat.place.take()).collect();
         for place in places {
             self.leave_place(Some(place));
+        }
+    }
+
+    /// All seats of a session that keeps hearing its rooms have another link from now on, or none.
+    pub(super) fn lead_seats(&mut self, slot: u32, link: LinkId) {
+        let Some(session) = self.sessions.get(slot as usize) else { return };
+        for (audience, place) in session.seats.iter().filter_map(|seat| seat.place) {
+            if let Some(audience) = self.audiences.get_mut(audience as usize) {
+                audience.set_link(place, link);
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use super::commands::Asker;
 use super::identity::is_same_user;
 use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::hook::HookMask;
-use crate::io::{LinkId, LinkLoss, Output};
+use crate::io::{LinkId, LinkLoss, Output, ShardId};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
 use crate::rights::Identity;
@@ -50,16 +50,15 @@ impl Shard {
         if let Some(resume) = hello.resume
             && self.home_of_session(resume.session) != self.id
         {
-            if self.links.get(link).is_none_or(|entry| entry.refused) {
-                // Moved again and again, it would never meet its deadline; and what it was
-                // answered may still wait in the outbox.
+            // Moved again and again, it would never meet its deadline; and what it was answered
+            // may still wait in the outbox.
+            let stays = self.links.get(link).is_none_or(|entry| entry.refused);
+            if !stays {
+                return self.move_link(link, self.home_of_session(resume.session), message);
+            }
+            if !self.recovers(link) {
                 return self.refuse_on(link, reference, &cannot_resume());
             }
-            let to = self.home_of_session(resume.session);
-            self.links.remove(link);
-            self.counters.links -= 1;
-            self.outputs.push_back(Output::Move { link, to, message: message.clone() });
-            return;
         }
         let format = self.links.get(link).map(|entry| entry.format);
         let more = format.filter(|format| format.hello_names_room()).map(|_| message);
@@ -75,6 +74,22 @@ impl Shard {
                 self.refuse_on(link, reference, &refusal);
             }
         }
+    }
+
+    fn move_link(&mut self, link: LinkId, to: ShardId, message: &Bytes) {
+        self.links.remove(link);
+        self.counters.links -= 1;
+        self.outputs.push_back(Output::Move { link, to, message: message.clone() });
+    }
+
+    /// Whether a client that comes back begins anew where it cannot go on.
+    fn recovers(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|entry| self.replays.keeps(entry.format))
+    }
+
+    /// Whether a client can come back to its session.
+    pub(super) fn takes_back(&self, link: LinkId) -> bool {
+        self.recovers(link) || self.links.get(link).is_some_and(|entry| entry.format.resumes())
     }
 
     /// The session, and whether it was resumed; none if the application decides first.
@@ -94,8 +109,8 @@ impl Shard {
         let asks = self.config.hooks.contains(HookMask::CONNECT);
         let identity = if asks { identity } else { Ok(identity?) };
         let name = match hello.resume {
-            Some(_) => None,
-            None => hello.name.as_deref().map(Name::new).transpose().map_err(invalid_name)?,
+            Some(_) if !self.recovers(link) => None,
+            _ => hello.name.as_deref().map(Name::new).transpose().map_err(invalid_name)?,
         };
         // The application may keep it for long.
         let data = hello.data.as_ref().map(Payload::detached);
@@ -122,11 +137,44 @@ impl Shard {
         let Some(resume) = resume else {
             return Ok((self.new_session(link, identity, own), false));
         };
-        let namespace = self.links.get(link).map_or(super::DEFAULT, |link| link.namespace);
-        let slot = self.resumable(&resume, namespace, &identity)?;
+        let Some(entry) = self.links.get(link) else { return Err(cannot_resume()) };
+        let (namespace, format) = (entry.namespace, entry.format);
+        let resumable = self.resumable(&resume, namespace, &identity);
+        let slot = if self.recovers(link) {
+            let found = resumable.ok();
+            match found.filter(|&slot| self.replays.rewind(slot, format, resume.offset)) {
+                Some(slot) => {
+                    self.counters.recovered_total += 1;
+                    slot
+                }
+                None => {
+                    self.counters.unrecovered_total += 1;
+                    self.give_up(found);
+                    return Ok((self.new_session(link, identity, own), false));
+                }
+            }
+        } else {
+            resumable.ok().filter(|&slot| !self.replays.has(slot)).ok_or_else(cannot_resume)?
+        };
         self.resume_session(slot, link);
         self.take_up(slot, &identity, false);
         Ok((slot, true))
+    }
+
+    /// Ends a session whose client begins anew, as it cannot be told all that it missed.
+    fn give_up(&mut self, slot: Option<u32>) {
+        let Some((slot, session)) =
+            slot.and_then(|slot| Some((slot, self.sessions.get(slot as usize)?)))
+        else {
+            return;
+        };
+        match session.link {
+            Some(old) => {
+                let message = "a newer connection begins anew";
+                self.close_link(old, CloseCode::Replaced, message, None);
+            }
+            None => self.end_session(slot, LeaveReason::Lost),
+        }
     }
 
     pub(super) fn greeted(
@@ -138,7 +186,10 @@ impl Shard {
     ) {
         self.welcome(link, reference, slot, resumed);
         if !resumed {
-            self.join_lobby(slot, link);
+            return self.join_lobby(slot, link);
+        }
+        for frame in self.replays.frames(slot) {
+            self.links.put_granted(&mut self.counters, link, frame);
         }
     }
 
@@ -205,6 +256,9 @@ impl Shard {
         let entry = self.sessions.vacant_entry();
         let slot = entry.key() as u32;
         let key = SessionKey { shard: self.id, slot, generation };
+        if let Some(link) = self.links.get(link) {
+            self.replays.begin(key, link.format);
+        }
         let rights = Rights::of(&identity);
         let Identity { user, name: known_as, admin, metadata, .. } = identity;
         // What the token says counts more than what its holder says.
@@ -263,22 +317,39 @@ impl Shard {
                 entry.session = None;
             }
             self.give_up_calls_to(slot);
-            self.quiet_all_seats(slot);
+            self.seats_change_link(slot, Some(link));
             let message = "a newer connection took up this session";
             self.close_link(old, CloseCode::Replaced, message, None);
             return;
         }
         self.counters.sessions_dropped -= 1;
-        self.tell_user_session(slot, true);
+        self.seats_change_link(slot, Some(link));
+        if !self.replays.has(slot) {
+            self.tell_user_session(slot, true);
+        }
         self.tell_all_homes(slot, || RoomOp::Resume);
     }
 
+    /// Seats fall quiet when their session's link is lost or exchanged, unless what is said
+    /// meanwhile is kept for it.
+    fn seats_change_link(&mut self, slot: u32, link: Option<LinkId>) {
+        if self.replays.has(slot) {
+            self.lead_seats(slot, link.unwrap_or(LinkId::NONE));
+        } else {
+            self.quiet_all_seats(slot);
+        }
+    }
+
     fn welcome(&mut self, link: LinkId, reference: Option<u64>, slot: u32, resumed: bool) {
-        let secret = Secret(self.random_u128());
+        // Clients that recover know by the same secret that they have.
+        let is_kept = resumed && self.replays.has(slot);
+        let fresh = (!is_kept).then(|| Secret(self.random_u128()));
+        let can_resume = self.takes_back(link);
         let limits = &self.config.limits;
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
+        let secret = fresh.unwrap_or(session.secret);
         session.secret = secret;
-        session.can_resume = self.links.get(link).is_some_and(|link| link.format.resumes());
+        session.can_resume = can_resume;
         let rooms: Vec<_> = session.seats.iter().map(|seat| seat.name.to_string()).collect();
         let sender = Arc::clone(&session.sender);
         let reply = Reply::Welcome {
@@ -294,7 +365,9 @@ impl Shard {
                 resume_ms: limits.resume_ms,
             },
         };
-        self.links.reply(&mut self.counters, link, reference, &reply);
+        let format = self.links.get(link).map(|link| link.format);
+        let offset = format.and_then(|format| self.replays.mark(format, false).offset);
+        self.links.reply_with(&mut self.counters, link, reference, &reply, offset);
     }
 
     /// The session's link is lost: it keeps its seats for a while, if somebody could resume it.
@@ -319,8 +392,10 @@ impl Shard {
         let deadline = Deadline::SessionEnds { session: session.key, drop: session.drops };
         self.timers.set(self.now.plus(resume_ms), deadline);
         self.counters.sessions_dropped += 1;
-        self.tell_user_session(slot, false);
-        self.quiet_all_seats(slot);
+        if !self.replays.has(slot) {
+            self.tell_user_session(slot, false);
+        }
+        self.seats_change_link(slot, None);
         self.tell_all_homes(slot, || RoomOp::Drop);
     }
 
@@ -340,11 +415,12 @@ impl Shard {
         self.tell_session_ended(slot, reason);
         self.quiet_all_seats(slot);
         self.tell_all_homes(slot, || RoomOp::Leave { reason, data: None });
-        if self.sessions[slot as usize].link.is_some() {
+        let is_away = self.sessions[slot as usize].link.is_none();
+        if !is_away || self.replays.has(slot) {
             self.tell_user_session(slot, false);
-        } else {
-            self.counters.sessions_dropped -= 1;
         }
+        self.counters.sessions_dropped -= u64::from(is_away);
+        self.replays.end(slot);
         let session = self.sessions.remove(slot as usize);
         self.session_by_id.remove(&session.sender.session);
         self.counters.sessions -= 1;

@@ -75,7 +75,7 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 35] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 36] {
     let (limits, socketio) = (&config.limits, &config.socketio);
     let count = |n: usize| n as u64;
     [
@@ -87,6 +87,7 @@ fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 35] {
         ("socketio.max_payload", count(socketio.max_payload), 0, count(MESSAGE_BYTES_CEILING)),
         ("socketio.connect_timeout", socketio.connect_timeout, 10, 600_000),
         ("socketio.attachments_timeout", socketio.attachments_timeout, 10, 600_000),
+        ("socketio.recovery_bytes", count(socketio.recovery_bytes), 4_096, 1 << 30),
         ("limits.connections", count(limits.connections), 1, 10_000_000),
         ("limits.connections_per_address", count(limits.connections_per_address), 1, 10_000_000),
         ("limits.handshake_ms", limits.handshake_ms, 10, 600_000),
@@ -137,6 +138,11 @@ fn check_bounds(config: &Config, problems: &mut Vec<Problem>) {
             limits.outbox_bytes
         );
         problems.push(Problem::new("socketio.max_payload", message));
+    }
+    if config.socketio.recovery && limits.resume_ms == 0 {
+        let message = "needs limits.resume_ms: a session that ends with its link has nobody to \
+                       come back to it";
+        problems.push(Problem::new("socketio.recovery", message));
     }
     if limits.outbox_bytes / 2 < limits.message_bytes {
         // Else one large event would always close the links that should receive it.

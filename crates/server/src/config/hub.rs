@@ -35,7 +35,17 @@ impl Config {
         let keys = keys(self, &mut problems);
         none_of(problems)?;
         let limits = limits(&self.limits);
-        Ok(HubConfig { shards, seed, namespaces, keys, limits, logics, ..HubConfig::default() })
+        let recovery = self.socketio.replay_bounds(&self.limits);
+        Ok(HubConfig {
+            shards,
+            seed,
+            namespaces,
+            keys,
+            limits,
+            recovery,
+            logics,
+            ..HubConfig::default()
+        })
     }
 
     /// Whether sessions without a key are let into a namespace.

@@ -12,6 +12,7 @@ mod token;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use roomcast_core::ReplayBounds;
 use roomcast_wire::RoomOptions;
 use roomcast_wire::dialect::socketio::ASSEMBLE_MS;
 use roomcast_wire::engineio::Handshake;
@@ -219,6 +220,12 @@ pub struct SocketioConfig {
     pub connect_timeout: u64,
     /// How long the attachments of a packet may take, from its text on.
     pub attachments_timeout: u64,
+    /// Whether a client that comes back within `limits.resume_ms` goes on with its session and is
+    /// told what it missed (connection state recovery). An offset is then the last argument of
+    /// every event.
+    pub recovery: bool,
+    /// Most bytes of what one client was told that are kept for that.
+    pub recovery_bytes: usize,
 }
 
 impl Default for SocketioConfig {
@@ -230,6 +237,8 @@ impl Default for SocketioConfig {
             max_payload: 0,
             connect_timeout: 45_000,
             attachments_timeout: ASSEMBLE_MS,
+            recovery: false,
+            recovery_bytes: 256 << 10,
         }
     }
 }
@@ -242,6 +251,14 @@ impl SocketioConfig {
             bytes => bytes,
         };
         Self { max_payload, ..self }
+    }
+
+    /// What is kept for clients that come back. It may take `ping_interval` and `ping_timeout`
+    /// until a link is known to be lost; who comes back at the last moment then misses what was
+    /// said since.
+    pub(crate) fn replay_bounds(&self, limits: &LimitsConfig) -> Option<ReplayBounds> {
+        let ms = self.ping_interval + self.ping_timeout + limits.resume_ms;
+        self.recovery.then_some(ReplayBounds { bytes: self.recovery_bytes, ms })
     }
 
     /// Where Engine.IO is spoken on a listener; none: nowhere.

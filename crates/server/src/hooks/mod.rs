@@ -85,10 +85,10 @@ impl Hooks {
         self.ears.listen()
     }
 
-    /// The server has started.
-    pub(crate) fn open(&self, server: &ServerHandle) {
+    /// The server has started. `recovers`: see [`Sockets::open`].
+    pub(crate) fn open(&self, server: &ServerHandle, recovers: bool) {
         if let Some(sockets) = &self.sockets {
-            sockets.open(server);
+            sockets.open(server, recovers);
         }
     }
 

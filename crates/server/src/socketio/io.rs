@@ -137,7 +137,7 @@ impl Io {
     }
 
     async fn send_each(&self, event: EventName, data: Option<Payload>) -> Result<(), CallError> {
-        for socket in self.sockets().await? {
+        for socket in self.chosen().await? {
             self.send(socket.id(), event.clone(), data.clone())?;
         }
         Ok(())
@@ -169,11 +169,20 @@ impl Io {
         Ok(acks)
     }
 
-    /// They, one by one.
+    /// They, one by one, without those that have lost their connection and may come back to it
+    /// (`socketio.recovery`).
     ///
     /// # Errors
     /// The rooms cannot be looked up.
     pub async fn sockets(&self) -> Result<Vec<Socket>, CallError> {
+        let mut chosen = self.chosen().await?;
+        if self.sockets.recovers() {
+            chosen.retain(|socket| !socket.is_away());
+        }
+        Ok(chosen)
+    }
+
+    async fn chosen(&self) -> Result<Vec<Socket>, CallError> {
         let mut chosen = match (self.only, self.rooms.is_empty()) {
             (Some(session), _) => self.sockets.get(session).into_iter().collect(),
             (None, true) => self.sockets.of(&self.namespace),
@@ -191,7 +200,7 @@ impl Io {
     /// The rooms cannot be looked up.
     pub async fn join(&self, room: &str) -> Result<usize, CallError> {
         let mut new = 0;
-        for socket in self.sockets().await? {
+        for socket in self.chosen().await? {
             // Who has gone meanwhile, or is in too many rooms, stays out.
             new += usize::from(socket.join(room).await.unwrap_or(false));
         }
@@ -203,7 +212,7 @@ impl Io {
     /// # Errors
     /// The rooms cannot be looked up.
     pub async fn leave(&self, room: &str) -> Result<(), CallError> {
-        for socket in self.sockets().await? {
+        for socket in self.chosen().await? {
             // Who is not in it need not leave it.
             _ = socket.leave(room).await;
         }
@@ -215,7 +224,7 @@ impl Io {
     /// # Errors
     /// The rooms cannot be looked up.
     pub async fn disconnect(&self) -> Result<(), CallError> {
-        for socket in self.sockets().await? {
+        for socket in self.chosen().await? {
             // It may have gone by itself.
             _ = socket.disconnect().await;
         }

@@ -153,7 +153,8 @@ impl Namespace {
         self
     }
 
-    /// Is called when a client has connected; not when one resumes its session.
+    /// Is called when a client has connected; not when one resumes its session, but with
+    /// `socketio.recovery`, where [`Socket::recovered`] tells it.
     pub fn on_connect<F, A>(&mut self, handler: F) -> &mut Self
     where
         F: Fn(Socket) -> A + Send + Sync + 'static,
@@ -187,7 +188,9 @@ impl Namespace {
     }
 
     /// Is called when a client has gone for good: at once with a Socket.IO client, after its time
-    /// to come back (`limits.resume_ms`) with one that could resume its session.
+    /// to come back (`limits.resume_ms`) with one that could resume its session. With
+    /// `socketio.recovery` it is called whenever a client has lost its connection, at once;
+    /// [`Namespace::on_connect`] follows if it comes back.
     pub fn on_disconnect<F, A>(&mut self, handler: F) -> &mut Self
     where
         F: Fn(Socket, DisconnectReason) -> A + Send + Sync + 'static,

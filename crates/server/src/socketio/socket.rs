@@ -55,6 +55,7 @@ pub(super) struct Inner {
     spoken_to: AtomicBool,
     /// Why its link was lost, while it may come back.
     lost: Mutex<Option<DisconnectReason>>,
+    recovered: AtomicBool,
 }
 
 impl Socket {
@@ -65,9 +66,10 @@ impl Socket {
         sender: Arc<Sender>,
         auth: Option<Payload>,
     ) -> Self {
-        let (data, spoken_to, lost) = Default::default();
+        let (data, spoken_to, lost, recovered) = Default::default();
         let namespace = namespace.into();
-        Self(Arc::new(Inner { sender, namespace, auth, io, server, data, spoken_to, lost }))
+        let inner = Inner { sender, namespace, auth, io, server, data, spoken_to, lost, recovered };
+        Self(Arc::new(inner))
     }
 
     /// Its id: that of its session.
@@ -90,6 +92,23 @@ impl Socket {
             Some(auth) => auth.read(),
             None => T::deserialize(serde_json::Value::Null),
         }
+    }
+
+    /// Whether it has come back after a lost connection: with its id, its rooms and what was
+    /// [kept](Socket::set) with it, and told what it missed (`socketio.recovery`).
+    ///
+    /// ```
+    /// use roomcast::socketio::{Outcome, Socket};
+    ///
+    /// async fn on_connect(socket: Socket) -> Outcome {
+    ///     if !socket.recovered() {
+    ///         socket.join("hall").await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn recovered(&self) -> bool {
+        self.0.recovered.load(Ordering::Acquire)
     }
 
     /// Its namespace: all sockets of it.
@@ -195,6 +214,14 @@ impl Socket {
         std::mem::replace(&mut *self.0.lost.lock().unwrap_or_else(PoisonError::into_inner), lost)
     }
 
+    pub(super) fn is_away(&self) -> bool {
+        self.0.lost.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(super) fn set_recovered(&self) {
+        self.0.recovered.store(true, Ordering::Release);
+    }
+
     fn session(&self) -> SessionHandle {
         self.0.server.session(self.id())
     }
@@ -228,7 +255,7 @@ pub enum DisconnectReason {
     /// The client broke the rules of its protocol.
     ParseError,
     /// The connection is closed by the client, or lost. A client that may resume its session had
-    /// its time to.
+    /// its time to, but where `socketio.recovery` has it told at once.
     TransportClose,
 }
 

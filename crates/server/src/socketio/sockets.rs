@@ -1,6 +1,7 @@
 //! Who is there, and which handler is called when.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwapOption;
@@ -21,6 +22,7 @@ pub(crate) struct Sockets {
     sockets: RwLock<HashMap<SessionId, Socket>>,
     /// None before the server has started, and after its end: it knows this.
     server: ArcSwapOption<ServerHandle>,
+    recovers: AtomicBool,
 }
 
 impl Sockets {
@@ -30,10 +32,14 @@ impl Sockets {
             namespaces: namespaces.map(|(name, namespace)| (name.into(), namespace)).collect(),
             sockets: RwLock::default(),
             server: ArcSwapOption::empty(),
+            recovers: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn open(&self, server: &ServerHandle) {
+    /// `recovers`: handlers are told at once that a client has lost its connection, and again
+    /// when it is back.
+    pub(crate) fn open(&self, server: &ServerHandle, recovers: bool) {
+        self.recovers.store(recovers, Ordering::Release);
         self.server.store(Some(Arc::new(server.clone())));
     }
 
@@ -45,6 +51,10 @@ impl Sockets {
         drop(sockets);
         // Only now: what they keep may use them when it is dropped.
         drop(gone);
+    }
+
+    pub(super) fn recovers(&self) -> bool {
+        self.recovers.load(Ordering::Acquire)
     }
 
     /// The server's name of a namespace, if it has handlers.
@@ -76,22 +86,31 @@ impl Sockets {
             HubEvent::Connected(one) if !one.resumed => self.connected(one),
             HubEvent::Connected(one) => {
                 if let Some(socket) = self.get(one.who.session) {
-                    socket.may_come_back(None);
+                    self.came_back(&socket);
                 }
             }
             HubEvent::Disconnected(one) if one.kept => {
                 if let Some(socket) = self.get(one.who.session) {
-                    socket.may_come_back(Some(DisconnectReason::of(one.reason)));
+                    let reason = DisconnectReason::of(one.reason);
+                    socket.may_come_back(Some(reason));
+                    if self.recovers() {
+                        self.call_disconnect(socket, reason);
+                    }
                 }
             }
             HubEvent::Disconnected(one) => {
-                self.left(one.who.session, DisconnectReason::of(one.reason));
+                if let Some(socket) = self.remove(one.who.session) {
+                    self.call_disconnect(socket, DisconnectReason::of(one.reason));
+                }
             }
             // Of a session that has a link it is told next how that ended.
             HubEvent::SessionEnded(one) => {
                 let socket = self.get(one.who.session);
                 if let Some(reason) = socket.and_then(|socket| socket.may_come_back(None)) {
-                    self.left(one.who.session, reason);
+                    let socket = self.remove(one.who.session);
+                    if let Some(socket) = socket.filter(|_| !self.recovers()) {
+                        self.call_disconnect(socket, reason);
+                    }
                 }
             }
             _ => {}
@@ -106,19 +125,38 @@ impl Sockets {
         let mut sockets = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
         sockets.insert(who.session, socket.clone());
         drop(sockets);
-        let (sockets, name) = (Arc::clone(self), Arc::clone(name));
+        self.call_connect(&server, socket);
+    }
+
+    fn came_back(self: &Arc<Self>, socket: &Socket) {
+        let was_lost = socket.may_come_back(None).is_some();
+        if !self.recovers() {
+            return;
+        }
+        let Some(server) = self.server.load_full() else { return };
+        socket.set_recovered();
+        if !was_lost {
+            // It knew of the loss before the server did.
+            self.call_disconnect(socket.clone(), DisconnectReason::TransportClose);
+        }
+        self.call_connect(&server, socket.clone());
+    }
+
+    fn call_connect(self: &Arc<Self>, server: &ServerHandle, socket: Socket) {
+        let sockets = Arc::clone(self);
         server.run(async move {
-            let Some(namespace) = sockets.namespaces.get(&name) else { return };
+            let Some(namespace) = sockets.namespaces.get(socket.namespace()) else { return };
             for handler in &namespace.connect {
                 log(Running::new(handler(socket.clone()), failed).await, "on_connect");
             }
         });
     }
 
-    fn left(self: &Arc<Self>, session: SessionId, reason: DisconnectReason) {
-        let mut sockets = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(socket) = sockets.remove(&session) else { return };
-        drop(sockets);
+    fn remove(&self, session: SessionId) -> Option<Socket> {
+        self.sockets.write().unwrap_or_else(PoisonError::into_inner).remove(&session)
+    }
+
+    fn call_disconnect(self: &Arc<Self>, socket: Socket, reason: DisconnectReason) {
         let Some(server) = self.server.load_full() else { return };
         let sockets = Arc::clone(self);
         server.run(async move {

@@ -131,7 +131,7 @@ impl World {
         };
         let handle = ServerHandle::new(Arc::new(line));
         _ = running.set(handle.clone());
-        hooks.open(&handle);
+        hooks.open(&handle, hub.recovery.is_some());
         let mut world = Self {
             now: Now::default(),
             turned: vec![true; shards.len()],

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use roomcast_core::{Input, LinkId, LinkLoss, Now, Outbox, Shard};
+use roomcast_core::{Input, LinkId, LinkLoss, Now, Outbox, Shard, ShardId};
 use roomcast_wire::dialect::socketio;
 use roomcast_wire::engineio;
 use roomcast_wire::name::DEFAULT_NAMESPACE;
@@ -138,17 +138,23 @@ impl Worker {
         let link = self.links.get(by as usize)?;
         let listening = self.shared.listeners.get(usize::from(link.listener))?;
         let blocked = link.flags.told_blocked;
-        let hub_namespace = match line.hub {
+        let hub = match line.hub {
             Some(name) => Some(Arc::from(name)),
             None => listening.namespace.clone(),
         };
         let namespace = Box::from(line.namespace);
-        let key = self.links.insert_carried(Carried { by, close: None, namespace });
+        let line = Carried { by, close: None, namespace, hub, format };
+        self.add_line(line, blocked)
+    }
+
+    fn add_line(&mut self, line: Carried, blocked: bool) -> Option<u32> {
+        let (by, format, namespace) = (line.by, line.format, line.hub.clone());
+        let key = self.links.insert_carried(line);
         let carrier = carrier(&mut self.links, by)?;
         carrier.lines.push(key);
         carrier.opened += 1;
         let is_again = carrier.opened > NAMESPACES_MAX;
-        self.tell(Input::Opened { link: LinkId(key), format, namespace: hub_namespace });
+        self.tell(Input::Opened { link: LinkId(key), format, namespace });
         if blocked {
             self.shard.set_blocked(LinkId(key), true);
         }
@@ -229,6 +235,54 @@ impl Worker {
         let hub = if hub == DEFAULT_NAMESPACE { None } else { Some(hub) };
         let format = socketio::format_in(format, namespace);
         Ok(self.open_line(by, Line { namespace, hub }, format))
+    }
+
+    /// The session that a line asks for lives with another worker. The whole connection goes there,
+    /// with what is on its way; but not if a session of this worker is on it, too: all sessions of
+    /// a connection begin with one worker, so that only happens to clients who take up sessions of
+    /// two connections on one. They begin anew.
+    pub(super) fn move_line(&mut self, key: u32, to: ShardId, message: Bytes) {
+        let Some(line) = self.links.carried(key) else { return };
+        let (by, format, namespace) = (line.by, line.format, line.hub.clone());
+        let Some(carrier) = carrier(&mut self.links, by) else { return };
+        let others = carrier.lines.iter().filter(|other| **other != key);
+        if others.clone().any(|other| self.shard.has_session(LinkId(*other))) {
+            let link = LinkId(key);
+            return self.decided.push_back(Input::Stays { link, format, namespace, message });
+        }
+        // Those were refused; their clients ask again, if at all.
+        let refused: Vec<_> = others.copied().collect();
+        carrier.lines.clear();
+        for other in refused {
+            let (link, loss) = (LinkId(other), LinkLoss::Broken);
+            self.decided.push_back(Input::Closed { link, loss });
+            self.links.remove_carried(other);
+        }
+        let line = self.links.remove_carried(key).map(Box::new);
+        self.move_away(by, to, message, line);
+    }
+
+    /// A connection from another worker: the session of one of its lines lives here.
+    pub(super) fn take_over_carrier(&mut self, mut link: Link, line: Carried, message: Bytes) {
+        self.renew(&mut link);
+        let Stage::Carrying(carrier) = &mut link.stage else { return self.mailbox.link_gone() };
+        let (pong_due, connect_due) = (carrier.pong_due, carrier.connect_due);
+        carrier.has_attachments_timer = false;
+        let Some(by) = self.add(link) else { return };
+        let settings = &self.shared.socketio;
+        let (after_ms, timer) = match pong_due {
+            Some(due) => (due.0.saturating_sub(self.now.0), Timer::Pong),
+            None => (settings.ping_interval, Timer::Ping),
+        };
+        self.set_timer(by, after_ms, timer);
+        self.set_timer(by, connect_due.0.saturating_sub(self.now.0), Timer::Connect);
+        if let Some(key) = self.add_line(Carried { by, ..line }, false) {
+            self.tell(Input::Message { link: LinkId(key), bytes: message });
+        }
+        if let Some(link) = self.links.get_mut(by as usize) {
+            mark_dirty(link, by, &mut self.dirty);
+            queue(link, by, &mut self.ready);
+        }
     }
 
     /// What waits for a line goes over to its connection, in whole frames, and is written. Behind

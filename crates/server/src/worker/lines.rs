@@ -1,7 +1,9 @@
 //! The table of what has a number that the shard knows or may come to know: links, and what is
 //! carried by one of them. Both draw from one table, as the shard keeps one for both.
 
-use roomcast_wire::CloseCode;
+use std::sync::Arc;
+
+use roomcast_wire::{CloseCode, Format};
 use slab::Slab;
 
 use super::link::Link;
@@ -14,13 +16,16 @@ enum Line {
 
 /// One namespace's line on a connection that carries several.
 #[derive(Debug)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     /// The link that carries it.
     pub(super) by: u32,
     /// What the shard wants it closed with at the end of the turn.
     pub(super) close: Option<CloseCode>,
     /// Its namespace as the peer writes it.
     pub(super) namespace: Box<str>,
+    /// The namespace of the server; none: the default one.
+    pub(super) hub: Option<Arc<str>>,
+    pub(super) format: Format,
 }
 
 /// Links and carried lines by their numbers.

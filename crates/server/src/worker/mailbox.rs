@@ -14,6 +14,7 @@ use roomcast_wire::Format;
 use tokio::sync::oneshot;
 
 use super::exchange::Exchange;
+use super::lines::Carried;
 use super::link::Link;
 use crate::acceptor::admission::Admission;
 
@@ -34,8 +35,9 @@ pub(crate) enum Mail {
     Polled { stream: TcpStream, listener: u16, admission: Admission, exchange: Arc<Exchange> },
     /// Word from another shard.
     Envelope { from: ShardId, envelope: Envelope },
-    /// A link whose session lives here, with its first message.
-    Moved { link: Box<Link>, message: Bytes },
+    /// A link whose session lives here, with its first message; `line`: of which of the lines
+    /// that the link carries.
+    Moved { link: Box<Link>, message: Bytes, line: Option<Box<Carried>> },
     /// The embedding program asks for something.
     Call { call: ServerCall, reply: oneshot::Sender<ServerReply> },
     /// What a task of a room's logic came to.

@@ -277,7 +277,10 @@ impl Worker {
                 self.take_on_polled(stream, (listener, admission), exchange);
             }
             Mail::Envelope { from, envelope } => self.tell(Input::Envelope { from, envelope }),
-            Mail::Moved { link, message } => self.take_over(*link, message),
+            Mail::Moved { link, message, line: None } => self.take_over(*link, message),
+            Mail::Moved { link, message, line: Some(line) } => {
+                self.take_over_carrier(*link, *line, message);
+            }
             Mail::Call { call, reply } => {
                 self.calls_made += 1;
                 let id = self.calls_made;
@@ -367,14 +370,7 @@ impl Worker {
     /// A link from another worker: its session lives here.
     fn take_over(&mut self, mut link: Link, message: bytes::Bytes) {
         let Some(format) = link.format() else { return self.mailbox.link_gone() };
-        self.generation = self.generation.wrapping_add(1);
-        link.generation = self.generation;
-        link.flags = Flags { read_closed: link.flags.read_closed, ..Flags::default() };
-        link.flags.unprocessed = !link.unread.is_empty();
-        link.flags.owes_answer = link.protocol.owes_answer();
-        // Readiness that was used up over there is not told again here.
-        link.flags.readable = true;
-        link.flags.blocked = false;
+        self.renew(&mut link);
         let listener = link.listener;
         let Some(key) = self.add(link) else { return };
         self.open(key, listener, format, None);
@@ -384,6 +380,17 @@ impl Worker {
         if let Some(link) = self.links.get_mut(key as usize) {
             queue(link, key, &mut self.ready);
         }
+    }
+
+    /// Makes a link from another worker one of this.
+    fn renew(&mut self, link: &mut Link) {
+        self.generation = self.generation.wrapping_add(1);
+        link.generation = self.generation;
+        link.flags = Flags { read_closed: link.flags.read_closed, ..Flags::default() };
+        link.flags.unprocessed = !link.unread.is_empty();
+        link.flags.owes_answer = link.protocol.owes_answer();
+        // Readiness that was used up over there is not told again here.
+        link.flags.readable = true;
     }
 
     fn add(&mut self, mut link: Link) -> Option<u32> {

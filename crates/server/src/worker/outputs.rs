@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use roomcast_core::io::Note;
-use roomcast_core::{Input, LinkId, Now, Output, ShardId};
+use roomcast_core::{Input, Now, Output, ShardId};
 
+use super::lines::Carried;
 use super::link::Flags;
 use super::{Mail, Timer, Worker};
 use crate::hooks::Running;
@@ -34,7 +36,10 @@ impl Worker {
                 }
             }
             Output::Pause { link, until } => self.pause(self.line_of(link.0), until),
-            Output::Move { link, to, message } => self.move_away(link, to, message),
+            Output::Move { link, to, message } if self.links.carried(link.0).is_some() => {
+                self.move_line(link.0, to, message);
+            }
+            Output::Move { link, to, message } => self.move_away(link.0, to, message, None),
             Output::Envelope { to, envelope } => {
                 let Some(address) = self.addresses.get(usize::from(to.0)) else { return };
                 address.post(Mail::Envelope { from: self.id, envelope });
@@ -108,13 +113,19 @@ impl Worker {
         });
     }
 
-    /// Hands a link over. The shard has forgotten it.
-    fn move_away(&mut self, link: LinkId, to: ShardId, message: bytes::Bytes) {
-        let Some(mut moved) = self.remove(link.0) else { return };
+    /// Hands a link over. The shard has forgotten it, or all of the lines that it carries.
+    pub(super) fn move_away(
+        &mut self,
+        link: u32,
+        to: ShardId,
+        message: Bytes,
+        line: Option<Box<Carried>>,
+    ) {
+        let Some(mut moved) = self.remove(link) else { return };
         moved.settle();
         moved.flags = Flags { read_closed: moved.flags.read_closed, ..Flags::default() };
         let Some(address) = self.addresses.get(usize::from(to.0)) else { return };
-        address.post(Mail::Moved { link: Box::new(moved), message });
+        address.post(Mail::Moved { link: Box::new(moved), message, line });
         if let Some(wake) = self.to_wake.get_mut(usize::from(to.0)) {
             *wake = true;
         }

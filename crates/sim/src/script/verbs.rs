@@ -102,7 +102,7 @@ fn hello(stage: &Stage, client: usize, mut words: Words<'_>) -> Result<Command<'
             Some(_) => whose.secret_before,
             None => whose.secret,
         };
-        Some(Resume { session: whose.session?, secret: secret? })
+        Some(Resume { session: whose.session?, secret: secret?, offset: None })
     });
     Ok(Command::Hello { token, name: words.next().map(owned), resume, data: None })
 }

@@ -101,7 +101,7 @@ impl Sim {
         }
         (player.wire, player.ready, player.reference) = (Some(wire), false, 0);
         let resume = player.session.zip(player.secret);
-        let resume = resume.map(|(session, secret)| Resume { session, secret });
+        let resume = resume.map(|(session, secret)| Resume { session, secret, offset: None });
         let name = player.name.clone();
         self.oracle.connected(wire, &name, self.players[at].calm);
         self.hello(at, resume);

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{DecodeError, Format};
-use crate::{CloseCode, Codec, Push, Reply, Request, SessionId};
+use crate::{CloseCode, Codec, Offset, Push, Reply, Request, SessionId};
 
 /// What a dialect is made of. What most have in common is the default.
 pub trait Grammar: Sync {
@@ -132,6 +132,12 @@ pub trait Grammar: Sync {
         true
     }
 
+    /// Whether what its clients are told may bear an [`Offset`], so that they can come back for
+    /// what they missed: with a `hello` that resumes, or begins anew if that cannot be.
+    fn recovers(&self) -> bool {
+        false
+    }
+
     /// Whether [`Grammar::decode`] asks where the sender stands.
     fn reads_standing(&self) -> bool {
         false
@@ -165,6 +171,9 @@ pub struct Receiver<'a> {
     pub session: Option<SessionId>,
     /// The namespace of its link.
     pub namespace: &'a str,
+    /// What it may come back with, where the format [recovers](Format::recovers) and the server
+    /// has it so.
+    pub offset: Option<Offset>,
 }
 
 /// Cuts one byte stream into messages.

@@ -290,6 +290,11 @@ impl Format {
         self.grammar().resumes()
     }
 
+    /// Whether what its clients are told may bear an offset: see [`Grammar::recovers`].
+    pub fn recovers(self) -> bool {
+        self.grammar().recovers()
+    }
+
     /// Whether [`Format::decode`] asks where its sender stands.
     pub fn reads_standing(self) -> bool {
         self.grammar().reads_standing()

@@ -114,8 +114,11 @@ fn target() -> impl Strategy<Value = Target<'static>> {
 }
 
 fn resume() -> impl Strategy<Value = Resume> {
-    (session(), any::<u128>().prop_map(Secret))
-        .prop_map(|(session, secret)| Resume { session, secret })
+    (session(), any::<u128>().prop_map(Secret)).prop_map(|(session, secret)| Resume {
+        session,
+        secret,
+        offset: None,
+    })
 }
 
 fn options() -> impl Strategy<Value = Option<Payload>> {

@@ -71,7 +71,7 @@ pub fn welcome(session: SessionId) -> Reply<'static> {
 /// The frames of a push: whether each is text, and what it holds.
 pub fn frames(format: Format, namespace: &str, push: &Push<'_>) -> Vec<(bool, Vec<u8>)> {
     let mut out = BytesMut::new();
-    format.encode_push(&Receiver { session: None, namespace }, push, &mut out);
+    format.encode_push(&Receiver { namespace, ..Receiver::default() }, push, &mut out);
     cut(out)
 }
 
@@ -82,7 +82,7 @@ pub fn pushed(namespace: &str, push: &Push<'_>) -> String {
 
 pub fn replied(namespace: &str, reference: Option<u64>, reply: &Reply<'_>) -> String {
     let mut out = BytesMut::new();
-    JSON.encode_reply(&Receiver { session: None, namespace }, reference, reply, &mut out);
+    JSON.encode_reply(&Receiver { namespace, ..Receiver::default() }, reference, reply, &mut out);
     one(cut(out))
 }
 

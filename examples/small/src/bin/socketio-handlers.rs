@@ -1,17 +1,21 @@
 //! What handlers of Socket.IO events can do: rooms, acknowledgements both ways, a namespace with a
 //! guard. Clients of every protocol may be in the same rooms.
 //!
-//! `socketio-handlers [URL]…`: where to listen, for Socket.IO and for all others.
+//! `socketio-handlers [--recovery] [URL]…`: whether clients that come back go on with their
+//! session, and where to listen, for Socket.IO and for all others.
 
 use std::time::Duration;
 
 use roomcast::socketio::{Args, Namespace, Socket, SocketIo};
-use roomcast::{Refusal, Server};
+use roomcast::{Builder, Refusal, Server};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connections are looked after often, so that a lost one is soon seen.
 const CONFIG: &str = "[socketio]\nping_interval = 1000\nping_timeout = 1000\n";
+
+/// Clients have three seconds to come back.
+const RECOVERY: &str = "recovery = true\n[limits]\nresume_ms = 3000\n";
 
 fn handlers() -> SocketIo {
     SocketIo::new().namespace("/", rooms).namespace("/guarded", guarded)
@@ -34,6 +38,52 @@ fn rooms(io: &mut Namespace) {
         socket.io().emit("told", args)?;
         Ok(())
     });
+    io.on("tell two", |socket, args, ack| async move {
+        let [one, two, said @ ..] = args.values() else { return Err("tell whom?".into()) };
+        let both = socket.to(one.read::<String>()?).to(two.read::<String>()?);
+        both.emit("told", Args::from(said.to_vec()))?;
+        ack.send(());
+        Ok(())
+    });
+    io.on("send to", |socket, args, ack| async move {
+        let [id, said @ ..] = args.values() else { return Err("send to whom?".into()) };
+        socket.io().to(id.read::<String>()?).emit("told", Args::from(said.to_vec()))?;
+        ack.send(());
+        Ok(())
+    });
+    io.on("who is in", |socket, args, ack| async move {
+        let sockets = socket.io().to(args.get::<String>(0)?).sockets().await?;
+        ack.send(&sockets.iter().map(Socket::id).collect::<Vec<_>>());
+        Ok(())
+    });
+    io.on("count fast", |socket, args, ack| async move {
+        for number in 0..args.get::<u32>(0)? {
+            socket.volatile().emit("number", number)?;
+        }
+        ack.send(());
+        Ok(())
+    });
+    questions(io);
+    // What is kept with a socket is there when it has come back.
+    io.on("keep", |socket, args, ack| async move {
+        let before = socket.get::<String>();
+        socket.set(args.get::<String>(0)?);
+        ack.send((&before.as_deref(), socket.recovered()));
+        Ok(())
+    });
+    io.on("refuse", |_, _, _| async { Err(Refusal::refused("as you asked").into()) });
+    io.on("panic", |_, _, _| async { panic!("as you asked") });
+    io.on("end me", |socket, _, _| async move {
+        socket.disconnect().await?;
+        Ok(())
+    });
+    io.on_disconnect(|socket, reason| async move {
+        socket.io().emit("gone", (socket.id(), reason.as_str()))?;
+        Ok(())
+    });
+}
+
+fn questions(io: &mut Namespace) {
     // The client is asked in its turn, and its answer is the acknowledgement.
     io.on("ask me", |socket, args, ack| async move {
         match socket.emit_with_ack("question", args).timeout(PATIENCE).await {
@@ -49,28 +99,6 @@ fn rooms(io: &mut Namespace) {
             acks.answers.iter().map(|(_, args)| args.get(0)).collect::<Result<_, _>>()?;
         answers.sort();
         ack.send((&answers, acks.missing.len()));
-        Ok(())
-    });
-    io.on("who is in", |socket, args, ack| async move {
-        let sockets = socket.io().to(args.get::<String>(0)?).sockets().await?;
-        ack.send(&sockets.iter().map(Socket::id).collect::<Vec<_>>());
-        Ok(())
-    });
-    io.on("count fast", |socket, args, ack| async move {
-        for number in 0..args.get::<u32>(0)? {
-            socket.volatile().emit("number", number)?;
-        }
-        ack.send(());
-        Ok(())
-    });
-    io.on("refuse", |_, _, _| async { Err(Refusal::refused("as you asked").into()) });
-    io.on("panic", |_, _, _| async { panic!("as you asked") });
-    io.on("end me", |socket, _, _| async move {
-        socket.disconnect().await?;
-        Ok(())
-    });
-    io.on_disconnect(|socket, reason| async move {
-        socket.io().emit("gone", (socket.id(), reason.as_str()))?;
         Ok(())
     });
 }
@@ -90,11 +118,16 @@ fn guarded(io: &mut Namespace) {
 }
 
 fn main() -> anyhow::Result<()> {
-    let mut builder =
-        Server::builder().config(roomcast::Config::from_toml(CONFIG, "socketio-handlers")?);
-    for url in std::env::args().skip(1) {
-        builder = builder.listen(url);
+    let mut config = CONFIG.to_owned();
+    let mut urls = Vec::new();
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--recovery" => config.push_str(RECOVERY),
+            _ => urls.push(argument),
+        }
     }
+    let config = roomcast::Config::from_toml(&config, "socketio-handlers")?;
+    let builder = urls.into_iter().fold(Server::builder().config(config), Builder::listen);
     small_examples::run(builder.socketio(handlers()).start()?);
     Ok(())
 }

@@ -339,7 +339,8 @@ impl<'a> Fields<'a> {
 
 fn resume(value: Value<'_>) -> Fallible<Resume> {
     let [session, secret] = parts(Field::Resume, value, &["session", "secret"])?;
-    Ok(Resume { session: parse(Field::Resume, &session)?, secret: parse(Field::Resume, &secret)? })
+    let (session, secret) = (parse(Field::Resume, &session)?, parse(Field::Resume, &secret)?);
+    Ok(Resume { session, secret, offset: None })
 }
 
 fn position(field: Field, value: Value<'_>) -> Fallible<Position> {

@@ -10,7 +10,7 @@ use super::{CONNECT, RESERVED, convention};
 use crate::codec::CodecError;
 use crate::codec::value::{Kind as ValueKind, Value};
 use crate::limits::TOKEN_BYTES_MAX;
-use crate::{CloseCode, Command, ErrorCode, EventName, Refusal, Request};
+use crate::{CloseCode, Command, ErrorCode, EventName, Refusal, Request, Resume, SessionId};
 
 /// How many of an event's arguments a command is made of, its name counted.
 const LOOKED_AT: usize = 3;
@@ -40,21 +40,32 @@ pub(super) fn request<'a>(
 /// What a client says of itself is the application's to read; `token` and `name`, if they are
 /// strings, are the server's too.
 fn connect<'a>(message: &'a Bytes, packet: &Packet<'a>) -> Result<Request<'a>, DecodeError> {
-    let mut own = [None; 2];
+    let mut own = [None; 4];
     if let Some(auth) = packet.data {
         if auth.kind() != ValueKind::Map {
             return Err(broken("the data of CONNECT are no object"));
         }
-        own = auth.fields(&["token", "name"])?;
+        own = auth.fields(&["token", "name", "pid", "offset"])?;
     }
-    let [token, name]: [Option<Cow<'_, str>>; 2] = own.map(|value| value.and_then(Value::text));
+    let own: [Option<Cow<'_, str>>; 4] = own.map(|value| value.and_then(Value::text));
+    let [token, name, pid, offset] = own;
     if token.as_ref().is_some_and(|token| token.len() > TOKEN_BYTES_MAX) {
         let text = format!("`token` has more than {TOKEN_BYTES_MAX} bytes");
         return Err(refused(Some(CONNECT), Refusal::new(ErrorCode::InvalidField, text)));
     }
     let data = packet.data.map(|auth| auth.payload(message));
-    let command = Command::Hello { token, name, resume: None, data };
+    let command =
+        Command::Hello { token, name, resume: resume(pid.as_deref(), offset.as_deref()), data };
     Ok(Request { reference: Some(CONNECT), command })
+}
+
+/// What a client of connection state recovery comes back with. What the server has not written is
+/// as good as nothing: the client begins anew, and is told so.
+fn resume(pid: Option<&str>, offset: Option<&str>) -> Option<Resume> {
+    let (session, secret) = pid?.split_at_checked(SessionId::TEXT_LEN)?;
+    let (session, secret) = (session.parse().ok()?, secret.parse().ok()?);
+    let offset = offset.map(str::parse).transpose().ok()?;
+    Some(Resume { session, secret, offset })
 }
 
 fn event<'a>(

@@ -11,7 +11,9 @@ use crate::codec::{json, msgpack, transcode_into};
 use crate::framing::Framing;
 use crate::name::DEFAULT_NAMESPACE;
 use crate::push::{Event, Sender};
-use crate::{CloseCode, Codec, ErrorCode, EventName, Next, Payload, Push, Reply, SessionId};
+use crate::{
+    CloseCode, Codec, ErrorCode, EventName, Next, Payload, Push, Reply, Secret, SessionId,
+};
 
 /// Writes a push.
 pub(super) fn push(codec: Codec, to: &Receiver<'_>, push: &Push<'_>, out: &mut BytesMut) {
@@ -41,6 +43,11 @@ pub(super) fn push(codec: Codec, to: &Receiver<'_>, push: &Push<'_>, out: &mut B
             list.push(|out| native::encode_push(codec, push, out));
         }
     }
+    // Also of what may be dropped: whatever string stands last, clients take it for an offset. That
+    // of a call they do not: its acknowledgement stands there.
+    if let Some(offset) = to.offset.filter(|_| id.is_none()) {
+        list.push(|out| word(codec, &offset.to_string(), out));
+    }
     Head { kind: '2', namespace: namespace(to, room), id }.write(codec, Some(&list), out);
 }
 
@@ -53,8 +60,9 @@ pub(super) fn reply(
     out: &mut BytesMut,
 ) {
     let namespace = namespace(to, None);
-    if let Reply::Welcome { session, .. } = reply {
-        return welcome(codec, namespace, *session, out);
+    if let Reply::Welcome { session, resume, .. } = reply {
+        let resume = to.offset.map(|_| *resume);
+        return welcome(codec, namespace, *session, resume, out);
     }
     let id = match (reference, reply) {
         (Some(CONNECT), Reply::Error { code, message, .. }) => {
@@ -85,15 +93,31 @@ pub(super) fn refuse_namespace(codec: Codec, namespace: &str, out: &mut BytesMut
     refuse_connect(codec, namespace, None, "Invalid namespace", out);
 }
 
-fn welcome(codec: Codec, namespace: &str, session: SessionId, out: &mut BytesMut) {
-    let mut buffer = [0; SessionId::TEXT_LEN];
+/// `resume`: what the client shows when it comes back, if it may.
+fn welcome(
+    codec: Codec,
+    namespace: &str,
+    session: SessionId,
+    resume: Option<Secret>,
+    out: &mut BytesMut,
+) {
     let mut data = List::new(codec);
-    let sid = session.write(&mut buffer);
+    let sid = session.to_string();
+    let pid = resume.map(|secret| format!("{sid}{secret}"));
     data.push(|out| match codec {
-        Codec::Json => Map::<Json>::write(out, |map| map.plain(key!("sid"), sid)),
-        Codec::MsgPack => Map::<MsgPack>::write(out, |map| map.plain(key!("sid"), sid)),
+        Codec::Json => connected::<Json>(&sid, pid.as_deref(), out),
+        Codec::MsgPack => connected::<MsgPack>(&sid, pid.as_deref(), out),
     });
     Head { kind: '0', namespace, id: None }.write_object(codec, &data, out);
+}
+
+fn connected<W: Writer>(sid: &str, pid: Option<&str>, out: &mut BytesMut) {
+    Map::<W>::write(out, |map| {
+        map.plain(key!("sid"), sid);
+        if let Some(pid) = pid {
+            map.plain(key!("pid"), pid);
+        }
+    });
 }
 
 fn refuse_connect(

@@ -75,6 +75,10 @@ impl Grammar for SocketIo {
     fn resumes(&self) -> bool {
         false
     }
+
+    fn recovers(&self) -> bool {
+        true
+    }
 }
 
 /// A receiver in the namespace in which its client takes itself to be.
