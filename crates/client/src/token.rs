@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Error;
 
-/// How long to wait before a token is asked for again that could not be had.
+/// How long to wait before a token is asked for again that could not be had, or lasts no longer.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What proves who the user is, from [`Builder::token_with`](crate::Builder::token_with).
@@ -27,7 +27,8 @@ impl Token {
     }
 
     /// How long it is good from now on. The client asks for another one when four fifths of that
-    /// have passed, and gives it to the server on the living link.
+    /// have passed, but not sooner than after 5 seconds, and gives it to the server on the living
+    /// link.
     #[must_use]
     pub fn lasting(mut self, lasts: Duration) -> Self {
         self.lasts = Some(lasts);
@@ -107,8 +108,9 @@ impl Renewal {
     }
 
     fn take(&mut self, token: Token) -> String {
-        let lasts = token.lasts.map(|lasts| Instant::now() + lasts.mul_f64(0.8));
-        self.due = lasts;
+        // One that lasts beyond what the clock can say is not replaced.
+        self.due =
+            token.lasts.and_then(|lasts| Instant::now().checked_add(lasts.mul_f64(0.8).max(AGAIN)));
         token.text
     }
 }

@@ -402,7 +402,7 @@ impl Room {
             Some(name) => self.names.check_is_free(name, own.into()),
             None if is_unique => Err(Refusal::new(
                 ErrorCode::NameTaken,
-                "members of this room need a display name of their own: give `name` in `hello`",
+                "members of this room need names of their own: give one as the session begins",
             )),
             None => Ok(()),
         }

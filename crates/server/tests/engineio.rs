@@ -282,6 +282,7 @@ fn pages_of_other_sites_are_let_in_by_name_only() {
     assert_eq!(status, 200);
     assert!(head.contains("access-control-allow-origin: https://game.example"), "{head}");
     assert!(head.contains("access-control-allow-credentials: true"), "{head}");
+    assert!(head.contains("vary: origin"), "no cache gives it to another page: {head}");
     let (status, head, _) = ask("OPTIONS", "https://game.example");
     assert_eq!(status, 204);
     assert!(head.contains("access-control-allow-headers: content-type"), "{head}");
@@ -290,6 +291,25 @@ fn pages_of_other_sites_are_let_in_by_name_only() {
         assert_eq!((status, body.contains(r#""code":4"#)), (403, true), "{body}");
         assert!(!head.contains("access-control-allow-origin"), "{head}");
     }
+}
+
+/// What a listener lets its clients do is not to be had by way of another's.
+#[test]
+fn a_session_is_known_where_it_began_and_nowhere_else() {
+    let server = echo(|config| {
+        config.listen.push("ws://127.0.0.1:0".into());
+        config.socketio.path = "/engine.io/".into();
+    });
+    let poller = Poller::open(address(&server, "ws"));
+    let elsewhere = server.listeners()[1].address;
+    for method in ["GET", "POST"] {
+        let (status, body) = engine::ask(elsewhere, method, &poller.target("polling"), "4a");
+        assert_eq!((status, body.contains("Session ID unknown")), (400, true), "{body}");
+    }
+    let mut socket = Socket::at(elsewhere, &poller.target("websocket"));
+    assert_eq!(socket.close_code(), 1002);
+    assert_eq!(poller.post("4here").0, 200);
+    assert_eq!(poller.poll(), (200, "4here".to_owned()));
 }
 
 /// The client may have waited since the very moment when it was answered.

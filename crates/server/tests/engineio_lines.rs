@@ -85,6 +85,57 @@ fn a_namespace_that_is_not_there_is_refused_and_the_connection_stays() {
 }
 
 #[test]
+fn a_connection_has_so_many_namespaces_and_no_more() {
+    let server = server(|config| {
+        for number in 0..65 {
+            config.namespaces.insert(format!("n{number}"), NamespaceSection::default());
+        }
+    });
+    let mut socket = connect(&server);
+    for number in 0..64 {
+        open(&mut socket, &format!("/n{number},"));
+    }
+    socket.text("40/n64,");
+    assert_eq!(socket.close_code(), 1002);
+    peer::until("all are gone", || server.handle().counters().links == 0);
+}
+
+/// `socket.disconnect().connect()` of a client says both in one piece.
+#[test]
+fn a_namespace_may_be_left_and_entered_again_at_once() {
+    let server = server(|_| {});
+    let mut socket = connect(&server);
+    open(&mut socket, "");
+    let first = open(&mut socket, "/custom,");
+    let both = [peer::frame(0x81, b"41/custom,"), peer::frame(0x81, b"40/custom,")].concat();
+    socket.ws.stream.write_all(&both).unwrap();
+    let answer = socket.next_text();
+    assert!(answer.starts_with("40/custom,{") && !answer.contains(&first), "{answer}");
+    is_served(&mut socket, "/custom,");
+    peer::until("the first is gone", || server.handle().counters().links == 2);
+}
+
+/// Each namespace has rates of its own; new ones are not to be had by coming again.
+#[test]
+fn who_leaves_and_comes_again_and_again_is_slowed_down() {
+    let server = server(|_| {});
+    let mut socket = connect(&server);
+    open(&mut socket, "");
+    let come_and_go = |socket: &mut Socket, times: usize| {
+        let begun = std::time::Instant::now();
+        for _ in 0..times {
+            open(socket, "/custom,");
+            socket.text("41/custom,");
+        }
+        is_served(socket, "");
+        begun.elapsed().as_millis()
+    };
+    come_and_go(&mut socket, 63);
+    let took = come_and_go(&mut socket, 3);
+    assert!(took >= 2_900, "{took}");
+}
+
+#[test]
 fn what_comes_before_a_namespace_closes_the_connection() {
     let server = server(|_| {});
     for wrong in ["42[\"join\",\"lobby\"]", "4abc", "41", "4"] {

@@ -165,7 +165,8 @@ fn s8_a_line_without_end_is_closed_at_the_limit_with_its_numbers() {
     let mut stranger = Lines::connect(&server);
     stranger.stream.write_all(&[b'{'; 17_000]).unwrap();
     let goodbye = stranger.expect("goodbye");
-    let says = "a line of more than 16384 bytes; at most 16384 are allowed before `hello`";
+    let says =
+        "a line of more than 16384 bytes; at most 16384 are allowed before the session begins";
     assert_eq!(goodbye["message"], says);
 }
 

@@ -63,6 +63,36 @@ async fn a_token_is_replaced_on_the_living_link_before_it_ends() {
     assert!(matches!(told.next().await, Some(ClientEvent::Refused(no)) if no.code == 4011));
 }
 
+/// What a provider says of its tokens is not to be trusted with the client's life, nor with that of
+/// who gives them.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_last_for_ever_or_not_at_all_are_asked_for_in_measure() {
+    for (lasts, most) in [(Duration::MAX, 1), (Duration::ZERO, 13)] {
+        let (builder, mut fake) = fake();
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let builder = builder.token_with(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move { Ok::<_, String>(Token::new("t").lasting(lasts)) }
+        });
+        let (client, mut line) = tokio::join!(builder.connect(), fake.welcome(SECRET_1));
+        let _client = client.unwrap();
+        let minute = tokio::time::sleep(Duration::from_secs(60));
+        tokio::pin!(minute);
+        loop {
+            let command = tokio::select! {
+                () = &mut minute => break,
+                command = line.command() => command,
+            };
+            if command["type"] == "ping" {
+                line.say(&json!({"type": "pong", "ref": command["ref"]})).await;
+            }
+        }
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((1..=most).contains(&asked), "{lasts:?}: {asked}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_without_a_token_to_show_does_not_connect() {
     let (builder, _fake) = fake();

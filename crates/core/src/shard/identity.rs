@@ -131,14 +131,17 @@ impl Shard {
         {
             return Ok(());
         }
-        Err(Refusal::new(ErrorCode::TokenRequired, "this namespace wants a token in `hello`"))
+        Err(Refusal::new(
+            ErrorCode::TokenRequired,
+            "this namespace wants a token: as that of `hello`, or of `auth` with Socket.IO",
+        ))
     }
 
     pub(super) fn need_admin(&self, slot: u32) -> Result<(), Refusal> {
         if self.sessions.get(slot as usize).is_some_and(|session| session.admin) {
             return Ok(());
         }
-        let text = "this needs a key or token that is an admin's as the `token` of `hello`";
+        let text = "this needs a session that began with an admin's key or token";
         Err(Refusal::new(ErrorCode::Forbidden, text))
     }
 

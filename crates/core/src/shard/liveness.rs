@@ -185,7 +185,9 @@ impl Shard {
         let seconds = self.config.limits.first_message_ms.div_ceil(1_000);
         let (code, message) = match entry.heard {
             None => (CloseCode::Silent, format!("nothing was said within {seconds} s")),
-            Some(_) => (CloseCode::Unauthorized, format!("no valid `hello` within {seconds} s")),
+            Some(_) => {
+                (CloseCode::Unauthorized, format!("no session has begun within {seconds} s"))
+            }
         };
         self.close_link(link, code, &message, None);
     }

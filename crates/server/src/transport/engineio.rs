@@ -5,11 +5,11 @@ use bytes::{Bytes, BytesMut};
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::dialect::socketio::{AssembleError, Assembler};
 use roomcast_wire::engineio::{Packet, PacketError, Query, Transport};
-use roomcast_wire::ws::frame::{self, Frame, Opcode, Reader};
+use roomcast_wire::ws::frame::{Frame, Reader};
 use roomcast_wire::ws::handshake::{self, Head};
 use roomcast_wire::{CloseCode, Format};
 
-use super::{Fault, Protocol, Received, Site};
+use super::{Fault, Protocol, Received, Site, ws};
 
 /// Whether a request is for the Engine.IO of its listener, with or without the last slash.
 pub(super) fn is_asked(head: &Head<'_>, site: &Site) -> bool {
@@ -29,8 +29,7 @@ pub(super) fn read_head(head: &Head<'_>, site: &Site) -> Result<Received, Fault>
         return Ok(Received::Request);
     }
     let format = Some(Format::ENGINEIO);
-    let accepted =
-        handshake::accept(head, &site.policy, false, format).map_err(super::ws::refused)?;
+    let accepted = handshake::accept(head, &site.policy, false, format).map_err(ws::refused)?;
     Ok(Received::Carries(accepted.response()))
 }
 
@@ -85,10 +84,7 @@ impl Protocol for Engineio {
     }
 
     fn answer(&mut self) -> Option<Bytes> {
-        let payload = self.pong.take()?;
-        let mut out = BytesMut::with_capacity(2 + payload.len());
-        frame::write_control(&mut out, Opcode::Pong, &payload);
-        Some(out.freeze())
+        self.pong.take().map(|payload| ws::pong(&payload))
     }
 
     fn owes_answer(&self) -> bool {
@@ -96,12 +92,7 @@ impl Protocol for Engineio {
     }
 
     fn closing(&mut self, code: Option<u16>, reason: &str) -> Option<Bytes> {
-        let mut out = BytesMut::new();
-        match code {
-            Some(code) => frame::write_close(&mut out, code, reason),
-            None => frame::write_control(&mut out, Opcode::Close, &[]),
-        }
-        Some(out.freeze())
+        Some(ws::close(code, reason))
     }
 }
 

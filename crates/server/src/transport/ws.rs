@@ -110,10 +110,7 @@ impl Protocol for Ws {
     }
 
     fn answer(&mut self) -> Option<Bytes> {
-        let payload = self.pong.take()?;
-        let mut out = BytesMut::with_capacity(2 + payload.len());
-        frame::write_control(&mut out, Opcode::Pong, &payload);
-        Some(out.freeze())
+        self.pong.take().map(|payload| pong(&payload))
     }
 
     fn owes_answer(&self) -> bool {
@@ -124,13 +121,25 @@ impl Protocol for Ws {
         if matches!(self.stage, Stage::Head { .. }) {
             return None;
         }
-        let mut out = BytesMut::new();
-        match code {
-            Some(code) => frame::write_close(&mut out, code, reason),
-            None => frame::write_control(&mut out, Opcode::Close, &[]),
-        }
-        Some(out.freeze())
+        Some(close(code, reason))
     }
+}
+
+/// The frame that answers a ping.
+pub(super) fn pong(payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(2 + payload.len());
+    frame::write_control(&mut out, Opcode::Pong, payload);
+    out.freeze()
+}
+
+/// The frame that ends the messages of this side.
+pub(super) fn close(code: Option<u16>, reason: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    match code {
+        Some(code) => frame::write_close(&mut out, code, reason),
+        None => frame::write_control(&mut out, Opcode::Close, &[]),
+    }
+    out.freeze()
 }
 
 impl Ws {

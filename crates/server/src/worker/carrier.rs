@@ -24,6 +24,10 @@ const PING: Bytes = Bytes::from_static(engineio::PING);
 /// Most namespaces of one connection at a time.
 const NAMESPACES_MAX: usize = 64;
 
+/// How long a connection is not read that has opened as many before and opens another: each has
+/// rates of its own, so that leaving and coming again would be a way around them.
+const REOPEN_MS: u64 = 1_000;
+
 /// A line that is to be opened.
 #[derive(Clone, Copy, Default)]
 struct Line<'a> {
@@ -43,8 +47,8 @@ pub(super) struct Carrier {
     pub(super) outbox: Outbox,
     /// The lines, by their numbers.
     pub(super) lines: Vec<u32>,
-    /// Whether there were any lines.
-    has_carried: bool,
+    /// How many lines there were.
+    opened: usize,
     /// The line whose last message waits for the application.
     pub(super) asking: Option<u32>,
     /// Until when the peer is to answer the ping, if it was pinged.
@@ -64,7 +68,7 @@ impl Carrier {
         Box::new(Self {
             outbox: Outbox::default(),
             lines: Vec::new(),
-            has_carried: false,
+            opened: 0,
             asking: None,
             pong_due: None,
             connect_due,
@@ -148,10 +152,14 @@ impl Worker {
         let key = self.links.insert_carried(line);
         let carrier = carrier(&mut self.links, by)?;
         carrier.lines.push(key);
-        carrier.has_carried = true;
+        carrier.opened += 1;
+        let is_again = carrier.opened > NAMESPACES_MAX;
         self.tell(Input::Opened { link: LinkId(key), format, namespace });
         if blocked {
             self.shard.set_blocked(LinkId(key), true);
+        }
+        if is_again {
+            self.pause(by, self.now.plus(REOPEN_MS));
         }
         Some(key)
     }
@@ -194,13 +202,17 @@ impl Worker {
         let is_its =
             |key: &u32| self.links.carried(*key).is_some_and(|line| &*line.namespace == namespace);
         if let Some(key) = carrier.lines.iter().copied().find(is_its) {
-            return Ok(Some(key));
+            let ended = self.links.carried_mut(key).and_then(|line| line.close.take());
+            let Some(code) = ended else { return Ok(Some(key)) };
+            // Before the turn ends, as its peer may come again at once: that is another line.
+            self.close_line(key, code);
         }
+        let Some(carrier) = self::carrier(&mut self.links, by) else { return Ok(None) };
         if !socketio::opens(packet) {
             // What was on its way when the namespace was closed means nothing any more.
-            return match carrier.has_carried {
-                true => Ok(None),
-                false => Err(fault("the first packet has to connect to a namespace")),
+            return match carrier.opened {
+                0 => Err(fault("the first packet has to connect to a namespace")),
+                _ => Ok(None),
             };
         }
         if carrier.lines.len() >= NAMESPACES_MAX {

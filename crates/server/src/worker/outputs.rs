@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roomcast_core::io::Note;
-use roomcast_core::{Input, LinkId, Now, Output, ShardId};
+use roomcast_core::{Input, Now, Output, ShardId};
 use roomcast_wire::CloseCode;
 
 use super::lines::Carried;
@@ -39,7 +39,7 @@ impl Worker {
                     self.closes.push(link.0);
                 }
             }
-            Output::Pause { link, until } => self.pause(link, until),
+            Output::Pause { link, until } => self.pause(self.line_of(link.0), until),
             Output::Move { link, message, .. } if self.links.peer(link.0).is_some() => {
                 self.keep_peer(link.0, message);
             }
@@ -87,15 +87,14 @@ impl Worker {
         }
     }
 
-    /// Nothing is read of a link that talks too fast, until then.
-    fn pause(&mut self, link: LinkId, until: Now) {
-        let key = self.line_of(link.0);
+    /// A link that talks too fast is not read for a while.
+    pub(super) fn pause(&mut self, key: u32, until: Now) {
         let paused_until = if let Some(peer) = self.links.peer_mut(key) {
             peer.flags.paused = true;
             &mut peer.paused_until
-        } else if let Some(found) = self.links.get_mut(key as usize) {
-            found.flags.paused = true;
-            &mut found.paused_until
+        } else if let Some(link) = self.links.get_mut(key as usize) {
+            link.flags.paused = true;
+            &mut link.paused_until
         } else {
             return;
         };

@@ -115,7 +115,7 @@ impl Worker {
                     if fault.code == CloseCode::TooLarge
                         && bytes_max < self.shared.limits.message_bytes
                     {
-                        fault.message.push_str(" before `hello`");
+                        fault.message.push_str(" before the session begins");
                     }
                     self.fault(key, &fault);
                     Go::Stop

@@ -64,28 +64,18 @@ pub(super) fn done() -> Response {
     (headers, "ok").into_response()
 }
 
-/// What a page of another site, which is allowed here, is told (Fetch standard, section 3.2).
+/// What a page of another site, which is allowed here, is told (Fetch standard, section 3.2): its
+/// site, none if no page of another site asks. Sites are allowed by name, never all of them, so
+/// that they may send along what they know of their users.
 #[derive(Debug, Default)]
-pub(super) struct Cors {
-    /// The page's site, or `*`; none: no page of another site asks.
-    origin: Option<HeaderValue>,
-    credentials: bool,
-}
+pub(super) struct Cors(pub(super) Option<HeaderValue>);
 
 impl Cors {
-    /// `any`: every site is allowed, so that none is to send along what it knows of its user.
-    pub(super) fn new(origin: &HeaderValue, any: bool) -> Self {
-        let origin = if any { HeaderValue::from_static("*") } else { origin.clone() };
-        Self { origin: Some(origin), credentials: !any }
-    }
-
     pub(super) fn allow(&self, mut response: Response) -> Response {
         let headers = response.headers_mut();
         headers.append(VARY, HeaderValue::from_static("Origin"));
-        if let Some(origin) = &self.origin {
+        if let Some(origin) = &self.0 {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        }
-        if self.credentials {
             let allowed = HeaderValue::from_static("true");
             headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, allowed);
         }
