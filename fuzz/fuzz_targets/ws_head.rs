@@ -15,7 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(head.len <= HEAD_BYTES_MAX && bytes[..head.len].ends_with(b"\r\n\r\n"));
     assert!(matches!(read_head(&bytes[..head.len - 1]), Ok(None)));
-    let open = SitePolicy { any_host: true, origins: vec!["*".to_owned()], hosts: Vec::new() };
+    let origins = vec!["*".to_owned()];
+    let open = SitePolicy { any_host: true, origins, ..SitePolicy::default() };
     for policy in [SitePolicy::default(), open] {
         match accept(&head, &policy, true, None) {
             Ok(accepted) => check(&accepted.response()),

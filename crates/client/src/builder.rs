@@ -211,7 +211,9 @@ impl Builder {
         self
     }
 
-    /// Trusts the certificates in `pem` beside those of the system, for `wss://` and `tls://`.
+    /// Trusts the certificates in `pem` beside those of the system, for `wss://`, `tls://` and
+    /// `quic://`. Without any, `quic://` to this machine (`localhost` or a loopback address) takes
+    /// every certificate: a server without one makes its own there.
     pub fn trust(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.settings.trust.roots.push(pem.into());
         self

@@ -8,13 +8,14 @@ use crate::Error;
 /// What is spoken below the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    Quic,
     Stream,
     Udp,
     WebSocket,
 }
 
 /// Where a server is: `ws://host:port/path?query`, `wss://…`, `tcp://host:port`, `tls://…`,
-/// `udp://…`.
+/// `udp://…`, `quic://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerUrl {
     pub(crate) kind: Kind,
@@ -44,6 +45,7 @@ impl fmt::Display for ServerUrl {
             (Kind::WebSocket, true) => "wss",
             (Kind::Stream, false) => "tcp",
             (Kind::Stream, true) => "tls",
+            (Kind::Quic, _) => "quic",
             (Kind::Udp, _) => "udp",
         };
         write!(f, "{scheme}://{}{}", self.authority(), self.target)
@@ -66,8 +68,9 @@ impl FromStr for ServerUrl {
             "wss" | "https" => (Kind::WebSocket, true, 443),
             "tcp" => (Kind::Stream, false, 7401),
             "tls" => (Kind::Stream, true, 7401),
+            "quic" => (Kind::Quic, true, 7403),
             "udp" => (Kind::Udp, false, 7402),
-            _ => return Err(wrong("the scheme must be ws, wss, tcp, tls or udp")),
+            _ => return Err(wrong("the scheme must be ws, wss, tcp, tls, udp or quic")),
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
@@ -77,7 +80,7 @@ impl FromStr for ServerUrl {
         let (host, port) = split_authority(authority).ok_or_else(|| wrong("bad host or port"))?;
         let target = match kind {
             Kind::WebSocket => websocket_target(target),
-            Kind::Stream | Kind::Udp => String::new(),
+            Kind::Quic | Kind::Stream | Kind::Udp => String::new(),
         };
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if host.is_empty() || !printable(host) || !printable(&target) {
@@ -127,6 +130,7 @@ mod tests {
             ("wss://example.com/rooms/ws?x=1", "wss://example.com:443/rooms/ws?x=1"),
             ("tcp://localhost", "tcp://localhost:7401"),
             ("tls://[::1]:9", "tls://[::1]:9"),
+            ("quic://localhost", "quic://localhost:7403"),
             ("udp://localhost", "udp://localhost:7402"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().unwrap().to_string(), expected);

@@ -70,6 +70,7 @@ counters! {
     datagrams_refused_total, Counter, io, "Datagrams passed over: of no protocol, forged, unknown";
     datagrams_repeated_total, Counter, io, "Pieces sent again because nobody acknowledged them";
     datagrams_replayed_total, Counter, io, "Datagrams passed over because they came before";
+    datagrams_too_large_total, Counter, io, "Unreliable messages dropped: no datagram takes them";
     datagrams_written_total, Counter, io, "Datagrams sent";
     faults_total, Counter, io, "Links closed because the peer broke the rules of its transport";
     handshake_timeouts_total, Counter, io, "Connections closed before their handshake was done";
@@ -91,6 +92,7 @@ pub(crate) struct IoCounters {
     pub(crate) datagrams_refused_total: u64,
     pub(crate) datagrams_repeated_total: u64,
     pub(crate) datagrams_replayed_total: u64,
+    pub(crate) datagrams_too_large_total: u64,
     pub(crate) datagrams_written_total: u64,
     pub(crate) faults_total: u64,
     pub(crate) handshake_timeouts_total: u64,

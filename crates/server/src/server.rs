@@ -18,8 +18,8 @@ use crate::acceptor::admission::Admissions;
 use crate::acceptor::{self, Acceptor, AcceptorCounters};
 use crate::auth::Tokens;
 use crate::builder::Builder;
-use crate::config::listener::ListenerUrl;
-use crate::config::{Config, ConfigError, LimitsConfig, SocketioConfig};
+use crate::config::listener::{ListenerUrl, Scheme};
+use crate::config::{Config, ConfigError, LimitsConfig, QuicConfig, SocketioConfig};
 use crate::entrance::{self, Entrance, Entrances};
 use crate::handle::{ServerHandle, Workers};
 use crate::hooks::Hooks;
@@ -121,6 +121,7 @@ pub(crate) struct Shared {
     pub(crate) limits: LimitsConfig,
     /// Its `max_payload` is never 0.
     pub(crate) socketio: SocketioConfig,
+    pub(crate) quic: QuicConfig,
     /// Those that listen, then those of [`Shared::entrances`].
     pub(crate) listeners: Vec<Listening>,
     /// Where clients of a namespace stand among the listeners whom the embedding program brings.
@@ -144,6 +145,39 @@ pub(crate) struct Listening {
     pub(crate) site: Arc<Site>,
     pub(crate) namespace: Option<Arc<str>>,
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Where it listens; none: the embedding program brings its clients.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+/// The certificates of all listeners.
+struct Certificates {
+    configured: Option<Arc<Tls>>,
+    /// For QUIC on loopback, if none is configured.
+    development: Option<Arc<Tls>>,
+}
+
+impl Certificates {
+    fn load(urls: &[ListenerUrl], config: &Config) -> Result<Self, CertificateError> {
+        let is_quic = urls.iter().any(|url| url.scheme == Scheme::Quic);
+        let needed = urls.iter().any(ListenerUrl::needs_certificate);
+        let configured = match needed || (is_quic && config.tls.cert.is_some()) {
+            true => Some(Arc::new(Tls::load(&config.tls)?)),
+            false => None,
+        };
+        let development = match is_quic && configured.is_none() {
+            true => Some(Arc::new(Tls::development()?)),
+            false => None,
+        };
+        Ok(Self { configured, development })
+    }
+
+    fn of(&self, transport: &Transport) -> Option<Arc<Tls>> {
+        let tls = match transport.scheme {
+            Scheme::Quic => self.configured.as_ref().or(self.development.as_ref()),
+            _ => self.configured.as_ref(),
+        };
+        tls.filter(|_| transport.secure).cloned()
+    }
 }
 
 impl Server {
@@ -161,9 +195,8 @@ impl Server {
         let hub = Arc::new(hub);
         let (tokens, config) = (builder.tokens, builder.config);
         let urls = config.listeners()?;
-        let secure = urls.iter().any(|url| url.scheme.is_tls());
-        let tls = if secure { Some(Arc::new(Tls::load(&config.tls)?)) } else { None };
-        let mut bound = listen(&urls, &config, tls.as_ref(), &namespaces_of(&hub))?;
+        let certificates = Certificates::load(&urls, &config)?;
+        let mut bound = listen(&urls, &config, &certificates, &namespaces_of(&hub))?;
         let entrances = entrance::listening(&hub, &config, &mut bound.listening);
         let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
         let LimitsConfig { connections, connections_per_address, .. } = config.limits;
@@ -174,6 +207,7 @@ impl Server {
             started: Instant::now(),
             socketio: config.socketio.within(&config.limits),
             limits: config.limits,
+            quic: config.quic,
             listeners: bound.listening,
             entrances,
             counters: (0..count).map(|_| Arc::default()).collect(),
@@ -212,7 +246,7 @@ impl Server {
             listeners: bound.public,
             handle,
             shared,
-            tls,
+            tls: certificates.configured,
             tokens,
             acceptor,
             addresses,
@@ -393,7 +427,7 @@ impl UnopenedPort {
 fn listen(
     urls: &[ListenerUrl],
     config: &Config,
-    tls: Option<&Arc<Tls>>,
+    certificates: &Certificates,
     namespaces: &[Arc<str>],
 ) -> Result<Bound, StartError> {
     let mut bound = Bound::default();
@@ -403,6 +437,7 @@ fn listen(
             origins: http.origins.clone(),
             hosts: http.hosts.clone(),
             any_host: !url.is_loopback(),
+            page_ports: Vec::new(),
         };
         let site = Arc::new(Site {
             policy,
@@ -443,11 +478,24 @@ fn listen(
                 transport,
                 site: Arc::clone(&site),
                 namespace: url.namespace.as_ref().map(|name| Arc::from(name.as_str())),
-                tls: tls.filter(|_| transport.secure).cloned(),
+                tls: certificates.of(transport),
+                address: Some(address),
             });
         }
     }
+    know_pages(&mut bound.listening);
     Ok(bound)
+}
+
+/// WebTransport is spoken on another port than that of the page that uses it.
+fn know_pages(listening: &mut [Listening]) {
+    let pages = listening.iter().filter(|l| l.transport.http).filter_map(|l| l.address);
+    let ports: Vec<u16> = pages.map(|address| address.port()).collect();
+    for one in listening.iter_mut().filter(|l| l.transport.scheme == Scheme::Quic) {
+        let mut site = Site::clone(&one.site);
+        site.policy.page_ports.clone_from(&ports);
+        one.site = Arc::new(site);
+    }
 }
 
 /// Each port goes to one worker, in turn.

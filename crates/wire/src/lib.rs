@@ -3,7 +3,7 @@
 //! This crate is pure: it opens no socket, reads no clock, holds no lock and draws no chance. It
 //! knows what may be said ([`Command`], [`Reply`], [`Push`]), how each is written in a
 //! [`Codec`], how a client's grammar is read ([`dialect`]) and how frames are
-//! delimited on a byte stream ([`framing`], [`ws`]).
+//! delimited on a byte stream ([`framing`], [`ws`]) or in a WebTransport session ([`h3`]).
 //!
 //! A payload is never parsed on its way: a [`Payload`] is a slice of the buffer it arrived in.
 
@@ -13,6 +13,7 @@ pub mod dialect;
 pub mod engineio;
 pub mod error;
 pub mod framing;
+pub mod h3;
 pub mod id;
 pub mod incoming;
 pub mod limits;

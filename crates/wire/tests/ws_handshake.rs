@@ -315,7 +315,7 @@ fn pages_of_other_sites_are_refused() {
     let policy = SitePolicy {
         origins: vec!["https://app.example".to_owned(), "capacitor://localhost".to_owned()],
         hosts: vec!["chat.example".to_owned()],
-        any_host: false,
+        ..SitePolicy::default()
     };
     let try_origin = |host: &str, origin: &str| {
         let changes = [format!("Host: {host}"), format!("Origin: {origin}")];

@@ -53,8 +53,8 @@ export class Stage {
     return cable;
   }
 
-  async anotherServer() {
-    const server = await startServer();
+  async anotherServer(...schemes) {
+    const server = await startServer(...schemes);
     this.#ends.push(() => server.stop());
     return server;
   }

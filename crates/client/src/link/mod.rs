@@ -1,6 +1,7 @@
 //! One open line to a server: messages in, messages out, whatever is below.
 
 mod dial;
+mod quic;
 mod stream;
 mod tls;
 mod udp;
@@ -17,6 +18,7 @@ use roomcast_wire::{CloseCode, Codec, Next};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use dial::{Dialer, Trust, dial};
+use quic::QuicLink;
 use stream::StreamLink;
 use udp::UdpLink;
 use ws::WsLink;
@@ -44,6 +46,7 @@ enum Kind {
     // Boxed: the state of a WebSocket is several times that of a plain stream.
     Ws(Box<WsLink>),
     Stream(StreamLink),
+    Quic(Box<QuicLink>),
     Udp(Box<UdpLink>),
 }
 
@@ -95,6 +98,10 @@ impl Link {
         Self { codec, kind: Kind::Stream(StreamLink::new(codec, io)) }
     }
 
+    pub(crate) fn quic(codec: Codec, link: QuicLink) -> Self {
+        Self { codec, kind: Kind::Quic(Box::new(link)) }
+    }
+
     pub(crate) fn udp(codec: Codec, link: UdpLink) -> Self {
         Self { codec, kind: Kind::Udp(Box::new(link)) }
     }
@@ -108,6 +115,7 @@ impl Link {
         match &mut self.kind {
             Kind::Ws(link) => link.queue(message),
             Kind::Stream(link) => link.queue(&message),
+            Kind::Quic(link) => link.queue(&message),
             Kind::Udp(link) => link.queue(message, true),
         }
     }
@@ -115,6 +123,7 @@ impl Link {
     /// The same for a message that may be lost, where the link has a way for those.
     pub(crate) fn queue_unreliable(&mut self, message: Bytes) {
         match &mut self.kind {
+            Kind::Quic(link) => link.queue_unreliable(message),
             Kind::Udp(link) => link.queue(message, false),
             Kind::Ws(_) | Kind::Stream(_) => self.queue(message),
         }
@@ -125,6 +134,7 @@ impl Link {
         match &self.kind {
             Kind::Ws(link) => link.queued_bytes(),
             Kind::Stream(link) => link.queued_bytes(),
+            Kind::Quic(link) => link.queued_bytes(),
             Kind::Udp(link) => link.queued_bytes(),
         }
     }
@@ -161,6 +171,7 @@ impl Link {
         match &mut self.kind {
             Kind::Ws(link) => link.poll_flush(cx),
             Kind::Stream(link) => link.poll_flush(cx),
+            Kind::Quic(link) => link.poll_flush(cx),
             Kind::Udp(link) => link.poll_flush(cx),
         }
     }
@@ -169,6 +180,7 @@ impl Link {
         match &mut self.kind {
             Kind::Ws(link) => link.poll_read(cx),
             Kind::Stream(link) => link.poll_read(cx),
+            Kind::Quic(link) => link.poll_read(cx),
             Kind::Udp(link) => link.poll_read(cx),
         }
     }
@@ -177,6 +189,7 @@ impl Link {
         match &mut self.kind {
             Kind::Ws(link) => link.poll_close(cx),
             Kind::Stream(link) => link.poll_close(cx),
+            Kind::Quic(link) => link.poll_close(cx),
             Kind::Udp(link) => link.poll_close(cx),
         }
     }

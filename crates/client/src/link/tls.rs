@@ -6,7 +6,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, DEFAULT_VERSIONS, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use tokio_rustls::TlsConnector;
 
 use super::BoxIo;
@@ -31,7 +34,7 @@ pub(crate) async fn wrap(url: &ServerUrl, trust: &Trust, io: BoxIo) -> Result<Bo
     let config = match trust.config.get() {
         Some(config) => Arc::clone(config),
         None => {
-            let config = Arc::new(config(trust)?);
+            let config = Arc::new(config(trust, trust.anybody, DEFAULT_VERSIONS)?);
             Arc::clone(trust.config.get_or_init(|| config))
         }
     };
@@ -42,13 +45,23 @@ pub(crate) async fn wrap(url: &ServerUrl, trust: &Trust, io: BoxIo) -> Result<Bo
     Ok(Box::new(stream))
 }
 
-fn config(trust: &Trust) -> Result<ClientConfig, Error> {
+/// The configuration of one QUIC connection, which has TLS 1.3 only. `anybody` is trusted beside
+/// those of `trust`.
+pub(super) fn quic_config(trust: &Trust, anybody: bool) -> Result<ClientConfig, Error> {
+    config(trust, anybody || trust.anybody, &[&rustls::version::TLS13])
+}
+
+fn config(
+    trust: &Trust,
+    anybody: bool,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let invalid = |error: String| Error::Invalid(format!("TLS: {error}"));
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| invalid(error.to_string()))?;
-    if trust.anybody {
+    if anybody {
         let verifier = Arc::new(TrustAnybody(provider));
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         return Ok(builder.with_no_client_auth());

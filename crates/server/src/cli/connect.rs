@@ -18,7 +18,7 @@ pub const URL: &str = "ws://127.0.0.1:7400";
 /// Which server.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Server {
-    /// The server: ws://, wss://, tcp://, tls:// or udp://
+    /// The server: ws://, wss://, tcp://, tls://, udp:// or quic://
     #[arg(long, env = "ROOMCAST_URL", default_value = URL, value_name = "URL")]
     pub url: String,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub struct Access {
         allow_hyphen_values = true
     )]
     pub token: Option<String>,
-    /// Trust the certificates of this PEM file too (wss://, tls://)
+    /// Trust the certificates of this PEM file too (wss://, tls://, quic://)
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Trust any certificate: for development only

@@ -156,6 +156,7 @@ fn invitation(listener: &Listener) -> String {
     let how = match url.split_once("://").map_or("", |(scheme, _)| scheme) {
         "ws" => format!("open http://{at}/ in a browser, or run: roomcast chat ws://{at}"),
         "wss" => format!("open https://{at}/ in a browser, or run: roomcast chat wss://{at}"),
+        "quic" => format!("run: roomcast chat quic://{at}"),
         "udp" => format!("run: roomcast chat udp://{at}"),
         "tcp" => format!("run: nc {host} {port}, then type {hello}"),
         _ => format!("run: openssl s_client -quiet -connect {at}, then type {hello}"),

@@ -19,7 +19,7 @@ use crate::auth::Tokens;
 const KEY_CHARS_MIN: usize = 16;
 
 /// First parts of paths that stand for something else.
-const TAKEN: [&str; 3] = ["health", "metrics", "ws"];
+const TAKEN: [&str; 4] = ["health", "metrics", "webtransport", "ws"];
 
 impl Config {
     /// Looks at everything that can be known before the start: bounds, listeners (host names are
@@ -188,12 +188,12 @@ fn check_listeners(config: &Config, listeners: &[ListenerUrl], problems: &mut Ve
     }
     let tls = &config.tls;
     let files = [("tls.cert", &tls.cert), ("tls.key", &tls.key)];
-    let wanted = listeners.iter().any(|url| url.scheme.is_tls());
+    let wanted = listeners.iter().any(ListenerUrl::needs_certificate);
     for (key, path) in files {
         match path {
             Some(path) => problems.extend(unreadable(key, path)),
             None if wanted || tls.cert.is_some() || tls.key.is_some() => {
-                let message = "is missing: wss:// and tls:// need certificate and key";
+                let message = "is missing: wss://, tls:// and quic:// need certificate and key";
                 problems.push(Problem::new(key, message));
             }
             None => {}

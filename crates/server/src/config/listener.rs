@@ -20,7 +20,7 @@ use super::suggest::hint;
 /// assert_eq!((url.scheme.as_str(), url.to_string().as_str()), ("wss", "wss://127.0.0.1:0"));
 /// assert!(url.is_loopback() && url.scheme.is_tls() && url.scheme.is_http());
 /// assert!(!url.scheme.is_datagrams()); // as `udp` is
-/// assert!(Scheme::all().contains(&url.scheme));
+/// assert!(Scheme::all().contains(&url.scheme) && url.needs_certificate());
 ///
 /// let error = ListenerUrl::parse("http://127.0.0.1:0").expect_err("it is no scheme of ours");
 /// assert!(matches!(error.problem, ListenerProblem::UnknownScheme { .. }));
@@ -48,6 +48,8 @@ pub struct ListenerUrl {
 /// How a listener is spoken to. See [`ListenerUrl`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
+    /// QUIC and WebTransport.
+    Quic,
     /// JSON lines or length-prefixed MessagePack on TCP.
     Tcp,
     /// The same inside TLS.
@@ -164,6 +166,11 @@ impl ListenerUrl {
     pub fn is_loopback(&self) -> bool {
         self.addresses.iter().all(|address| address.ip().to_canonical().is_loopback())
     }
+
+    /// Whether a certificate must be configured for it. QUIC on loopback makes its own.
+    pub fn needs_certificate(&self) -> bool {
+        self.scheme.is_tls() && !(self.scheme == Scheme::Quic && self.is_loopback())
+    }
 }
 
 impl FromStr for ListenerUrl {
@@ -188,12 +195,13 @@ impl fmt::Display for ListenerUrl {
 impl Scheme {
     /// All schemes, by name.
     pub const fn all() -> &'static [Self] {
-        &[Self::Tcp, Self::Tls, Self::Udp, Self::Ws, Self::Wss]
+        &[Self::Quic, Self::Tcp, Self::Tls, Self::Udp, Self::Ws, Self::Wss]
     }
 
     /// The word in the URL.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Quic => "quic",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Udp => "udp",
@@ -202,14 +210,15 @@ impl Scheme {
         }
     }
 
-    /// Whether it needs a certificate.
+    /// Whether TLS is spoken: [`ListenerUrl::needs_certificate`] says for which listeners a
+    /// certificate must be configured.
     pub const fn is_tls(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss)
+        matches!(self, Self::Quic | Self::Tls | Self::Wss)
     }
 
     /// Whether it is carried by datagrams: one UDP socket for all clients.
     pub const fn is_datagrams(self) -> bool {
-        matches!(self, Self::Udp)
+        matches!(self, Self::Quic | Self::Udp)
     }
 
     /// Whether it begins with HTTP.
@@ -436,7 +445,7 @@ mod tests {
         let said = |url| ListenerUrl::parse(url).unwrap_err().to_string();
         assert!(said("127.0.0.1:7400").contains("ws://127.0.0.1:7400"));
         assert!(said("http://127.0.0.1:7400").contains("did you mean `ws`?"));
-        assert!(said("quic://127.0.0.1:7403").contains("there are tcp, tls, ws, wss"));
+        assert!(said("sctp://127.0.0.1:7403").contains("there are quic, tcp, tls,"));
         assert!(said("ws://127.0.0.1:1?namepsace=a").contains("did you mean `namespace`?"));
         let unknown = said("ws://127.0.0.1:1?dialect=gopher");
         assert!(unknown.contains("there are ") && unknown.contains("native"), "{unknown}");

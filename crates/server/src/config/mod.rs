@@ -37,7 +37,7 @@ const ENGINEIO_PATH: &str = "/engine.io/";
 /// Everything that can be configured. `roomcast config default` prints it with its comments.
 ///
 /// ```
-/// use roomcast::config::{Algorithm, Config, LogFormat, Scheme};
+/// use roomcast::config::{Algorithm, Config, LargeUnreliable, LogFormat, Scheme};
 ///
 /// let toml = r#"
 /// listen = ["ws://127.0.0.1:7400", "tcp://127.0.0.1:7401?namespace=game"]
@@ -56,6 +56,9 @@ const ENGINEIO_PATH: &str = "/engine.io/";
 /// [http]
 /// origins = ["https://game.example"]
 ///
+/// [quic]
+/// large_unreliable = "drop"
+///
 /// [limits]
 /// connections = 5_000
 ///
@@ -69,6 +72,7 @@ const ENGINEIO_PATH: &str = "/engine.io/";
 /// let config = Config::from_toml(toml, "roomcast.toml")?;
 /// config.check()?;
 /// assert_eq!((config.limits.connections, config.log.format), (5_000, LogFormat::Json));
+/// assert_eq!(config.quic.large_unreliable, LargeUnreliable::Drop);
 /// assert_eq!(config.auth.tokens[0].algorithm, Algorithm::HS256);
 /// assert_eq!(config.auth.keys[0].user.as_deref(), Some("mina"));
 /// assert!(config.namespaces["game"].r#static.contains_key("lobby"));
@@ -100,7 +104,7 @@ pub struct Config {
     pub drain_ms: u64,
     /// Longest retry delay told to clients at a stop, in milliseconds.
     pub drain_retry_ms: u64,
-    /// Certificate of `wss://` and `tls://` listeners.
+    /// Certificate of `wss://`, `tls://` and `quic://` listeners.
     pub tls: TlsConfig,
     /// Who may connect.
     pub auth: AuthConfig,
@@ -108,6 +112,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Socket.IO.
     pub socketio: SocketioConfig,
+    /// QUIC and WebTransport.
+    pub quic: QuicConfig,
     /// Bounds.
     pub limits: LimitsConfig,
     /// Options of all rooms, unless a namespace says otherwise.
@@ -125,6 +131,7 @@ impl Default for Config {
                 "ws://127.0.0.1:7400".into(),
                 "tcp://127.0.0.1:7401".into(),
                 "udp://127.0.0.1:7402".into(),
+                "quic://127.0.0.1:7403".into(),
             ],
             insecure: false,
             workers: 0,
@@ -134,6 +141,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             http: HttpConfig::default(),
             socketio: SocketioConfig::default(),
+            quic: QuicConfig::default(),
             limits: LimitsConfig::default(),
             rooms: RoomOptions::default(),
             namespaces: BTreeMap::new(),
@@ -142,8 +150,8 @@ impl Default for Config {
     }
 }
 
-/// Certificate of `wss://` and `tls://` listeners; read again on SIGHUP. See [`Config`] for
-/// an example.
+/// Certificate of `wss://`, `tls://` and `quic://` listeners; read again on SIGHUP. See [`Config`]
+/// for an example.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
@@ -286,7 +294,26 @@ impl SocketioConfig {
     }
 }
 
-/// Bounds. Those of the hub are documented in `roomcast_core::Limits`.
+/// QUIC and WebTransport. See [`Config`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuicConfig {
+    /// What becomes of unreliable events that are larger than a datagram.
+    pub large_unreliable: LargeUnreliable,
+}
+
+/// What becomes of unreliable events that are larger than a datagram of QUIC takes, about 1,150
+/// bytes. See [`Config`] for an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LargeUnreliable {
+    /// They go the way of reliable ones.
+    #[default]
+    Reliable,
+    /// They are dropped, and counted.
+    Drop,
+}
+
 /// Bounds. Those of the hub are documented in `roomcast_core::Limits`. See [`Config`] for an
 /// example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

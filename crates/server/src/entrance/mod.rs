@@ -185,8 +185,11 @@ pub(crate) fn listening(
 ) -> Entrances {
     let http = &config.http;
     // The host name is checked, as the program may listen on loopback.
-    let policy =
-        SitePolicy { origins: http.origins.clone(), hosts: http.hosts.clone(), any_host: false };
+    let policy = SitePolicy {
+        origins: http.origins.clone(),
+        hosts: http.hosts.clone(),
+        ..SitePolicy::default()
+    };
     let dialect = Dialect::Native;
     let site = Arc::new(Site {
         policy,
@@ -206,6 +209,7 @@ pub(crate) fn listening(
                 site: Arc::clone(&site),
                 namespace: Some(Arc::from(name.as_str())),
                 tls: None,
+                address: None,
             });
         }
         places.insert(Box::from(name.as_str()), [first, first + 1]);

@@ -5,6 +5,7 @@ mod page;
 mod polling;
 mod routes;
 mod stream;
+mod webtransport;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpStream};

@@ -5,11 +5,19 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::tls::sha256;
+
 /// One self-contained file.
 pub(super) const HTML: &str = include_str!("../../page/index.html");
 
 /// Only the page's own scripts run, whatever somebody writes in a room: each is named by its hash.
-pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| policy(HTML));
+static POLICY: LazyLock<String> = LazyLock::new(|| policy(HTML));
+
+/// Where the page may connect is said last: here, and where WebTransport is.
+pub(super) fn policy_with(webtransport: Option<&str>) -> String {
+    let policy = POLICY.as_str();
+    webtransport.map_or_else(|| policy.to_owned(), |origin| format!("{policy} {origin}"))
+}
 
 fn policy(html: &str) -> String {
     let mut hashes = String::new();
@@ -21,7 +29,7 @@ fn policy(html: &str) -> String {
     }
     format!(
         "default-src 'none'; script-src{hashes}; style-src 'unsafe-inline'; img-src data:; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'"
     )
 }
 
@@ -32,13 +40,6 @@ fn scripts(html: &str) -> impl Iterator<Item = &str> {
         let (body, _) = body.split_once("</script>")?;
         Some(body)
     })
-}
-
-/// From the TLS library, which is in the binary anyway.
-fn sha256(bytes: &[u8]) -> Vec<u8> {
-    use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 as SUITE;
-    let hash = SUITE.tls13().map(|suite| suite.common.hash_provider.hash(bytes));
-    hash.map(|hash| hash.as_ref().to_vec()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, UPGRADE,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
@@ -17,6 +17,7 @@ use roomcast_wire::ws::handshake::Head;
 
 use super::page;
 use super::polling::{self, Polls};
+use super::webtransport::{OFFER, Offer};
 use crate::metrics;
 use crate::server::Shared;
 use crate::transport::{Site, ws};
@@ -28,8 +29,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// The routes of one listener.
 pub(super) fn router(shared: &Arc<Shared>, workers: &Arc<[Address]>, listener: usize) -> Router {
     let site = shared.listeners.get(listener).map(|l| Arc::clone(&l.site)).unwrap_or_default();
+    let here = Here { shared: Arc::clone(shared), listener };
     let mut router = Router::new()
-        .route("/", get(page))
+        .route("/", get(page).with_state(here.clone()))
+        .route(OFFER, get(webtransport).with_state(here))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -50,8 +53,22 @@ pub(super) fn router(shared: &Arc<Shared>, workers: &Arc<[Address]>, listener: u
         .layer(middleware::from_fn_with_state(site, check_host))
 }
 
-async fn page() -> Response {
-    let policy = HeaderValue::try_from(page::POLICY.as_str());
+/// What the page and its offer are asked of.
+#[derive(Clone)]
+struct Here {
+    shared: Arc<Shared>,
+    listener: usize,
+}
+
+impl Here {
+    fn offer(&self, headers: &HeaderMap) -> Option<Offer> {
+        Offer::of(&self.shared, self.listener, headers)
+    }
+}
+
+async fn page(State(here): State<Here>, headers: HeaderMap) -> Response {
+    let offer = here.offer(&headers);
+    let policy = HeaderValue::try_from(page::policy_with(offer.as_ref().map(Offer::origin)));
     let policy = policy.unwrap_or(HeaderValue::from_static("default-src 'none'"));
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
@@ -59,6 +76,14 @@ async fn page() -> Response {
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
     (headers, page::HTML).into_response()
+}
+
+/// The certificate's hash changes while the page is open, so it asks each time it connects.
+async fn webtransport(State(here): State<Here>, headers: HeaderMap) -> Response {
+    let offer = here.offer(&headers);
+    let mut response = say(StatusCode::OK, JSON, Offer::json(offer.as_ref()));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn live() -> Response {

@@ -14,8 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use roomcast_wire::{CloseCode, Format};
 
+use super::Site;
 use crate::acceptor::admission::Admissions;
-use crate::config::LimitsConfig;
+use crate::config::{LimitsConfig, QuicConfig};
+use crate::tls::Tls;
 
 /// What a datagram transport is opened with.
 pub(crate) struct Port {
@@ -25,6 +27,12 @@ pub(crate) struct Port {
     /// Bounds: `message_bytes`, `message_bytes_unknown_peer`, `ping_ms`, `pong_ms`,
     /// `handshake_ms`, `outbox_bytes`.
     pub(crate) limits: LimitsConfig,
+    /// What its peers have in common.
+    pub(crate) site: Arc<Site>,
+    /// The certificate of the listener, where its transport has one.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// What is left to QUIC.
+    pub(crate) quic: QuicConfig,
 }
 
 /// One peer of a port, by its number there. The transport chooses it, small as an index is, and
@@ -140,6 +148,8 @@ pub(crate) struct Counts {
     pub(crate) replayed_total: u64,
     /// Pieces that were sent once more because nobody acknowledged them.
     pub(crate) repeated_total: u64,
+    /// Unreliable messages that were dropped because no datagram takes them.
+    pub(crate) too_large_total: u64,
     /// Peers turned away because of a limit.
     pub(crate) turned_away_total: u64,
 }

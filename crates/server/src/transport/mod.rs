@@ -4,6 +4,7 @@
 
 pub(crate) mod datagrams;
 mod engineio;
+mod quic;
 mod tcp;
 mod udp;
 pub(crate) mod ws;
@@ -41,6 +42,12 @@ pub(crate) enum Open {
 
 /// Sorted by scheme.
 pub(crate) const TABLE: &[Transport] = &[
+    Transport {
+        scheme: Scheme::Quic,
+        secure: true,
+        http: false,
+        open: Open::Datagrams(quic::open),
+    },
     Transport { scheme: Scheme::Tcp, secure: false, http: false, open: Open::Stream(tcp::open) },
     Transport { scheme: Scheme::Tls, secure: true, http: false, open: Open::Stream(tcp::open) },
     Transport { scheme: Scheme::Udp, secure: false, http: false, open: Open::Datagrams(udp::open) },
@@ -67,7 +74,7 @@ pub(crate) fn engineio(dialect: Dialect, packet_bytes_max: usize) -> Box<dyn Pro
 }
 
 /// What the connections of one listener have in common.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Site {
     /// Which pages may connect, and under which host names.
     pub(crate) policy: SitePolicy,

@@ -234,11 +234,13 @@ impl Worker {
             all.refused_total += counts.refused_total;
             all.replayed_total += counts.replayed_total;
             all.repeated_total += counts.repeated_total;
+            all.too_large_total += counts.too_large_total;
             all.turned_away_total += counts.turned_away_total;
         }
         self.io.datagrams_refused_total = all.refused_total;
         self.io.datagrams_replayed_total = all.replayed_total;
         self.io.datagrams_repeated_total = all.repeated_total;
+        self.io.datagrams_too_large_total = all.too_large_total;
         self.io.peers_turned_away_total = all.turned_away_total;
     }
 

@@ -18,6 +18,9 @@ pub struct SitePolicy {
     pub hosts: Vec<String>,
     /// Whether any `Host` is taken. `false` on loopback listeners, against DNS rebinding.
     pub any_host: bool,
+    /// Ports of this server's other listeners, whose pages are its own, too: WebTransport has a
+    /// port beside that of the page.
+    pub page_ports: Vec<u16>,
 }
 
 impl Head<'_> {
@@ -57,6 +60,7 @@ impl Head<'_> {
         let host = self.single("host")?.unwrap_or_default();
         let allowed = Origin::parse(origin).is_some_and(|origin| {
             origin.is_of(host)
+                || origin.is_beside(host, &policy.page_ports)
                 || policy.origins.iter().any(|allowed| Origin::parse(allowed) == Some(origin))
         });
         if allowed {
@@ -100,6 +104,17 @@ impl<'a> Origin<'a> {
         split_port(host).is_some_and(|(name, port)| {
             name.eq_ignore_ascii_case(self.host) && Some(port.unwrap_or(default)) == self.port
         })
+    }
+
+    /// Whether the page came from another port of the server. On loopback the page may know it
+    /// by another name.
+    fn is_beside(self, host: &str, ports: &[u16]) -> bool {
+        let is_page = self.port.is_some_and(|port| ports.contains(&port));
+        is_page
+            && split_port(host).is_some_and(|(name, _)| {
+                name.eq_ignore_ascii_case(self.host)
+                    || (is_loopback(name) && is_loopback(self.host))
+            })
     }
 }
 

@@ -1,4 +1,6 @@
-//! TLS of the `wss://` and `tls://` listeners.
+//! TLS of the `wss://`, `tls://` and `quic://` listeners.
+
+mod development;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,10 +10,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 
+use self::development::Development;
 use crate::config::TlsConfig;
 
 /// Most bytes that wait inside a TLS connection; the rest waits in the outbox, which is bounded
@@ -33,6 +36,9 @@ pub enum CertificateError {
         /// What is wrong with it.
         reason: String,
     },
+    /// None can be made for development.
+    #[error("no certificate for development can be made: {0}")]
+    Development(String),
     /// Certificate and key are well-formed but do not serve.
     #[error("certificate {cert} and key {key} cannot be used together: {reason}")]
     Unusable {
@@ -48,9 +54,15 @@ pub enum CertificateError {
 /// The certificate of a server and how connections are begun with it.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    current: Arc<Current>,
+    source: Source,
     config: Arc<ServerConfig>,
-    files: TlsConfig,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug)]
+enum Source {
+    Files { current: Arc<Current>, files: TlsConfig },
+    Development(Arc<Development>),
 }
 
 /// The certificate in use: new handshakes take it from here, links that are open keep theirs.
@@ -71,17 +83,53 @@ impl Tls {
     pub(crate) fn load(files: &TlsConfig) -> Result<Self, CertificateError> {
         let provider = Arc::new(default_provider());
         let current = Arc::new(Current(ArcSwap::from_pointee(read(files, &provider)?)));
-        let builder = ServerConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().map_err(|error| {
-            CertificateError::Unusable {
-                cert: shown(files.cert.as_deref()),
-                key: shown(files.key.as_deref()),
-                reason: error.to_string(),
-            }
+        let config = config(provider, Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        let config = config.map_err(|error| CertificateError::Unusable {
+            cert: shown(files.cert.as_deref()),
+            key: shown(files.key.as_deref()),
+            reason: error.to_string(),
         })?;
-        let resolver = Arc::clone(&current) as Arc<dyn ResolvesServerCert>;
-        let config = builder.with_no_client_auth().with_cert_resolver(resolver);
-        Ok(Self { current, config: Arc::new(config), files: files.clone() })
+        Ok(Self { source: Source::Files { current, files: files.clone() }, config })
+    }
+
+    /// Makes a certificate that nobody has signed: for listeners that only this machine reaches.
+    ///
+    /// # Errors
+    /// The TLS library cannot.
+    pub(crate) fn development() -> Result<Self, CertificateError> {
+        let provider = Arc::new(default_provider());
+        let development = Arc::new(Development::new(Arc::clone(&provider))?);
+        let config = config(provider, Arc::clone(&development) as Arc<dyn ResolvesServerCert>);
+        let config = config.map_err(|error| CertificateError::Development(error.to_string()))?;
+        Ok(Self { source: Source::Development(development), config })
+    }
+
+    /// The SHA-256 of the certificate, if nobody has signed it: pages name it to their browser.
+    pub(crate) fn development_hash(&self) -> Option<Vec<u8>> {
+        match &self.source {
+            Source::Files { .. } => None,
+            Source::Development(development) => Some(development.hash()),
+        }
+    }
+
+    /// The same certificate for QUIC, which has TLS 1.3 only and names its protocols (ALPN).
+    /// Nothing is resumed, so nothing is kept of a connection that has ended.
+    ///
+    /// # Errors
+    /// The TLS library has no TLS 1.3.
+    pub(crate) fn for_quic(&self, protocols: Vec<Vec<u8>>) -> Result<ServerConfig, rustls::Error> {
+        let provider = Arc::clone(self.config.crypto_provider());
+        let builder = ServerConfig::builder_with_provider(provider);
+        let builder = builder.with_protocol_versions(&[&rustls::version::TLS13])?;
+        let resolver: Arc<dyn ResolvesServerCert> = match &self.source {
+            Source::Files { current, .. } => Arc::clone(current) as _,
+            Source::Development(development) => Arc::clone(development) as _,
+        };
+        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        config.alpn_protocols = protocols;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
     }
 
     /// Reads the files again. What is wrong leaves the certificate in use as it is.
@@ -89,8 +137,10 @@ impl Tls {
     /// # Errors
     /// What is wrong with the new one.
     pub(crate) fn reload(&self) -> Result<(), CertificateError> {
-        let new = read(&self.files, self.config.crypto_provider())?;
-        self.current.0.store(Arc::new(new));
+        if let Source::Files { current, files } = &self.source {
+            let new = read(files, self.config.crypto_provider())?;
+            current.0.store(Arc::new(new));
+        }
         Ok(())
     }
 
@@ -100,6 +150,22 @@ impl Tls {
         connection.set_buffer_limit(Some(BUFFER_BYTES));
         Ok(connection)
     }
+}
+
+fn config(
+    provider: Arc<CryptoProvider>,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions()?;
+    Ok(Arc::new(builder.with_no_client_auth().with_cert_resolver(resolver)))
+}
+
+/// The SHA-256 of some bytes.
+pub(crate) fn sha256(bytes: &[u8]) -> Vec<u8> {
+    use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 as SUITE;
+    let hash = SUITE.tls13().map(|suite| suite.common.hash_provider.hash(bytes));
+    hash.map(|hash| hash.as_ref().to_vec()).unwrap_or_default()
 }
 
 fn read(files: &TlsConfig, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
@@ -152,7 +218,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = write_pair(directory.path());
         let tls = Tls::load(&files(directory.path())).unwrap();
-        let in_use = || tls.current.0.load().cert[0].to_vec();
+        let Source::Files { current, .. } = &tls.source else { unreachable!() };
+        let in_use = || current.0.load().cert[0].to_vec();
         assert_eq!(in_use(), first);
         let second = write_pair(directory.path());
         tls.reload().unwrap();

@@ -1,0 +1,202 @@
+//! Links on QUIC: messages on one stream, those that may be lost as datagrams beside it.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, TransportConfig};
+use roomcast_wire::{CloseCode, Codec};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use super::stream::StreamLink;
+use super::{Ended, Link, LinkEvent, Trust, tls};
+use crate::Error;
+use crate::url::ServerUrl;
+
+/// How long one of several addresses may take to answer before the next is tried.
+const ADDRESS: Duration = Duration::from_secs(3);
+
+/// What translates addresses on the way forgets silent ones after half a minute or more.
+const PING: Duration = Duration::from_secs(15);
+
+/// After so much silence the server is gone.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// Datagrams that wait to be sent, and those that wait to be read. The oldest are dropped.
+const DATAGRAMS_BYTES: usize = 256 << 10;
+
+type NextDatagram = Pin<Box<dyn Future<Output = Result<Bytes, ConnectionError>> + Send>>;
+
+pub(crate) struct QuicLink {
+    stream: StreamLink,
+    connection: Connection,
+    datagram: NextDatagram,
+}
+
+/// Opens a link. Where a name has several addresses, the first that answers is taken.
+pub(crate) async fn connect(url: &ServerUrl, codec: Codec, trust: &Trust) -> Result<Link, Error> {
+    let unreachable = |kind, reason: String| {
+        let address = url.to_string();
+        Error::Unreachable { address, reason, kind }
+    };
+    let failed = |error: io::Error| unreachable(error.kind(), error.to_string());
+    let config = config(url, codec, trust)?;
+    let mut addresses =
+        lookup_host((url.host.as_str(), url.port)).await.map_err(failed)?.peekable();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    while let Some(address) = addresses.next() {
+        let patience = if addresses.peek().is_some() { ADDRESS } else { SILENCE };
+        match timeout(patience, open(address, url, codec, config.clone())).await {
+            Ok(Ok(link)) => return Ok(Link::quic(codec, link)),
+            Ok(Err(Opening::Io(error))) => last = error,
+            Ok(Err(Opening::Handshake(reason))) => {
+                return Err(Error::Handshake { address: url.to_string(), reason });
+            }
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer"),
+        }
+    }
+    Err(failed(last))
+}
+
+/// Why a connection was not opened.
+enum Opening {
+    Io(io::Error),
+    Handshake(String),
+}
+
+async fn open(
+    server: SocketAddr,
+    url: &ServerUrl,
+    codec: Codec,
+    config: ClientConfig,
+) -> Result<QuicLink, Opening> {
+    let own: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let failed = |error: String| Opening::Handshake(error);
+    let endpoint = Endpoint::client(own).map_err(Opening::Io)?;
+    let connecting = endpoint.connect_with(config, server, &url.host);
+    let connection = connecting.map_err(|error| failed(error.to_string()))?.await;
+    let connection = connection.map_err(|error| match error {
+        ConnectionError::TimedOut => Opening::Io(io::ErrorKind::TimedOut.into()),
+        other => failed(other.to_string()),
+    })?;
+    let (send, receive) = connection.open_bi().await.map_err(|error| failed(error.to_string()))?;
+    let stream = StreamLink::new(codec, Box::new(tokio::io::join(receive, send)));
+    let datagram = next_datagram(&connection);
+    Ok(QuicLink { stream, connection, datagram })
+}
+
+fn config(url: &ServerUrl, codec: Codec, trust: &Trust) -> Result<ClientConfig, Error> {
+    // What listens on this machine has a certificate that nobody has signed, as its other
+    // listeners have none at all: nobody stands between.
+    let here = is_loopback(&url.host) && trust.roots.is_empty();
+    let mut tls = tls::quic_config(trust, here)?;
+    tls.alpn_protocols = vec![match codec {
+        Codec::Json => b"roomcast.v1.json".to_vec(),
+        Codec::MsgPack => b"roomcast.v1.msgpack".to_vec(),
+    }];
+    let invalid = |error: String| Error::Invalid(format!("QUIC: {error}"));
+    let crypto = QuicClientConfig::try_from(tls).map_err(|error| invalid(error.to_string()))?;
+    let mut transport = TransportConfig::default();
+    let silence = IdleTimeout::try_from(SILENCE).map_err(|error| invalid(error.to_string()))?;
+    transport
+        .keep_alive_interval(Some(PING))
+        .max_idle_timeout(Some(silence))
+        .datagram_send_buffer_size(DATAGRAMS_BYTES)
+        .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES));
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn next_datagram(connection: &Connection) -> NextDatagram {
+    let connection = connection.clone();
+    Box::pin(async move { connection.read_datagram().await })
+}
+
+impl QuicLink {
+    pub(crate) fn queue(&mut self, message: &Bytes) {
+        self.stream.queue(message);
+    }
+
+    /// As a datagram, or with the others if it is larger than one.
+    pub(crate) fn queue_unreliable(&mut self, message: Bytes) {
+        let fits = self.connection.max_datagram_size().is_some_and(|max| message.len() <= max);
+        if !fits {
+            return self.stream.queue(&message);
+        }
+        // It fails if the connection is gone, which reading tells.
+        let _ = self.connection.send_datagram(message);
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.stream.queued_bytes()
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(cx)
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<LinkEvent> {
+        match self.stream.poll_read(cx) {
+            Poll::Ready(LinkEvent::Ended(ended)) => {
+                let closed = self.connection.close_reason().as_ref().and_then(closed);
+                return Poll::Ready(LinkEvent::Ended(closed.unwrap_or(ended)));
+            }
+            Poll::Ready(event) => return Poll::Ready(event),
+            Poll::Pending => {}
+        }
+        match self.datagram.as_mut().poll(cx) {
+            Poll::Ready(Ok(message)) => {
+                self.datagram = next_datagram(&self.connection);
+                Poll::Ready(LinkEvent::Message(message))
+            }
+            Poll::Ready(Err(error)) => {
+                let ended = closed(&error).unwrap_or_else(|| Ended::broken(error.to_string()));
+                // Asked again, it would panic.
+                self.datagram = Box::pin(std::future::pending());
+                Poll::Ready(LinkEvent::Ended(ended))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Ends the messages; ready when the server has read them all and said its own last.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stream.poll_close(cx).is_pending() {
+            return Poll::Pending;
+        }
+        loop {
+            match self.poll_read(cx) {
+                Poll::Ready(LinkEvent::Ended(_)) => return Poll::Ready(()),
+                Poll::Ready(LinkEvent::Message(_) | LinkEvent::Alive) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// What the server closed with, if it did.
+fn closed(error: &ConnectionError) -> Option<Ended> {
+    let ConnectionError::ApplicationClosed(close) = error else { return None };
+    let number = u16::try_from(close.error_code.into_inner()).ok()?;
+    let reason = String::from_utf8_lossy(&close.reason);
+    // The server says the word of the code, which is said here, too.
+    let word = CloseCode::from_number(number).map(CloseCode::reason);
+    let message = if word == Some(&*reason) { "" } else { &*reason };
+    Some(Ended::closed(number, message, None))
+}
