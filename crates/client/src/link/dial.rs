@@ -10,7 +10,7 @@ use roomcast_wire::Codec;
 use tokio::net::TcpStream;
 
 pub(crate) use super::tls::Trust;
-use super::{BoxIo, Link, quic, tls, udp, ws};
+use super::{BoxIo, Link, enet, quic, tls, udp, ws};
 use crate::Error;
 use crate::url::{Kind, ServerUrl};
 
@@ -34,6 +34,7 @@ pub(crate) async fn dial(
     dialer: Option<&Dialer>,
 ) -> Result<Link, Error> {
     match url.kind {
+        Kind::Enet => return enet::connect(url, codec).await,
         Kind::Quic => return quic::connect(url, codec, trust).await,
         Kind::Udp => return udp::connect(url, codec).await,
         Kind::Stream | Kind::WebSocket => {}
@@ -52,7 +53,7 @@ pub(crate) async fn dial(
     }
     match url.kind {
         Kind::WebSocket => ws::upgrade(url, codec, io).await,
-        Kind::Quic | Kind::Stream | Kind::Udp => Ok(Link::stream(codec, io)),
+        Kind::Enet | Kind::Quic | Kind::Stream | Kind::Udp => Ok(Link::stream(codec, io)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One open line to a server: messages in, messages out, whatever is below.
 
 mod dial;
+mod enet;
 mod quic;
 mod stream;
 mod tls;
@@ -18,6 +19,7 @@ use roomcast_wire::{CloseCode, Codec, Next};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use dial::{Dialer, Trust, dial};
+use enet::EnetLink;
 use quic::QuicLink;
 use stream::StreamLink;
 use udp::UdpLink;
@@ -48,6 +50,7 @@ enum Kind {
     Stream(StreamLink),
     Quic(Box<QuicLink>),
     Udp(Box<UdpLink>),
+    Enet(Box<EnetLink>),
 }
 
 /// What a link tells.
@@ -106,6 +109,10 @@ impl Link {
         Self { codec, kind: Kind::Udp(Box::new(link)) }
     }
 
+    pub(crate) fn enet(codec: Codec, link: EnetLink) -> Self {
+        Self { codec, kind: Kind::Enet(Box::new(link)) }
+    }
+
     pub(crate) fn codec(&self) -> Codec {
         self.codec
     }
@@ -117,6 +124,7 @@ impl Link {
             Kind::Stream(link) => link.queue(&message),
             Kind::Quic(link) => link.queue(&message),
             Kind::Udp(link) => link.queue(message, true),
+            Kind::Enet(link) => link.queue(message, true),
         }
     }
 
@@ -125,6 +133,7 @@ impl Link {
         match &mut self.kind {
             Kind::Quic(link) => link.queue_unreliable(message),
             Kind::Udp(link) => link.queue(message, false),
+            Kind::Enet(link) => link.queue(message, false),
             Kind::Ws(_) | Kind::Stream(_) => self.queue(message),
         }
     }
@@ -136,6 +145,7 @@ impl Link {
             Kind::Stream(link) => link.queued_bytes(),
             Kind::Quic(link) => link.queued_bytes(),
             Kind::Udp(link) => link.queued_bytes(),
+            Kind::Enet(link) => link.queued_bytes(),
         }
     }
 
@@ -173,6 +183,7 @@ impl Link {
             Kind::Stream(link) => link.poll_flush(cx),
             Kind::Quic(link) => link.poll_flush(cx),
             Kind::Udp(link) => link.poll_flush(cx),
+            Kind::Enet(link) => link.poll_flush(cx),
         }
     }
 
@@ -182,6 +193,7 @@ impl Link {
             Kind::Stream(link) => link.poll_read(cx),
             Kind::Quic(link) => link.poll_read(cx),
             Kind::Udp(link) => link.poll_read(cx),
+            Kind::Enet(link) => link.poll_read(cx),
         }
     }
 
@@ -191,6 +203,7 @@ impl Link {
             Kind::Stream(link) => link.poll_close(cx),
             Kind::Quic(link) => link.poll_close(cx),
             Kind::Udp(link) => link.poll_close(cx),
+            Kind::Enet(link) => link.poll_close(cx),
         }
     }
 }

@@ -132,6 +132,7 @@ impl Default for Config {
                 "tcp://127.0.0.1:7401".into(),
                 "udp://127.0.0.1:7402".into(),
                 "quic://127.0.0.1:7403".into(),
+                "enet://127.0.0.1:7404".into(),
             ],
             insecure: false,
             workers: 0,

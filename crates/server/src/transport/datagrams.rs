@@ -21,14 +21,14 @@ use crate::tls::Tls;
 
 /// What a datagram transport is opened with.
 pub(crate) struct Port {
+    /// What its peers have in common.
+    pub(crate) site: Arc<Site>,
     /// To be asked (`admit`) before anything is kept for an address. What it gives is kept with
     /// the peer and dropped with it.
     pub(crate) admissions: Arc<Admissions>,
     /// Bounds: `message_bytes`, `message_bytes_unknown_peer`, `ping_ms`, `pong_ms`,
     /// `handshake_ms`, `outbox_bytes`.
     pub(crate) limits: LimitsConfig,
-    /// What its peers have in common.
-    pub(crate) site: Arc<Site>,
     /// The certificate of the listener, where its transport has one.
     pub(crate) tls: Option<Arc<Tls>>,
     /// What is left to QUIC.
