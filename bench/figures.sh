@@ -3,8 +3,9 @@
 #
 #   cargo build --release && (cd bench/peers && npm ci) && bench/figures.sh
 #
-# The server runs on the first core, the load on the second; every round measures all targets in
-# turn, each in a fresh process. BENCH is the binary, ROUNDS how often.
+# Servers run on the first core, the load on the second. BENCH is the binary, ROUNDS how often.
+# Targets of one line have their links open at the same time: four of 5,000 links would need a
+# hard limit of more than 20,000 open files (`ulimit -Hn`), so there are three at most.
 set -eu
 cd "$(dirname "$0")/.."
 bench=${BENCH:-target/release/roomcast}
@@ -20,8 +21,11 @@ show fanout --vs-floor --peer bun --peer ws
 show fanout --burst 16 --vs-floor --peer bun --peer ws
 show fanout --burst 64 --vs-floor --peer bun
 # 1,000 rooms of 5: at a rate that leaves time, at saturation, at half of that.
-show rooms --rate 5000 --vs-floor --peer bun --peer ws
-show rooms --vs-floor --peer bun --peer ws
+(rounds=30 && show rooms --rate 5000 --vs-floor --starts 5 --seconds 0.4)
+show rooms --rate 5000 --vs-floor --peer bun
+show rooms --rate 5000 --vs-floor --peer ws
+show rooms --vs-floor --peer bun
+show rooms --vs-floor --peer ws
 show rooms --rate half --vs-floor --peer bun
 show latency --vs-floor --peer bun --peer ws
 show storm --vs-floor --peer bun --peer ws

@@ -302,6 +302,8 @@ fn errors_say_what_to_do() {
         }
     }
     assert!(fail(&["pub", "lobby", "chat", "{hi"]).contains("needs quotes"));
+    let long = format!("[{}", "1,".repeat(10_000));
+    assert!(fail(&["pub", "lobby", "chat", &long]).len() < 300);
     assert!(fail(&["rooms", "--url", "localhost:7400"]).contains("ws://127.0.0.1:7400"));
     assert_eq!(run(&["sub"]).status.code(), Some(2));
     assert_eq!(run(&["sub", "x", "--since", "41"]).status.code(), Some(2));
@@ -316,7 +318,7 @@ fn a_talk_outlives_its_server() {
     let pid = rustix::process::Pid::from_child(&server.process);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(server.process.wait().unwrap().success());
-    mina.hear("* connection lost");
+    mina.hear("* connection lost: drain (4802): the server is stopping");
     let _again = serve(&urls, &[]);
     mina.hear("* connected again");
     mina.hear("* something was missed: the room began anew");

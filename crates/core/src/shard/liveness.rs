@@ -134,7 +134,7 @@ impl Shard {
 
     fn say_goodbye_drain(&mut self, link: LinkId, retry_ms_max: u64) {
         let retry_ms = self.rng.next_u64() % retry_ms_max.saturating_add(1).max(1);
-        let message = "the server is stopping; connect again after `retry_ms`";
+        let message = "the server is stopping";
         self.close_link(link, CloseCode::Drain, message, Some(retry_ms));
     }
 

@@ -204,6 +204,12 @@ impl Shard {
         self.links.next_dirty(most)
     }
 
+    /// To be called some time before a message of a link is handled, with what else is loaded for
+    /// it: cache misses that do not need each other are waited for together.
+    pub fn prefetch(&self, link: LinkId) {
+        self.links.prefetch_speaker(link);
+    }
+
     /// What waits for a link; none if the shard does not know it (any more).
     pub fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
         self.links.get_mut(link).map(|link| &mut link.outbox)

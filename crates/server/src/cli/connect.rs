@@ -117,7 +117,8 @@ pub fn explain(error: Error) -> anyhow::Error {
                 "give a key with --token or ROOMCAST_TOKEN"
             }
             Some(ErrorCode::Forbidden) => {
-                "this needs a key with the right `admin`: give it with --token or ROOMCAST_TOKEN"
+                "give a key or token that allows it with --token or ROOMCAST_TOKEN; `roomcast \
+                 explain` shows what a token allows"
             }
             _ => return anyhow!("{text}"),
         },

@@ -48,7 +48,10 @@ fn show(list: &RoomList) -> Result<(), Gone> {
         print(&format!("{:>7}  {}", room.members, plain(&room.room)))?;
     }
     if list.rooms.is_empty() {
-        eprintln!("no rooms yet: the first one to join makes one, as `roomcast chat --room lobby`");
+        eprintln!(
+            "no rooms yet, or none that you may see: the first one to join makes one, as `roomcast \
+             chat --room lobby`"
+        );
     }
     if list.truncated {
         eprintln!("… and more than one answer may hold");

@@ -258,6 +258,7 @@ impl Worker {
             if readable {
                 link.flags.readable = true;
                 queue(link, key, &mut self.ready);
+                self.shard.prefetch(LinkId(key));
             }
             if writable && (link.flags.blocked || link.socket.wants_write()) {
                 link.flags.blocked = false;

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use mio::net::TcpStream;
 use roomcast_core::Outbox;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use rustls::ServerConnection;
 
 use crate::metrics::IoCounters;
@@ -89,15 +91,17 @@ impl Socket {
     }
 }
 
-fn receive_plain(mut stream: &TcpStream, scratch: &mut [u8]) -> io::Result<Taken> {
+/// By the system call itself: in a process of several threads, the C library's `recv` and `send`
+/// make every call a point where its thread could be cancelled, and take that back after it.
+fn receive_plain(stream: &TcpStream, scratch: &mut [u8]) -> io::Result<Taken> {
     loop {
-        return match stream.read(scratch) {
-            Ok(0) => Ok(Taken::End),
+        return match rustix::net::recv(stream, &mut *scratch, RecvFlags::empty()) {
+            Ok((0, _)) => Ok(Taken::End),
             // A short read has emptied the socket (epoll(7), question 9).
-            Ok(count) => Ok(Taken::Bytes { count, more: count == scratch.len() }),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Taken::Nothing),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => Err(error),
+            Ok((count, _)) => Ok(Taken::Bytes { count, more: count == scratch.len() }),
+            Err(Errno::WOULDBLOCK) => Ok(Taken::Nothing),
+            Err(Errno::INTR) => continue,
+            Err(error) => Err(error.into()),
         };
     }
 }
@@ -131,20 +135,16 @@ fn receive_tls(
     }
 }
 
-fn send_plain(
-    mut stream: &TcpStream,
-    outbox: &mut Outbox,
-    io: &mut IoCounters,
-) -> io::Result<Sent> {
+fn send_plain(stream: &TcpStream, outbox: &mut Outbox, io: &mut IoCounters) -> io::Result<Sent> {
     while !outbox.is_empty() {
         let first = outbox.first();
         let (wanted, sent) = if first.len() == outbox.bytes() {
-            (first.len(), stream.write(first))
+            (first.len(), rustix::net::send(stream, first, SendFlags::NOSIGNAL))
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let count = outbox.slices(&mut slices);
             let slices = &slices[..count];
-            (slices.iter().map(|slice| slice.len()).sum(), stream.write_vectored(slices))
+            (slices.iter().map(|slice| slice.len()).sum(), rustix::io::writev(stream, slices))
         };
         io.writes_total += 1;
         match sent {
@@ -155,9 +155,9 @@ fn send_plain(
                     return Ok(Sent::Blocked);
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Sent::Blocked),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(Errno::WOULDBLOCK) => return Ok(Sent::Blocked),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(Sent::All)

@@ -83,11 +83,15 @@ pub struct Common {
     /// Where the peers are.
     #[arg(long, default_value = "bench/peers")]
     pub peers_dir: PathBuf,
-    /// How often everything is measured: 3 times, ticks 12 times.
+    /// How often everything is measured: 3 times; fanout, rooms and latency 10 times, ticks 12.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: Option<u32>,
-    /// How long each time, in seconds, after half a second to warm up (idle: how long they stay):
-    /// 3, ticks 1.
+    /// How often all servers are started anew, with so many rounds each time (fanout, rooms,
+    /// latency).
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub starts: u32,
+    /// How long each time, in seconds, after a quarter of a second to warm up (idle: how long they
+    /// stay): 3; fanout, rooms, latency and ticks 1.
     #[arg(long, value_parser = seconds)]
     pub seconds: Option<f64>,
     /// Workers of the server that is started.
@@ -279,6 +283,8 @@ fn plain_scheme(text: &str) -> Result<String, String> {
 
 /// Rounds, if the command line does not say.
 pub const ROUNDS: u32 = 3;
+/// Rounds of events: many short ones in turns, as the machine changes from second to second.
+pub const ROUNDS_OF_FLOWS: u32 = 10;
 /// Rounds of ticks: many short ones, so that some are without a gap of the machine.
 pub const ROUNDS_OF_TICKS: u32 = 12;
 
@@ -356,8 +362,8 @@ impl FlowArgs {
                 Some(Rate::PerSecond(rate)) => flow::Pace::Rate(rate),
                 _ => flow::Pace::Closed { burst: self.burst },
             },
-            warmup: Duration::from_millis(500),
-            duration: self.common.duration(3.0),
+            warmup: Duration::from_millis(250),
+            duration: self.common.duration(1.0),
             event_len: None,
         })
     }

@@ -74,16 +74,37 @@ impl Plan {
     }
 }
 
-/// Runs the plan against one that listens.
-pub fn run(plan: &Plan, target: &Listening) -> Result<Outcome> {
-    let mut links = Links::new(target.endpoint.clone())?;
-    let mut hall = Hall::new(plan, target.endpoint.speech);
-    open(&mut links, plan, &mut hall)?;
-    let mut talk = Talk::new(plan, target);
-    let measured = talk.run(&mut links, &mut hall, target)?;
-    hall.check(&talk.rooms)?;
-    links.close();
-    Ok(measured)
+/// A plan under way against one that listens: links stay open from one slice to the next.
+pub struct Flow<'a> {
+    links: Links,
+    hall: Hall,
+    talk: Talk<'a>,
+    target: &'a Listening,
+}
+
+impl<'a> Flow<'a> {
+    /// Opens all links.
+    pub fn open(plan: &'a Plan, target: &'a Listening) -> Result<Self> {
+        let mut links = Links::new(target.endpoint.clone())?;
+        let mut hall = Hall::new(plan, target.endpoint.speech);
+        open(&mut links, plan, &mut hall)?;
+        Ok(Self { links, hall, talk: Talk::new(plan, target), target })
+    }
+
+    /// Speaks for the warm-up and the duration of the plan, measures the second, and waits until
+    /// all is heard: whoever has the next slice has the machine alone.
+    pub fn slice(&mut self) -> Result<Outcome> {
+        self.talk.slice(&mut self.links, &mut self.hall, self.target)
+    }
+
+    /// Looks whether all was heard, and closes the links.
+    pub fn finish(mut self) -> Result<()> {
+        // What comes now comes twice.
+        self.links.turn(Some(Duration::from_millis(50)), &mut self.hall)?;
+        self.hall.check(&self.talk.rooms)?;
+        self.links.close();
+        Ok(())
+    }
 }
 
 fn open(links: &mut Links, plan: &Plan, hall: &mut Hall) -> Result<()> {
@@ -245,7 +266,7 @@ impl<'a> Talk<'a> {
         Self { plan, rooms: (0..plan.rooms).map(room).collect(), out: Vec::new(), events: 0 }
     }
 
-    fn run(&mut self, links: &mut Links, hall: &mut Hall, target: &Listening) -> Result<Outcome> {
+    fn slice(&mut self, links: &mut Links, hall: &mut Hall, target: &Listening) -> Result<Outcome> {
         let begin = Instant::now();
         self.speak(links, hall, begin + self.plan.warmup)?;
         let probe = Probe::start(&target.cores);
@@ -258,11 +279,12 @@ impl<'a> Talk<'a> {
         let waited = to.waited.saturating_sub(from.waited);
         let machine = probe.finish(waited + used.map_or(Duration::ZERO, |used| used.waited));
         self.drain(links, hall)?;
+        let deliveries = std::mem::take(&mut hall.deliveries);
         Ok(Outcome {
             seconds: (to.at - from.at).as_secs_f64(),
             events: to.events - from.events,
-            deliveries: hall.deliveries,
-            event_len: hall.bytes as f64 / hall.deliveries.max(1) as f64,
+            deliveries,
+            event_len: std::mem::take(&mut hall.bytes) as f64 / deliveries.max(1) as f64,
             latency: std::mem::take(&mut hall.latency),
             used,
             machine,
@@ -360,8 +382,7 @@ impl<'a> Talk<'a> {
         loop {
             let waiting: u64 = hall.waiting.iter().map(|&waiting| u64::from(waiting)).sum();
             if waiting == 0 {
-                // One more look: what comes now comes twice.
-                return links.turn(Some(Duration::from_millis(50)), hall);
+                return Ok(());
             }
             if Instant::now() > until {
                 bail!(

@@ -24,12 +24,18 @@ mod ticks;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub use args::Args;
-use args::{Common, CrowdArgs, FlowArgs, LinkArgs, ROUNDS, ROUNDS_OF_TICKS, Scenario, TickArgs};
+use args::{
+    Common, CrowdArgs, FlowArgs, LinkArgs, ROUNDS, ROUNDS_OF_FLOWS, ROUNDS_OF_TICKS, Scenario,
+    TickArgs,
+};
 use report::Rounds;
 use target::{Launch, Listening, Target};
+
+/// Nobody reads the links of those whose turn it is not: a longer one would leave pings unanswered.
+const TURN_MAX: Duration = Duration::from_secs(5);
 
 pub fn run(args: Args) -> Result<ExitCode> {
     match args.scenario {
@@ -47,25 +53,26 @@ pub fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn run_flow(name: &str, args: &FlowArgs, mut plan: flow::Plan) -> Result<ExitCode> {
-    let bench = Bench::new(&args.common, plan.links(), args.common.targets(), ROUNDS)?;
+    let targets = args.common.targets();
+    if targets.len() > 1 && plan.duration > TURN_MAX {
+        bail!("several targets take turns of at most {} s: more --rounds", TURN_MAX.as_secs());
+    }
+    let links = plan.links() * targets.len();
+    let bench = Bench::new(&args.common, links, targets, ROUNDS_OF_FLOWS)?;
     if args.rate.is_some_and(|rate| rate == args::Rate::Half) {
         let full = flow::Plan { pace: flow::Pace::Closed { burst: args.burst }, ..plan.clone() };
         let target = bench.targets.first().context("nothing to measure")?;
-        let outcome = bench.once(target, "saturation", |target| flow::run(&full, target))?;
+        let outcome = bench.once(target, "saturation", |target| {
+            let mut flow = flow::Flow::open(&full, target)?;
+            let outcome = flow.slice()?;
+            flow.finish()?;
+            Ok(outcome)
+        })?;
         let rate = outcome.events as f64 / outcome.seconds / 2.0;
         eprintln!("half of saturation: {rate:.0} events/s");
         plan.pace = flow::Pace::Rate(rate);
     }
-    // Where roomcast goes first, the others send messages as long as its were.
-    let mut event_len = None;
-    let rounds = bench.rounds(|target, listening| {
-        let plan = flow::Plan { event_len, ..plan.clone() };
-        let outcome = flow::run(&plan, listening)?;
-        if target.speech() != speech::Speech::Bare {
-            event_len = Some(outcome.event_len.round() as usize);
-        }
-        Ok(outcome)
-    })?;
+    let rounds = bench.flows(&plan)?;
     if args.common.json {
         println!("{:#}", report::flow_json(name, &rounds));
     } else {
@@ -118,6 +125,7 @@ struct Bench {
     targets: Vec<Target>,
     launch: Launch,
     rounds: u32,
+    starts: u32,
 }
 
 impl Bench {
@@ -126,7 +134,50 @@ impl Bench {
         // Read before this process gives up all cores but its own.
         let launch = common.launch()?;
         target::pin(&launch.load_cores)?;
-        Ok(Self { targets, launch, rounds: common.rounds.unwrap_or(usual) })
+        Ok(Self { targets, launch, rounds: common.rounds.unwrap_or(usual), starts: common.starts })
+    }
+
+    /// All targets at the same time, with all their links open; in each round the load goes to one
+    /// after the other. All processes are fresh a few times: where their memory lies is chance.
+    fn flows(&self, plan: &flow::Plan) -> Result<Vec<Rounds<flow::Outcome>>> {
+        let rounds = |target: &Target| Rounds { name: target.name().to_owned(), outcomes: vec![] };
+        let mut all: Vec<_> = self.targets.iter().map(rounds).collect();
+        for start in 1..=self.starts {
+            eprintln!("start {start} of {}", self.starts);
+            self.flows_once(plan, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    fn flows_once(&self, plan: &flow::Plan, all: &mut [Rounds<flow::Outcome>]) -> Result<()> {
+        let started: Result<Vec<_>> =
+            self.targets.iter().map(|target| target.start(&self.launch)).collect();
+        let started = started?;
+        let mut plans = vec![plan.clone(); started.len()];
+        // Where roomcast goes first, the others send messages as long as its were.
+        let mut flows: Vec<flow::Flow<'_>> = Vec::new();
+        let mut event_len = None;
+        for ((target, listening), plan) in self.targets.iter().zip(&started).zip(&mut plans) {
+            plan.event_len = event_len;
+            let mut flow = flow::Flow::open(plan, listening)?;
+            let outcome = flow.slice()?;
+            if target.speech() != speech::Speech::Bare {
+                event_len = Some(outcome.event_len.round() as usize);
+            }
+            flows.push(flow);
+        }
+        for round in 1..=self.rounds {
+            // Every other round in reverse, so that nobody always follows the same one.
+            let mut order: Vec<_> = flows.iter_mut().zip(all.iter_mut()).collect();
+            if round % 2 == 0 {
+                order.reverse();
+            }
+            for (flow, rounds) in order {
+                let outcome = flow.slice().with_context(|| rounds.name.clone())?;
+                rounds.outcomes.push(outcome);
+            }
+        }
+        flows.into_iter().try_for_each(flow::Flow::finish)
     }
 
     /// Every target once in each round, one after the other, each time in a fresh process.

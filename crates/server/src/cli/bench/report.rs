@@ -375,14 +375,17 @@ fn ratios<T>(all: &[Rounds<T>], what: &str, value: impl Fn(&T) -> Option<f64>) -
         let pairs = rounds.outcomes.iter().zip(&base.outcomes);
         let found: Option<Vec<f64>> =
             pairs.map(|(mine, base)| Some(value(mine)? / value(base)?)).collect();
-        let Some(found) = found else { continue };
+        let Some(mut found) = found else { continue };
+        // A round in which the machine was away has no deliveries.
+        found.retain(|ratio| ratio.is_finite() && *ratio > 0.0);
         let list: Vec<_> = found.iter().map(|ratio| format!("{ratio:.3}")).collect();
         text += &format!(
-            "{} / {}, {what}: {}  median {}\n",
+            "{} / {}, {what}: {}  median {} ± {}\n",
             rounds.name,
             base.name,
             list.join(" "),
-            number(median(&found, |&ratio| Some(ratio)), 3)
+            number(median(&found, |&ratio| Some(ratio)), 3),
+            number(error_of_median(&found), 3)
         );
     }
     text
@@ -400,6 +403,15 @@ fn median<T>(outcomes: &[T], value: impl Fn(&T) -> Option<f64>) -> Option<f64> {
     let (low, high) =
         (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
     Some((low + high) / 2.0)
+}
+
+/// The standard error of a median. Taken from the median deviation, which a few wild rounds do not
+/// move: for normally distributed values it is 0.6745 of a standard deviation, and the median is
+/// 1.2533 times as uncertain as the mean.
+fn error_of_median(values: &[f64]) -> Option<f64> {
+    let middle = median(values, |&value| Some(value))?;
+    let deviation = median(values, |value| Some((value - middle).abs()))?;
+    Some(1.2533 / 0.6745 * deviation / (values.len() as f64).sqrt())
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
@@ -438,6 +450,18 @@ mod tests {
     }
 
     #[test]
+    fn a_median_is_surer_the_more_rounds_there_are_and_a_wild_one_moves_it_little() {
+        assert_eq!(error_of_median(&[]), None);
+        assert_eq!(error_of_median(&[3.0]), Some(0.0));
+        let near = [0.9, 1.0, 1.1, 0.8, 1.2];
+        let few = error_of_median(&near).unwrap_or_default();
+        let many = error_of_median(&near.repeat(4)).unwrap_or_default();
+        assert!((few - 2.0 * many).abs() < 1e-9 && few > 0.0, "{few} {many}");
+        let wild = error_of_median(&[0.9, 1.0, 1.1, 0.8, 99.0]).unwrap_or_default();
+        assert!((wild - few).abs() < 1e-9, "{wild} {few}");
+    }
+
+    #[test]
     fn ratios_are_taken_round_by_round() {
         let rounds = |name: &str, outcomes: &[f64]| Rounds {
             name: name.to_owned(),
@@ -445,9 +469,9 @@ mod tests {
         };
         let all = [rounds("roomcast", &[2.0, 9.0, 8.0]), rounds("floor", &[1.0, 6.0, 2.0])];
         let text = ratios(&all, "x", |&value| Some(value));
-        assert_eq!(text, "roomcast / floor, x: 2.000 1.500 4.000  median 2.000\n");
+        assert_eq!(text, "roomcast / floor, x: 2.000 1.500 4.000  median 2.000 ± 0.536\n");
         let all = [rounds(SOCKETIO, &[3.0, 9.0]), rounds(ROOMCAST, &[2.0, 9.0])];
         let text = ratios(&all, "x", |&value| Some(value));
-        assert_eq!(text, "socketio / roomcast, x: 1.500 1.000  median 1.250\n");
+        assert_eq!(text, "socketio / roomcast, x: 1.500 1.000  median 1.250 ± 0.328\n");
     }
 }

@@ -84,9 +84,9 @@ pub fn connection(event: &ClientEvent) -> Option<String> {
         }
         ClientEvent::Reconnected { resumed: true, .. } => "connected again".to_owned(),
         ClientEvent::Reconnected { .. } => "connected again, as a new session".to_owned(),
-        ClientEvent::Goodbye { message, .. } => format!("the server says: {}", plain(message)),
         ClientEvent::Unread { missed } => format!("{missed} messages came too fast"),
         ClientEvent::Refused(refused) => plain(&refused.message),
+        // A goodbye too: the loss that follows has its words.
         _ => return None,
     })
 }
