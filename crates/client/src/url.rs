@@ -3,18 +3,21 @@
 use std::fmt;
 use std::str::FromStr;
 
+use roomcast_wire::enet::Options;
+
 use crate::Error;
 
 /// What is spoken below the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    Enet,
     Stream,
     Udp,
     WebSocket,
 }
 
 /// Where a server is: `ws://host:port/path?query`, `wss://…`, `tcp://host:port`, `tls://…`,
-/// `udp://…`.
+/// `udp://…`, `enet://…?checksum=crc32&compression=range`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerUrl {
     pub(crate) kind: Kind,
@@ -22,7 +25,7 @@ pub(crate) struct ServerUrl {
     /// Without the brackets of an IPv6 address.
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Path and query of a WebSocket's request.
+    /// Path and query of a WebSocket's request, or the options of ENet.
     pub(crate) target: String,
 }
 
@@ -35,6 +38,11 @@ impl ServerUrl {
             format!("{}:{}", self.host, self.port)
         }
     }
+
+    /// What both ends of ENet have agreed on.
+    pub(crate) fn enet_options(&self) -> Options {
+        read_enet(&self.target).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for ServerUrl {
@@ -45,6 +53,7 @@ impl fmt::Display for ServerUrl {
             (Kind::Stream, false) => "tcp",
             (Kind::Stream, true) => "tls",
             (Kind::Udp, _) => "udp",
+            (Kind::Enet, _) => "enet",
         };
         write!(f, "{scheme}://{}{}", self.authority(), self.target)
     }
@@ -67,7 +76,8 @@ impl FromStr for ServerUrl {
             "tcp" => (Kind::Stream, false, 7401),
             "tls" => (Kind::Stream, true, 7401),
             "udp" => (Kind::Udp, false, 7402),
-            _ => return Err(wrong("the scheme must be ws, wss, tcp, tls or udp")),
+            "enet" => (Kind::Enet, false, 7404),
+            _ => return Err(wrong("the scheme must be ws, wss, tcp, tls, udp or enet")),
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
@@ -77,6 +87,10 @@ impl FromStr for ServerUrl {
         let (host, port) = split_authority(authority).ok_or_else(|| wrong("bad host or port"))?;
         let target = match kind {
             Kind::WebSocket => websocket_target(target),
+            Kind::Enet if read_enet(target).is_none() => {
+                return Err(wrong("ENet has checksum=crc32 and compression=range"));
+            }
+            Kind::Enet => target.trim_start_matches('/').to_owned(),
             Kind::Stream | Kind::Udp => String::new(),
         };
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -101,6 +115,21 @@ fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
         None => Some((host, None)),
         Some(port) => Some((host, Some(port.parse().ok()?))),
     }
+}
+
+/// Reads the options of ENet, as a listener's URL has them; none: there is something else.
+fn read_enet(target: &str) -> Option<Options> {
+    let target = target.strip_prefix('/').unwrap_or(target);
+    let mut options = Options::default();
+    for pair in target.strip_prefix('?').unwrap_or(target).split('&') {
+        match pair {
+            "" => {}
+            "checksum=crc32" => options.checksum = true,
+            "compression=range" => options.compression = true,
+            _ => return None,
+        }
+    }
+    Some(options)
 }
 
 /// Servers listen at `/ws`; a path in the URL is for proxies that put them elsewhere.
@@ -128,6 +157,8 @@ mod tests {
             ("tcp://localhost", "tcp://localhost:7401"),
             ("tls://[::1]:9", "tls://[::1]:9"),
             ("udp://localhost", "udp://localhost:7402"),
+            ("enet://localhost", "enet://localhost:7404"),
+            ("enet://h:1/?checksum=crc32", "enet://h:1?checksum=crc32"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().unwrap().to_string(), expected);
         }
@@ -144,6 +175,7 @@ mod tests {
             "ws://a@b",
             "ws://h/a b",
             "tcp://[::1",
+            "enet://h:1?checksum=md5",
         ] {
             let error = text.parse::<ServerUrl>().unwrap_err().to_string();
             assert!(error.contains("ws://127.0.0.1:7400"), "{text}: {error}");

@@ -410,6 +410,7 @@ fn listen(
             dialect: url.dialect,
             engineio_path: config.socketio.path_for(url.dialect),
             codec: url.codec,
+            enet: url.enet,
             namespaces: namespaces.to_vec(),
         });
         for &address in &url.addresses {

@@ -10,6 +10,7 @@
 pub mod codec;
 pub mod command;
 pub mod dialect;
+pub mod enet;
 pub mod engineio;
 pub mod error;
 pub mod framing;

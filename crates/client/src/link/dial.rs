@@ -10,7 +10,7 @@ use roomcast_wire::Codec;
 use tokio::net::TcpStream;
 
 pub(crate) use super::tls::Trust;
-use super::{BoxIo, Link, tls, udp, ws};
+use super::{BoxIo, Link, enet, tls, udp, ws};
 use crate::Error;
 use crate::url::{Kind, ServerUrl};
 
@@ -33,8 +33,10 @@ pub(crate) async fn dial(
     trust: &Trust,
     dialer: Option<&Dialer>,
 ) -> Result<Link, Error> {
-    if url.kind == Kind::Udp {
-        return udp::connect(url, codec).await;
+    match url.kind {
+        Kind::Enet => return enet::connect(url, codec).await,
+        Kind::Udp => return udp::connect(url, codec).await,
+        Kind::Stream | Kind::WebSocket => {}
     }
     let opened = match dialer {
         Some(dialer) => (dialer.0)().await,
@@ -50,7 +52,7 @@ pub(crate) async fn dial(
     }
     match url.kind {
         Kind::WebSocket => ws::upgrade(url, codec, io).await,
-        Kind::Stream | Kind::Udp => Ok(Link::stream(codec, io)),
+        Kind::Stream | Kind::Enet | Kind::Udp => Ok(Link::stream(codec, io)),
     }
 }
 

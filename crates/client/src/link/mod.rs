@@ -1,6 +1,7 @@
 //! One open line to a server: messages in, messages out, whatever is below.
 
 mod dial;
+mod enet;
 mod stream;
 mod tls;
 mod udp;
@@ -17,6 +18,7 @@ use roomcast_wire::{CloseCode, Codec, Next};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use dial::{Dialer, Trust, dial};
+use enet::EnetLink;
 use stream::StreamLink;
 use udp::UdpLink;
 use ws::WsLink;
@@ -45,6 +47,7 @@ enum Kind {
     Ws(Box<WsLink>),
     Stream(StreamLink),
     Udp(Box<UdpLink>),
+    Enet(Box<EnetLink>),
 }
 
 /// What a link tells.
@@ -99,6 +102,10 @@ impl Link {
         Self { codec, kind: Kind::Udp(Box::new(link)) }
     }
 
+    pub(crate) fn enet(codec: Codec, link: EnetLink) -> Self {
+        Self { codec, kind: Kind::Enet(Box::new(link)) }
+    }
+
     pub(crate) fn codec(&self) -> Codec {
         self.codec
     }
@@ -109,6 +116,7 @@ impl Link {
             Kind::Ws(link) => link.queue(message),
             Kind::Stream(link) => link.queue(&message),
             Kind::Udp(link) => link.queue(message, true),
+            Kind::Enet(link) => link.queue(message, true),
         }
     }
 
@@ -116,6 +124,7 @@ impl Link {
     pub(crate) fn queue_unreliable(&mut self, message: Bytes) {
         match &mut self.kind {
             Kind::Udp(link) => link.queue(message, false),
+            Kind::Enet(link) => link.queue(message, false),
             Kind::Ws(_) | Kind::Stream(_) => self.queue(message),
         }
     }
@@ -126,6 +135,7 @@ impl Link {
             Kind::Ws(link) => link.queued_bytes(),
             Kind::Stream(link) => link.queued_bytes(),
             Kind::Udp(link) => link.queued_bytes(),
+            Kind::Enet(link) => link.queued_bytes(),
         }
     }
 
@@ -162,6 +172,7 @@ impl Link {
             Kind::Ws(link) => link.poll_flush(cx),
             Kind::Stream(link) => link.poll_flush(cx),
             Kind::Udp(link) => link.poll_flush(cx),
+            Kind::Enet(link) => link.poll_flush(cx),
         }
     }
 
@@ -170,6 +181,7 @@ impl Link {
             Kind::Ws(link) => link.poll_read(cx),
             Kind::Stream(link) => link.poll_read(cx),
             Kind::Udp(link) => link.poll_read(cx),
+            Kind::Enet(link) => link.poll_read(cx),
         }
     }
 
@@ -178,6 +190,7 @@ impl Link {
             Kind::Ws(link) => link.poll_close(cx),
             Kind::Stream(link) => link.poll_close(cx),
             Kind::Udp(link) => link.poll_close(cx),
+            Kind::Enet(link) => link.poll_close(cx),
         }
     }
 }

@@ -18,7 +18,7 @@ pub const URL: &str = "ws://127.0.0.1:7400";
 /// Which server.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Server {
-    /// The server: ws://, wss://, tcp://, tls:// or udp://
+    /// The server: ws://, wss://, tcp://, tls://, udp:// or enet://
     #[arg(long, env = "ROOMCAST_URL", default_value = URL, value_name = "URL")]
     pub url: String,
     #[command(flatten)]
@@ -110,7 +110,7 @@ pub fn explain(error: Error) -> anyhow::Error {
         Error::Unreachable { .. } => "is the address right, and is the server running?",
         Error::Handshake { .. } => {
             "is the URL right? `roomcast serve` listens at ws://127.0.0.1:7400, \
-             tcp://127.0.0.1:7401 and udp://127.0.0.1:7402"
+             tcp://127.0.0.1:7401, udp://127.0.0.1:7402 and enet://127.0.0.1:7404"
         }
         Error::Refused(refused) => match refused.known() {
             Some(ErrorCode::TokenRequired | ErrorCode::InvalidToken) => {

@@ -156,7 +156,7 @@ fn invitation(listener: &Listener) -> String {
     let how = match url.split_once("://").map_or("", |(scheme, _)| scheme) {
         "ws" => format!("open http://{at}/ in a browser, or run: roomcast chat ws://{at}"),
         "wss" => format!("open https://{at}/ in a browser, or run: roomcast chat wss://{at}"),
-        "udp" => format!("run: roomcast chat udp://{at}"),
+        scheme @ ("enet" | "udp") => format!("run: roomcast chat {scheme}://{at}"),
         "tcp" => format!("run: nc {host} {port}, then type {hello}"),
         _ => format!("run: openssl s_client -quiet -connect {at}, then type {hello}"),
     };
@@ -240,6 +240,8 @@ mod tests {
         assert!(line.contains("nc ::1 7401"), "{line}");
         let line = said("tls://127.0.0.1:9", "127.0.0.1:9");
         assert!(line.contains("openssl s_client -quiet -connect 127.0.0.1:9"), "{line}");
+        let line = said("enet://0.0.0.0:7404", "0.0.0.0:7404");
+        assert!(line.ends_with("roomcast chat enet://127.0.0.1:7404"), "{line}");
         let line = said("wss://[::1]:9", "[::1]:9");
         assert!(line.contains("https://[::1]:9/"), "{line}");
     }

@@ -171,10 +171,13 @@ fn check_listeners(config: &Config, listeners: &[ListenerUrl], problems: &mut Ve
             let message = format!("{url}: there is no section [namespaces.{namespace}]{hint}");
             problems.push(Problem::new("listen", message));
         }
-        if !config.insecure && !url.is_loopback() && url.scheme == Scheme::Udp {
+        if !config.insecure
+            && !url.is_loopback()
+            && matches!(url.scheme, Scheme::Enet | Scheme::Udp)
+        {
             let message = format!(
-                "{url} is open to other machines, and whoever reads along reads tokens, and keys \
-                 with which to speak for others: use wss:// or tls:// there, or say that this is \
+                "{url} is open to other machines, and whoever reads along reads tokens, and can \
+                 speak for others: use wss:// or tls:// there, or say that this is \
                  meant (--insecure, insecure = true)"
             );
             problems.push(Problem::new("listen", message));

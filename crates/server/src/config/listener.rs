@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 /// Part of a [`ListenerUrl`], which has an example.
 pub use roomcast_wire::dialect::Dialect;
+/// Part of a [`ListenerUrl`], which has an example.
+pub use roomcast_wire::enet::Options as EnetOptions;
 use roomcast_wire::{Codec, Name};
 
 use super::suggest::hint;
@@ -14,13 +16,17 @@ use super::suggest::hint;
 /// address, and each of them is listened on.
 ///
 /// ```
-/// use roomcast::config::listener::{ListenerProblem, ListenerUrl, Scheme};
+/// use roomcast::config::listener::{EnetOptions, ListenerProblem, ListenerUrl, Scheme};
 ///
 /// let url = ListenerUrl::parse("wss://127.0.0.1:0?namespace=game")?;
 /// assert_eq!((url.scheme.as_str(), url.to_string().as_str()), ("wss", "wss://127.0.0.1:0"));
 /// assert!(url.is_loopback() && url.scheme.is_tls() && url.scheme.is_http());
 /// assert!(!url.scheme.is_datagrams()); // as `udp` is
 /// assert!(Scheme::all().contains(&url.scheme));
+///
+/// let game = ListenerUrl::parse("enet://127.0.0.1:0?checksum=crc32")?;
+/// assert_eq!(game.enet, EnetOptions { checksum: true, compression: false });
+/// assert!(game.scheme.is_datagrams());
 ///
 /// let error = ListenerUrl::parse("http://127.0.0.1:0").expect_err("it is no scheme of ours");
 /// assert!(matches!(error.problem, ListenerProblem::UnknownScheme { .. }));
@@ -43,11 +49,15 @@ pub struct ListenerUrl {
     pub dialect: Dialect,
     /// The codec of its clients, where the dialect leaves that to the listener.
     pub codec: Option<Codec>,
+    /// What ENet's clients have agreed on beforehand.
+    pub enet: EnetOptions,
 }
 
 /// How a listener is spoken to. See [`ListenerUrl`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
+    /// ENet, the reliable UDP of many games.
+    Enet,
     /// JSON lines or length-prefixed MessagePack on TCP.
     Tcp,
     /// The same inside TLS.
@@ -137,13 +147,25 @@ pub enum ListenerProblem {
         /// How it is carried.
         scheme: Scheme,
     },
+    /// An option of ENet on another transport, or one that ENet does not have.
+    #[error("{key}: only enet:// has it, as `{key}={word}`")]
+    NotEnet {
+        /// The key.
+        key: &'static str,
+        /// Its only value.
+        word: &'static str,
+    },
     /// The host name stands for no address.
     #[error("the host cannot be resolved: {0}")]
     Unresolved(String),
 }
 
 /// The keys of a listener's query. Sorted.
-const KEYS: &[&str] = &["codec", "dialect", "namespace"];
+const KEYS: &[&str] = &["checksum", "codec", "compression", "dialect", "namespace"];
+
+/// The words for what ENet's peers must agree on.
+const CHECKSUM: &str = "crc32";
+const COMPRESSION: &str = "range";
 
 /// The words for codecs. Sorted.
 const CODECS: &[(&str, Codec)] = &[("json", Codec::Json), ("msgpack", Codec::MsgPack)];
@@ -188,12 +210,13 @@ impl fmt::Display for ListenerUrl {
 impl Scheme {
     /// All schemes, by name.
     pub const fn all() -> &'static [Self] {
-        &[Self::Tcp, Self::Tls, Self::Udp, Self::Ws, Self::Wss]
+        &[Self::Enet, Self::Tcp, Self::Tls, Self::Udp, Self::Ws, Self::Wss]
     }
 
     /// The word in the URL.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Enet => "enet",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Udp => "udp",
@@ -209,7 +232,7 @@ impl Scheme {
 
     /// Whether it is carried by datagrams: one UDP socket for all clients.
     pub const fn is_datagrams(self) -> bool {
-        matches!(self, Self::Udp)
+        matches!(self, Self::Enet | Self::Udp)
     }
 
     /// Whether it begins with HTTP.
@@ -246,7 +269,7 @@ fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
         return Err(ListenerProblem::Surplus(authority[..=at].to_owned()));
     }
     let (host, port) = read_authority(authority)?;
-    let Query { namespace, dialect, codec } = read_query(query)?;
+    let Query { namespace, dialect, codec, checksum, compression } = read_query(query)?;
     let dialect = dialect.unwrap_or_default();
     let codec = codec.map(|codec| read_codec(codec, dialect, scheme)).transpose()?;
     if scheme.is_datagrams() && dialect != Dialect::Native {
@@ -258,8 +281,13 @@ fn read(url: &str) -> Result<ListenerUrl, ListenerProblem> {
     if scheme.is_http() && !dialect.has_ws() {
         return Err(ListenerProblem::NeedsTcp(dialect));
     }
+    let enet = EnetOptions {
+        checksum: read_enet("checksum", checksum, CHECKSUM, scheme)?,
+        compression: read_enet("compression", compression, COMPRESSION, scheme)?,
+    };
     let addresses = resolve(host, port)?;
-    Ok(ListenerUrl { scheme, host: host.to_owned(), port, addresses, namespace, dialect, codec })
+    let host = host.to_owned();
+    Ok(ListenerUrl { scheme, host, port, addresses, namespace, dialect, codec, enet })
 }
 
 fn read_scheme(word: &str) -> Result<Scheme, ListenerProblem> {
@@ -302,6 +330,8 @@ struct Query<'a> {
     namespace: Option<Name>,
     dialect: Option<Dialect>,
     codec: Option<&'a str>,
+    checksum: Option<&'a str>,
+    compression: Option<&'a str>,
 }
 
 fn read_query(query: &str) -> Result<Query<'_>, ListenerProblem> {
@@ -312,6 +342,8 @@ fn read_query(query: &str) -> Result<Query<'_>, ListenerProblem> {
             "namespace" => read.namespace.replace(read_namespace(value)?).is_some(),
             "dialect" => read.dialect.replace(read_dialect(value)?).is_some(),
             "codec" => read.codec.replace(value).is_some(),
+            "checksum" => read.checksum.replace(value).is_some(),
+            "compression" => read.compression.replace(value).is_some(),
             _ => {
                 let hint = hint(key, KEYS.iter().copied());
                 return Err(ListenerProblem::UnknownKey { key: key.to_owned(), hint });
@@ -322,6 +354,20 @@ fn read_query(query: &str) -> Result<Query<'_>, ListenerProblem> {
         }
     }
     Ok(read)
+}
+
+/// Whether an option of ENet is chosen. Each has one word.
+fn read_enet(
+    key: &'static str,
+    value: Option<&str>,
+    word: &'static str,
+    scheme: Scheme,
+) -> Result<bool, ListenerProblem> {
+    match value {
+        None => Ok(false),
+        Some(value) if scheme == Scheme::Enet && value == word => Ok(true),
+        Some(_) => Err(ListenerProblem::NotEnet { key, word }),
+    }
 }
 
 fn read_codec(word: &str, dialect: Dialect, scheme: Scheme) -> Result<Codec, ListenerProblem> {

@@ -125,6 +125,7 @@ impl Default for Config {
                 "ws://127.0.0.1:7400".into(),
                 "tcp://127.0.0.1:7401".into(),
                 "udp://127.0.0.1:7402".into(),
+                "enet://127.0.0.1:7404".into(),
             ],
             insecure: false,
             workers: 0,

@@ -20,6 +20,7 @@ use roomcast_wire::ws::handshake::SitePolicy;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::acceptor::admission::Admission;
+use crate::config::listener::EnetOptions;
 use crate::config::{Config, Dialect, Scheme};
 use crate::server::{Listening, Shared};
 use crate::transport::{self, Site};
@@ -194,6 +195,7 @@ pub(crate) fn listening(
         dialect,
         engineio_path: config.socketio.path_for(dialect),
         codec: None,
+        enet: EnetOptions::default(),
         namespaces: Vec::new(),
     });
     let mut places = BTreeMap::new();

@@ -14,11 +14,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use roomcast_wire::{CloseCode, Format};
 
+use super::Site;
 use crate::acceptor::admission::Admissions;
 use crate::config::LimitsConfig;
 
 /// What a datagram transport is opened with.
 pub(crate) struct Port {
+    /// What its peers have in common.
+    pub(crate) site: Arc<Site>,
     /// To be asked (`admit`) before anything is kept for an address. What it gives is kept with
     /// the peer and dropped with it.
     pub(crate) admissions: Arc<Admissions>,

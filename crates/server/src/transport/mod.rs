@@ -3,6 +3,7 @@
 //! A new transport is a file beside this one and a line in [`TABLE`].
 
 pub(crate) mod datagrams;
+mod enet;
 mod engineio;
 mod tcp;
 mod udp;
@@ -41,6 +42,12 @@ pub(crate) enum Open {
 
 /// Sorted by scheme.
 pub(crate) const TABLE: &[Transport] = &[
+    Transport {
+        scheme: Scheme::Enet,
+        secure: false,
+        http: false,
+        open: Open::Datagrams(enet::open),
+    },
     Transport { scheme: Scheme::Tcp, secure: false, http: false, open: Open::Stream(tcp::open) },
     Transport { scheme: Scheme::Tls, secure: true, http: false, open: Open::Stream(tcp::open) },
     Transport { scheme: Scheme::Udp, secure: false, http: false, open: Open::Datagrams(udp::open) },
@@ -79,6 +86,8 @@ pub(crate) struct Site {
     pub(crate) engineio_path: Option<Box<str>>,
     /// What they speak, where the dialect leaves that to the listener.
     pub(crate) codec: Option<Codec>,
+    /// What ENet's peers have agreed on beforehand.
+    pub(crate) enet: roomcast_wire::enet::Options,
     /// What the subprotocol may name, where it names the namespace.
     pub(crate) namespaces: Vec<Arc<str>>,
 }

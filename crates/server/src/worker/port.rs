@@ -57,12 +57,13 @@ impl Port {
     /// The transport cannot begin.
     pub(crate) fn open(socket: UdpSocket, listener: u16, shared: &Shared) -> io::Result<Self> {
         let listening = shared.listeners.get(usize::from(listener));
-        let Some(Open::Datagrams(open)) = listening.map(|listening| listening.transport.open)
+        let Some((listening, Open::Datagrams(open))) = listening.map(|l| (l, l.transport.open))
         else {
             return Err(ErrorKind::Unsupported.into());
         };
         let (admissions, limits) = (shared.admissions.clone(), shared.limits.clone());
-        let datagrams = open(datagrams::Port { admissions, limits })?;
+        let site = listening.site.clone();
+        let datagrams = open(datagrams::Port { site, admissions, limits })?;
         let (lines, batch) = (Vec::new(), Batch::default());
         Ok(Self { socket, datagrams, listener, lines, readable: true, blocked: false, batch })
     }

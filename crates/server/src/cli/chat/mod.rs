@@ -33,7 +33,7 @@ Commands:
 With standard input from a pipe, each line is said in the room (lines with / are commands), and
 chat ends when all of them are acknowledged: with 0, or with 1 if one failed.")]
 pub struct Args {
-    /// The server: ws://, wss://, tcp://, tls:// or udp://
+    /// The server: ws://, wss://, tcp://, tls://, udp:// or enet://
     #[arg(env = "ROOMCAST_URL", default_value = URL, value_name = "URL")]
     url: String,
     /// The room to begin in, as room or namespace/room
