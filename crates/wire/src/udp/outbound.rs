@@ -190,7 +190,7 @@ impl Outbound {
             self.deadline = None;
         }
         self.grow(news);
-        self.find_overtaken(ack.seen);
+        self.find_lost(|seq| seq.saturating_add(OVERTAKEN) <= ack.seen);
         news > 0
     }
 
@@ -224,10 +224,6 @@ impl Outbound {
         self.window = self.window.min(WINDOW_MOST);
     }
 
-    fn find_overtaken(&mut self, seen: u64) {
-        self.find_lost(|seq, _| seq.saturating_add(OVERTAKEN) <= seen);
-    }
-
     /// Takes those for lost that nothing was heard of for too long.
     pub fn tick(&mut self, now: Duration) {
         if self.deadline.is_none_or(|deadline| deadline > now) {
@@ -247,14 +243,14 @@ impl Outbound {
             }
         }
         self.deadline = next;
-        self.find_lost(|seq, _| overdue.contains(&seq));
+        self.find_lost(|seq| overdue.contains(&seq));
     }
 
-    fn find_lost(&mut self, is_lost: impl Fn(u64, &Piece) -> bool) {
+    fn find_lost(&mut self, is_lost: impl Fn(u64) -> bool) {
         let mut last = None;
         for piece in self.pieces.iter_mut().take(self.begun) {
             if let State::Flying { seq, .. } = piece.state
-                && is_lost(seq, piece)
+                && is_lost(seq)
             {
                 piece.state = State::Lost;
                 self.flying -= piece.bytes.len();
@@ -294,8 +290,7 @@ impl Outbound {
         self.threshold = WINDOW_MOST;
     }
 
-    /// How long the oldest piece has waited for its acknowledgement since it was sent last, and
-    /// how often it was sent.
+    /// How often the oldest piece that is not acknowledged was sent.
     pub fn times_of_oldest(&self) -> u32 {
         self.pieces.front().map_or(0, |piece| piece.times)
     }
