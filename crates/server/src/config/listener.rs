@@ -491,7 +491,7 @@ mod tests {
         let said = |url| ListenerUrl::parse(url).unwrap_err().to_string();
         assert!(said("127.0.0.1:7400").contains("ws://127.0.0.1:7400"));
         assert!(said("http://127.0.0.1:7400").contains("did you mean `ws`?"));
-        assert!(said("sctp://127.0.0.1:7403").contains("there are quic, tcp, tls,"));
+        assert!(said("sctp://127.0.0.1:7403").contains("there are enet, quic, tcp,"));
         assert!(said("ws://127.0.0.1:1?namepsace=a").contains("did you mean `namespace`?"));
         let unknown = said("ws://127.0.0.1:1?dialect=gopher");
         assert!(unknown.contains("there are ") && unknown.contains("native"), "{unknown}");
