@@ -125,7 +125,7 @@ fn what_cannot_be_done_is_said() {
     }
     for (args, says) in [
         ("link --link loss=5", "write it like loss=5%"),
-        ("link --transport carrier-pigeon", "one of tcp, "),
+        ("link --transport carrier-pigeon", "one of enet, quic, tcp, "),
     ] {
         let output = bench(args);
         let text = String::from_utf8_lossy(&output.stderr);

@@ -271,9 +271,10 @@ fn per_second(text: &str) -> Result<f64, String> {
     }
 }
 
-/// The schemes that need no certificate of their own.
+/// The schemes that need no certificate; QUIC makes its own on loopback.
 fn plain_scheme(text: &str) -> Result<String, String> {
-    let schemes = Scheme::all().iter().filter(|scheme| !scheme.is_tls());
+    let is_plain = |scheme: &&Scheme| !scheme.is_tls() || **scheme == Scheme::Quic;
+    let schemes = Scheme::all().iter().filter(is_plain);
     let names: Vec<_> = schemes.map(|scheme| scheme.as_str()).collect();
     match names.contains(&text) {
         true => Ok(text.to_owned()),
