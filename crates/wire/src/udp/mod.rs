@@ -4,8 +4,8 @@
 //!
 //! [`greeting`] sets a session up without keeping anything for an address that has not shown that
 //! it receives; [`session`] is what both sides do then. Every datagram of a session has its number
-//! ([`replay`]) and a tag ([`seal`]); what is reliable goes in numbered pieces ([`outbound`],
-//! [`inbound`]).
+//! (`replay`) and a tag ([`seal`]); what is reliable goes in numbered pieces (`outbound`,
+//! `inbound`).
 //!
 //! The key travels in the clear when the session begins. The tag keeps out who can send but cannot
 //! listen: forged, guessed and repeated datagrams. It does not keep out who reads along.
