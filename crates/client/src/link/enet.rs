@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,9 +12,10 @@ use roomcast_wire::enet::{
 };
 use roomcast_wire::{CloseCode, Codec};
 use tokio::io::ReadBuf;
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::UdpSocket;
 use tokio::time::{Duration, Instant, Sleep, sleep_until};
 
+use super::address::{self, Failed};
 use super::{Ended, Link, LinkEvent, MESSAGE_BYTES_MAX};
 use crate::url::ServerUrl;
 use crate::{Error, backoff};
@@ -47,31 +48,14 @@ pub(crate) struct EnetLink {
     buffer: Box<[u8]>,
 }
 
-/// Opens a link. Where a name has several addresses, the first that answers is taken.
+/// Opens a link.
 pub(crate) async fn connect(url: &ServerUrl, codec: Codec) -> Result<Link, Error> {
-    let unreachable = |error: io::Error| Error::Unreachable {
-        address: url.to_string(),
-        reason: error.to_string(),
-        kind: error.kind(),
-    };
-    let host = (url.host.as_str(), url.port);
-    let addresses = lookup_host(host).await.map_err(unreachable)?;
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for server in addresses {
-        match greet(url, server).await {
-            Ok(link) => return Ok(Link::enet(codec, link)),
-            Err(error) => failed = error,
-        }
-    }
-    Err(unreachable(failed))
+    let link = address::first(url, |server| greet(url, server)).await?;
+    Ok(Link::enet(codec, link))
 }
 
-async fn greet(url: &ServerUrl, server: SocketAddr) -> io::Result<EnetLink> {
-    let own: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(own).await?;
+async fn greet(url: &ServerUrl, server: SocketAddr) -> Result<EnetLink, Failed> {
+    let socket = UdpSocket::bind(address::own_for(server)).await?;
     // From here on the kernel passes over what others send, and says if nobody listens there.
     socket.connect(server).await?;
     let settings = Settings {
@@ -97,7 +81,9 @@ async fn greet(url: &ServerUrl, server: SocketAddr) -> io::Result<EnetLink> {
         buffer: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
     };
     match std::future::poll_fn(|cx| link.poll_connected(cx)).await {
-        LinkEvent::Ended(ended) => Err(io::Error::new(io::ErrorKind::TimedOut, ended.reason)),
+        LinkEvent::Ended(ended) => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, ended.reason).into())
+        }
         _ => Ok(link),
     }
 }

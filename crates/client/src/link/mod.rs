@@ -1,5 +1,6 @@
 //! One open line to a server: messages in, messages out, whatever is below.
 
+mod address;
 mod dial;
 mod enet;
 mod quic;

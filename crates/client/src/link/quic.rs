@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,16 +12,12 @@ use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, TransportConfig};
 use roomcast_wire::{CloseCode, Codec};
-use tokio::net::lookup_host;
-use tokio::time::timeout;
 
+use super::address::{self, Failed};
 use super::stream::StreamLink;
 use super::{Ended, Link, LinkEvent, Trust, tls};
 use crate::Error;
 use crate::url::ServerUrl;
-
-/// How long one of several addresses may take to answer before the next is tried.
-const ADDRESS: Duration = Duration::from_secs(3);
 
 /// What translates addresses on the way forgets silent ones after half a minute or more.
 const PING: Duration = Duration::from_secs(15);
@@ -40,35 +36,11 @@ pub(crate) struct QuicLink {
     datagram: NextDatagram,
 }
 
-/// Opens a link. Where a name has several addresses, the first that answers is taken.
+/// Opens a link.
 pub(crate) async fn connect(url: &ServerUrl, codec: Codec, trust: &Trust) -> Result<Link, Error> {
-    let unreachable = |kind, reason: String| {
-        let address = url.to_string();
-        Error::Unreachable { address, reason, kind }
-    };
-    let failed = |error: io::Error| unreachable(error.kind(), error.to_string());
     let config = config(url, codec, trust)?;
-    let mut addresses =
-        lookup_host((url.host.as_str(), url.port)).await.map_err(failed)?.peekable();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    while let Some(address) = addresses.next() {
-        let patience = if addresses.peek().is_some() { ADDRESS } else { SILENCE };
-        match timeout(patience, open(address, url, codec, config.clone())).await {
-            Ok(Ok(link)) => return Ok(Link::quic(codec, link)),
-            Ok(Err(Opening::Io(error))) => last = error,
-            Ok(Err(Opening::Handshake(reason))) => {
-                return Err(Error::Handshake { address: url.to_string(), reason });
-            }
-            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "no answer"),
-        }
-    }
-    Err(failed(last))
-}
-
-/// Why a connection was not opened.
-enum Opening {
-    Io(io::Error),
-    Handshake(String),
+    let link = address::first(url, |server| open(server, url, codec, config.clone())).await?;
+    Ok(Link::quic(codec, link))
 }
 
 async fn open(
@@ -76,17 +48,14 @@ async fn open(
     url: &ServerUrl,
     codec: Codec,
     config: ClientConfig,
-) -> Result<QuicLink, Opening> {
-    let own: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let failed = |error: String| Opening::Handshake(error);
-    let endpoint = Endpoint::client(own).map_err(Opening::Io)?;
+) -> Result<QuicLink, Failed> {
+    let failed =
+        |reason: String| Failed::Answered(Error::Handshake { address: url.to_string(), reason });
+    let endpoint = Endpoint::client(address::own_for(server))?;
     let connecting = endpoint.connect_with(config, server, &url.host);
     let connection = connecting.map_err(|error| failed(error.to_string()))?.await;
     let connection = connection.map_err(|error| match error {
-        ConnectionError::TimedOut => Opening::Io(io::ErrorKind::TimedOut.into()),
+        ConnectionError::TimedOut => io::Error::from(io::ErrorKind::TimedOut).into(),
         other => failed(other.to_string()),
     })?;
     let (send, receive) = connection.open_bi().await.map_err(|error| failed(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,9 +13,10 @@ use roomcast_wire::udp::seal::Key;
 use roomcast_wire::udp::session::{Event, Role, Session, Terms};
 use roomcast_wire::{CloseCode, Codec};
 use tokio::io::ReadBuf;
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::UdpSocket;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use super::address::{self, Failed};
 use super::{Ended, Link, LinkEvent, MESSAGE_BYTES_MAX};
 use crate::error::Refused;
 use crate::url::ServerUrl;
@@ -48,32 +49,14 @@ pub(crate) struct UdpLink {
     buffer: Box<[u8]>,
 }
 
-/// Opens a link. Where a name has several addresses, the first that answers is taken.
+/// Opens a link.
 pub(crate) async fn connect(url: &ServerUrl, codec: Codec) -> Result<Link, Error> {
-    let unreachable = |error: io::Error| Error::Unreachable {
-        address: url.to_string(),
-        reason: error.to_string(),
-        kind: error.kind(),
-    };
-    let host = (url.host.as_str(), url.port);
-    let addresses = lookup_host(host).await.map_err(unreachable)?;
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for server in addresses {
-        match greet(server, codec).await {
-            Ok(Ok(link)) => return Ok(Link::udp(codec, link)),
-            Ok(Err(refused)) => return Err(Error::Refused(refused)),
-            Err(error) => failed = error,
-        }
-    }
-    Err(unreachable(failed))
+    let link = address::first(url, |server| greet(server, codec)).await?;
+    Ok(Link::udp(codec, link))
 }
 
-async fn greet(server: SocketAddr, codec: Codec) -> io::Result<Result<UdpLink, Refused>> {
-    let own: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(own).await?;
+async fn greet(server: SocketAddr, codec: Codec) -> Result<UdpLink, Failed> {
+    let socket = UdpSocket::bind(address::own_for(server)).await?;
     // From here on the kernel passes over what others send, and says if nobody listens there.
     socket.connect(server).await?;
     let began = Instant::now();
@@ -87,7 +70,9 @@ async fn greet(server: SocketAddr, codec: Codec) -> io::Result<Result<UdpLink, R
         let Ok(count) = received else { continue };
         match greeter.receive(began.elapsed(), buffer.get(..count?).unwrap_or_default()) {
             None => {}
-            Some(Greeted::Refused { code, retry_ms }) => return Ok(Err(refused(code, retry_ms))),
+            Some(Greeted::Refused { code, retry_ms }) => {
+                return Err(Failed::Answered(Error::Refused(refused(code, retry_ms))));
+            }
             Some(Greeted::Accepted { id, key }) => {
                 let terms = Terms {
                     role: Role::Client,
@@ -97,7 +82,7 @@ async fn greet(server: SocketAddr, codec: Codec) -> io::Result<Result<UdpLink, R
                     // Clients ask nobody for an answer from another address.
                     secret: Key::new([0; 16]),
                 };
-                return Ok(Ok(UdpLink {
+                return Ok(UdpLink {
                     socket,
                     server,
                     session: Session::new(id, key, terms, server, began.elapsed()),
@@ -111,7 +96,7 @@ async fn greet(server: SocketAddr, codec: Codec) -> io::Result<Result<UdpLink, R
                     alarm: Box::pin(sleep_until(began)),
                     scratch: Vec::new(),
                     buffer,
-                }));
+                });
             }
         }
     }

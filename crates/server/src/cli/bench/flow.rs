@@ -13,10 +13,6 @@ use super::target::{Listening, Schedule, Usage};
 
 /// How long what is under way may take after the last event.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
-/// How long links may take to be ready.
-const OPEN_MAX: Duration = Duration::from_secs(60);
-/// Links that are opened at the same time; listeners queue at least 128.
-const OPENING_MAX: usize = 100;
 
 /// Who says how much, and when.
 #[derive(Debug, Clone)]
@@ -87,7 +83,7 @@ impl<'a> Flow<'a> {
     pub fn open(plan: &'a Plan, target: &'a Listening) -> Result<Self> {
         let mut links = Links::new(target.endpoint.clone())?;
         let mut hall = Hall::new(plan, target.endpoint.speech);
-        open(&mut links, plan, &mut hall)?;
+        links.open_rooms(plan.links(), plan.members, &mut hall)?;
         Ok(Self { links, hall, talk: Talk::new(plan, target), target })
     }
 
@@ -105,20 +101,6 @@ impl<'a> Flow<'a> {
         self.links.close();
         Ok(())
     }
-}
-
-fn open(links: &mut Links, plan: &Plan, hall: &mut Hall) -> Result<()> {
-    let until = Instant::now() + OPEN_MAX;
-    while links.len() < plan.links() || links.opening() > 0 {
-        while links.len() < plan.links() && links.opening() < OPENING_MAX {
-            links.open(Some(links.len() as u32 / plan.members))?;
-        }
-        links.turn(Some(Duration::from_millis(100)), hall)?;
-        if Instant::now() > until {
-            bail!("{} of {} links are not ready after a minute", links.opening(), plan.links());
-        }
-    }
-    Ok(())
 }
 
 /// Everybody who hears, and what they have heard.

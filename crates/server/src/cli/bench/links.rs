@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use mio::net::TcpStream;
@@ -15,6 +15,11 @@ use nix::sys::time::TimeSpec;
 
 use super::frames::{self, CLOSE, PING, PONG, TEXT};
 use super::speech::{Framing, Speech};
+
+/// How long the links of rooms may take to be ready.
+const OPEN_MAX: Duration = Duration::from_secs(60);
+/// Links that are opened at the same time; listeners queue at least 128.
+const OPENING_MAX: usize = 100;
 
 /// Where the other side listens and how it talks.
 #[derive(Debug, Clone)]
@@ -99,6 +104,24 @@ impl Links {
         self.links.push(Link { stream, stage, room, unread: Vec::new(), unsent: Vec::new() });
         self.opening += 1;
         Ok(id)
+    }
+
+    /// Opens so many links, `members` in each room, and waits until all have their seats.
+    ///
+    /// # Errors
+    /// They have not after a minute.
+    pub fn open_rooms(&mut self, count: usize, members: u32, ear: &mut impl Ear) -> Result<()> {
+        let until = Instant::now() + OPEN_MAX;
+        while self.len() < count || self.opening() > 0 {
+            while self.len() < count && self.opening() < OPENING_MAX {
+                self.open(Some(self.len() as u32 / members))?;
+            }
+            self.turn(Some(Duration::from_millis(100)), ear)?;
+            if Instant::now() > until {
+                bail!("{} of {count} links are not ready after a minute", self.opening());
+            }
+        }
+        Ok(())
     }
 
     /// From now on the ear is told when something arrived. Of bytes that are read together the last

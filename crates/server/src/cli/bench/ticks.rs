@@ -20,10 +20,6 @@ use super::links::{Ear, Links};
 use super::machine::{Machine, Probe};
 use super::target::{Listening, Schedule, Usage};
 
-/// How long links may take to be ready.
-const OPEN_MAX: Duration = Duration::from_secs(60);
-/// Links that are opened at the same time; listeners queue at least 128.
-const OPENING_MAX: usize = 100;
 /// From one look at all links to the next. Long enough that nobody has to be woken for each
 /// message; short enough that the kernel has no delayed acknowledgements to send (40 ms), each of
 /// which is a timer of the server's core.
@@ -66,7 +62,7 @@ impl Plan {
 pub fn run(plan: &Plan, target: &Listening) -> Result<Outcome> {
     let mut links = Links::new(target.endpoint.clone())?;
     let mut hall = Hall::new(plan);
-    open(plan, &mut links, &mut hall)?;
+    links.open_rooms(plan.links(), plan.members, &mut hall)?;
     links.stamp_arrivals()?;
     let listen = |links: &mut Links, hall: &mut Hall, until: Instant| -> Result<()> {
         while Instant::now() < until {
@@ -88,20 +84,6 @@ pub fn run(plan: &Plan, target: &Listening) -> Result<Outcome> {
     let machine = probe.finish(waited + used.map_or(Duration::ZERO, |used| used.waited));
     links.close();
     Ok(Outcome { seconds, used, load, machine, ..hall.outcome()? })
-}
-
-fn open(plan: &Plan, links: &mut Links, hall: &mut Hall) -> Result<()> {
-    let until = Instant::now() + OPEN_MAX;
-    while links.len() < plan.links() || links.opening() > 0 {
-        while links.len() < plan.links() && links.opening() < OPENING_MAX {
-            links.open(Some(links.len() as u32 / plan.members))?;
-        }
-        links.turn(Some(Duration::from_millis(100)), hall)?;
-        if Instant::now() > until {
-            bail!("{} of {} links are not ready after a minute", links.opening(), plan.links());
-        }
-    }
-    Ok(())
 }
 
 /// Everybody who hears.
