@@ -4,6 +4,7 @@
 mod page;
 mod polling;
 mod routes;
+mod sdk;
 mod stream;
 mod webtransport;
 
