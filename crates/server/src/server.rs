@@ -229,7 +229,7 @@ impl Server {
         let mut workers = Vec::new();
         for (id, prepared) in (0..count).zip(prepared) {
             let (hub, shared) = (Arc::clone(&hub), Arc::clone(&shared));
-            let started = prepared.start(ShardId(id), hub, shared, Arc::clone(&addresses));
+            let started = prepared.start(ShardId::alone(id), hub, shared, Arc::clone(&addresses));
             workers.push(started.map_err(no("thread"))?);
         }
         if let Some(tokens) = &tokens {
