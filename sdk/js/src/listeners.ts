@@ -21,7 +21,7 @@ export class Listeners {
   #dropped = 0;
   #opening = false;
 
-  /** At most `heldMax` things are held; above it the oldest go, and `missed` says how that is told. */
+  /** At most `heldMax` things are held; above it the oldest go, told as `missed` says. */
   constructor(heldMax: number, missed: (missed: number) => [change: string, value: unknown]) {
     this.#heldMax = heldMax;
     this.#missed = missed;

@@ -15,7 +15,8 @@ export function startServer(schemes = ["ws", "tcp"], flags = []) {
   const binary = process.env.ROOMCAST_BIN || built("roomcast");
   const listeners = schemes.flatMap((scheme) => ["--listen", `${scheme}://127.0.0.1:0`]);
   const port = (scheme) => [scheme, new RegExp(`${scheme}://127\\.0\\.0\\.1:([1-9]\\d*)`)];
-  return startProgram(binary, ["serve", ...listeners, ...flags], Object.fromEntries(schemes.map(port)));
+  const ports = Object.fromEntries(schemes.map(port));
+  return startProgram(binary, ["serve", ...listeners, ...flags], ports);
 }
 
 /** The game of the examples: the port of its page, and how to end it. */

@@ -32,6 +32,7 @@ interface Events {
   count: number;
 }
 
+const oneTo = (last: number) => Array.from({ length: last }, (_, n) => n + 1);
 const textOf = (event: RoomEvent) => event.data.text ?? event.data;
 
 test("two clients and a socket in one room hear each other, in one order", async () => {
@@ -113,12 +114,12 @@ test.each([["JSON", {}], ["MessagePack", { codec: msgpack }]])(
       const position = await publishing;
       await heard.first((event) => event.at?.offset === position?.offset);
     }
-    expect(heard.all.map(({ at }) => at?.offset)).toEqual(Array.from({ length: 66 }, (_, n) => n + 1));
+    expect(heard.all.map(({ at }) => at?.offset)).toEqual(oneTo(66));
     expect([recovered.all.length, lost.all, ada.session]).toEqual([3, [], session]);
     expect(back.all.map(({ resumed }) => resumed)).toEqual([true, true, true]);
   });
 
-test("a server that is started anew is told as a new epoch, and the seat is taken again", async () => {
+test("a server started anew is told as a new epoch, and the seat is taken again", async () => {
   const first = await serve();
   const cable = await cableTo(first.ws);
   const ada = await clientOf(cable.port, { name: "Ada", ...SOON });
@@ -167,13 +168,12 @@ test("a slow reader is put off, comes back, and has everything", async () => {
   sockets[0]!.resume();
   const last = await his.publish("chat", { text: "the last" });
   await heard.first((event) => textOf(event) === "the last");
-  expect(heard.all.map(({ at }) => at?.offset)).toEqual(
-    Array.from({ length: last!.offset }, (_, n) => n + 1));
+  expect(heard.all.map(({ at }) => at?.offset)).toEqual(oneTo(last!.offset));
   expect(gone.all[0].code).toBe(4800);
   expect(recovered.all.length).toBeGreaterThan(0);
 });
 
-test("a token that ends is replaced on the living link, and by its callback on the next", async () => {
+test("a token is replaced on the living link, and by its callback on the next", async () => {
   let asked = 0;
   const token = () => {
     asked += 1;

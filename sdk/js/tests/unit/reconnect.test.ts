@@ -88,7 +88,7 @@ test("a keyed publish is repeated with its key, and anything else is not", async
   expect(await keyed).toEqual(at(1));
 });
 
-test("what is asked while there is no link is said on the next one, or in time given up", async () => {
+test("what is asked without a link is said on the next one, or given up in time", async () => {
   const fake = new Fake({ reconnect: { baseMs: 8_000, capMs: 8_000 }, ackTimeoutMs: 60_000 });
   const { room, line } = await inLobby(fake);
   await line.break();
@@ -116,7 +116,7 @@ test("a room that was being left is not joined again", async () => {
   expect([closed, room.joined]).toEqual([[{ reason: "left" }], false]);
 });
 
-test("a seat that is refused for a while is asked for again, one that is refused is gone", async () => {
+test("a seat refused for a while is asked for again, one refused for good is gone", async () => {
   const fake = new Fake();
   const { room, line } = await inLobby(fake);
   const closed = collect<any>((listener) => room.watch("closed", listener));
