@@ -13,12 +13,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 use axum::routing::{any, get, on};
-use roomcast_wire::ws::handshake::Head;
+use roomcast_wire::ws::handshake::{Head, SitePolicy};
 
-use super::page;
 use super::polling::{self, Polls};
-use super::sdk;
 use super::webtransport::{OFFER, Offer};
+use super::{api, page, sdk};
 use crate::metrics;
 use crate::server::Shared;
 use crate::transport::{Site, ws};
@@ -41,6 +40,14 @@ pub(super) fn router(shared: &Arc<Shared>, workers: &Arc<[Address]>, listener: u
         .route("/metrics", get(metrics))
         .route(ws::PATH, on(MethodFilter::GET, no_upgrade))
         .with_state(Arc::clone(shared));
+    let requests = api::Api {
+        shared: Arc::clone(shared),
+        handle: shared.handle(workers),
+        site: Arc::clone(&site),
+    };
+    let served = any(api::serve).with_state(Arc::new(requests));
+    router = router.route(&api::openapi::path(), get(api::openapi::serve));
+    router = router.route(&format!("{}{{*verb}}", api::PREFIX), served);
     if let Some(path) = &site.engineio_path {
         let (shared, workers) = (Arc::clone(shared), Arc::clone(workers));
         // There are fewer listeners than 16 bits can number.
@@ -72,18 +79,7 @@ impl Here {
     fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let site = &self.shared.listeners.get(self.listener)?.site;
-        let told = [("host", HOST), ("origin", ORIGIN)];
-        let told = told.iter().flat_map(|(name, header)| {
-            headers.get_all(header).iter().map(|value| (*name, value.as_bytes()))
-        });
-        let head = Head {
-            method: "GET",
-            target: OFFER,
-            headers: told.collect(),
-            len: 0,
-            minor_version: 1,
-        };
-        head.check_origin(&site.policy).ok().map(|()| origin.clone())
+        check_origin(headers, &site.policy).ok().map(|()| origin.clone())
     }
 }
 
@@ -161,6 +157,23 @@ async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next)
             error(status, "wrong_host", &refused.message)
         }
     }
+}
+
+/// Threat S15: a page of another site, unless it is listed.
+///
+/// # Errors
+/// In words, which setting lists it.
+pub(super) fn check_origin(headers: &HeaderMap, policy: &SitePolicy) -> Result<(), String> {
+    if !headers.contains_key(ORIGIN) {
+        return Ok(());
+    }
+    let named = [("host", HOST), ("origin", ORIGIN)];
+    let named = named.iter().flat_map(|(name, key)| {
+        headers.get_all(key).iter().map(move |value| (*name, value.as_bytes()))
+    });
+    let head =
+        Head { method: "GET", target: "/", headers: named.collect(), len: 0, minor_version: 1 };
+    head.check_origin(policy).map_err(|error| error.message.clone())
 }
 
 async fn guard_answers(request: Request, next: Next) -> Response {
