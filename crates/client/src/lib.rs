@@ -48,6 +48,7 @@ mod backoff;
 mod builder;
 mod calls;
 mod client;
+pub mod congestion;
 mod driver;
 mod error;
 mod event;

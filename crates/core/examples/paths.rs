@@ -84,7 +84,7 @@ fn run(path: &Path, turns: u32, history: u32) {
         ..RoomOptions::default()
     };
     config.namespaces.get_mut("default").unwrap().options = options;
-    let mut shard = Shard::new(Arc::new(config), ShardId(0));
+    let mut shard = Shard::new(Arc::new(config), ShardId::alone(0));
     for link in 0..rooms * members {
         let room = link % rooms;
         let id = LinkId(link);

@@ -14,8 +14,12 @@ use crate::rights::{Authenticate, Grants, Rule};
 /// The configuration of a hub, the same for all its shards.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
-    /// How many shards there are.
+    /// How many shards there are; of a cluster's node at most
+    /// [`ShardId::WORKERS_MAX`](crate::ShardId::WORKERS_MAX).
     pub shards: u16,
+    /// What says where rooms, users and sessions are at home: the same on all nodes of a cluster,
+    /// and known to nobody else. None: the server is alone, and home to everything. Default none.
+    pub home_seed: Option<[u8; 32]>,
     /// What all chance is drawn from. The server takes it from the operating system, the simulator
     /// from its seed.
     pub seed: [u8; 32],
@@ -45,6 +49,7 @@ impl Default for HubConfig {
     fn default() -> Self {
         Self {
             shards: 1,
+            home_seed: None,
             seed: [0; 32],
             namespaces: BTreeMap::from([("default".to_owned(), NamespaceConfig::default())]),
             keys: Vec::new(),

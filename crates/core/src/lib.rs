@@ -15,9 +15,11 @@
 
 mod audience;
 mod bounds;
+mod call;
 pub mod config;
 pub mod contained;
 mod counters;
+pub mod directory;
 pub mod envelope;
 pub mod event;
 pub mod glob;
@@ -41,14 +43,13 @@ mod shard;
 mod timers;
 mod waiting;
 
+pub use call::{Act, Revoked, RoomState, ServerCall, ServerReply};
 pub use config::{HubConfig, KeyGrant, Limits, NamespaceConfig, ReplayBounds};
+pub use directory::{Directory, Holder, NodeId, NodeInfo, NodeState, Partition, ShardId};
 pub use envelope::Envelope;
 pub use event::HubEvent;
 pub use hook::{CallTicket, HookMask, Question, Ticket, Verdict};
-pub use io::{
-    Act, Counters, Input, LinkId, LinkLoss, Note, Now, Output, Revoked, RoomState, ServerCall,
-    ServerReply, ShardId,
-};
+pub use io::{Counters, Input, LinkId, LinkLoss, Note, Now, Output};
 pub use logic::{LogicEvent, Logics, Relay, RoomCtx, RoomLogic, RoomSetup};
 pub use outbox::Outbox;
 pub use rights::{Authenticate, Grants, Identity, Right, Rule, RulesOf};

@@ -224,7 +224,7 @@ mod tests {
     const COST: usize = size_of::<Frame>() + 10;
 
     fn session(slot: u32) -> SessionKey {
-        SessionKey { shard: ShardId(0), slot, generation: slot }
+        SessionKey { shard: ShardId::alone(0), slot, generation: slot }
     }
 
     /// Frames of 10 bytes, of which three are kept for a second.

@@ -85,7 +85,7 @@ impl Pair {
     /// With a link to the first shard.
     fn new(config: HubConfig) -> Self {
         let config = Arc::new(config);
-        let shards = [0, 1].map(|number| Shard::new(Arc::clone(&config), ShardId(number)));
+        let shards = [0, 1].map(|number| Shard::new(Arc::clone(&config), ShardId::alone(number)));
         let mut pair =
             Self { shards, under_way: VecDeque::new(), lives: Vec::new(), done: Vec::new() };
         let format = Format::JSON_LINE;
@@ -95,11 +95,12 @@ impl Pair {
 
     fn tell(&mut self, at: usize, input: Input) -> Vec<Value> {
         self.shards[at].handle(Now(1), input);
-        let from = ShardId(at as u16);
+        let from = ShardId::alone(at as u16);
         while let Some(output) = self.shards[at].poll_output() {
             match output {
                 Output::Envelope { to, envelope } => {
-                    self.under_way.push_back((to.0.into(), Input::Envelope { from, envelope }));
+                    self.under_way
+                        .push_back((to.worker.into(), Input::Envelope { from, envelope }));
                 }
                 Output::Task { room, .. } => self.lives.push(room),
                 Output::CallDone { reply, .. } => self.done.push(reply),

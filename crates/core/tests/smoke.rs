@@ -30,7 +30,7 @@ fn say(shard: &mut Shard, link: u32, text: &'static str) {
 
 #[test]
 fn what_one_says_the_other_hears() {
-    let mut shard = Shard::new(Arc::new(HubConfig::default()), ShardId(0));
+    let mut shard = Shard::new(Arc::new(HubConfig::default()), ShardId::alone(0));
     for link in [0, 1] {
         let link = LinkId(link);
         shard.handle(Now(0), Input::Opened { link, format: Format::JSON_LINE, namespace: None });

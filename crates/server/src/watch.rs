@@ -82,7 +82,7 @@ impl Watch {
 
     /// This thread is a worker's from now on.
     pub(crate) fn enter(&self, worker: ShardId) {
-        let place = self.workers.get(usize::from(worker.0)).cloned();
+        let place = self.workers.get(usize::from(worker.worker)).cloned();
         AT_WORK.with(|at_work| *at_work.borrow_mut() = place);
     }
 

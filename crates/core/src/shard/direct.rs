@@ -84,9 +84,9 @@ impl Shard {
         let waiting = self.shard_count();
         let query = Query { to, waiting, rooms, truncated: false, delivered: 0 };
         let query = self.queries.insert(query) as u32;
-        for shard in 0..waiting {
+        for worker in 0..waiting {
             let survey = survey.clone();
-            self.send(ShardId(shard), Word::Survey { query, from: self.id, survey });
+            self.send(ShardId { worker, ..self.id }, Word::Survey { query, from: self.id, survey });
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `cluster.rs` | which nodes there are, and what follows when that changes |
 //! | `liveness.rs` | links come, go, fall silent; deadlines |
 //! | `identity.rs` | who a session is, what it may do, for how long |
 //! | `sessions.rs` | `hello`, resume, drop, end |
@@ -19,6 +20,7 @@
 //! | `telling.rs` | what happened, for the application |
 
 mod calls;
+mod cluster;
 mod commands;
 mod dialogue;
 mod direct;
@@ -102,6 +104,8 @@ pub struct Shard {
     outputs: VecDeque<Output>,
     counters: Counters,
     draining: Option<u64>,
+    /// None: the server is alone.
+    cluster: Option<Box<cluster::Cluster>>,
 }
 
 impl Shard {
@@ -112,7 +116,7 @@ impl Shard {
         let home_hasher = FixedState::with_seed(seeds.next_u64());
         // Every shard draws from a stream of its own.
         let mut rng = ChaCha12Rng::from_seed(config.seed);
-        rng.set_stream(u64::from(id.0) + 1);
+        rng.set_stream(u64::from(id.worker) + 1);
         let hasher = FixedState::with_seed(rng.next_u64());
         let namespaces = namespaces(&config);
         let mut shard = Self {
@@ -143,6 +147,7 @@ impl Shard {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             draining: None,
+            cluster: config.home_seed.map(|_| Box::default()),
             rng,
             hasher,
             config,
@@ -164,6 +169,10 @@ impl Shard {
             Input::Alive { link } => self.on_alive(link),
             Input::Closed { link, loss } => self.on_closed(link, loss),
             Input::Envelope { envelope: Envelope(word), .. } => self.on_word(word),
+            Input::Directory(directory) => self.on_directory(directory),
+            Input::Lease { until } => self.on_lease(until),
+            Input::NodeGone { node } => self.on_node_gone(node),
+            Input::Disturbed { node } => self.on_disturbed(node),
             Input::Tick => self.on_tick(),
             Input::Drain { retry_ms_max } => self.on_drain(retry_ms_max),
             Input::Call { id, call } => self.on_call(id, call),
@@ -329,10 +338,10 @@ impl Shard {
     /// Where something is at home.
     fn home_of(&self, what: impl std::hash::Hash) -> ShardId {
         if self.config.shards <= 1 {
-            return ShardId(0);
+            return self.id;
         }
         let hash = self.home_hasher.hash_one(what);
-        ShardId((hash % u64::from(self.shard_count())) as u16)
+        ShardId { worker: (hash % u64::from(self.shard_count())) as u16, ..self.id }
     }
 
     fn home_of_room(&self, name: &str) -> ShardId {

@@ -37,7 +37,7 @@ pub struct Hub {
 
 impl Hub {
     pub fn new(config: HubConfig) -> Self {
-        let shard = Shard::new(Arc::new(config), ShardId(0));
+        let shard = Shard::new(Arc::new(config), ShardId::alone(0));
         Self {
             shard,
             now: Now(0),

@@ -118,7 +118,7 @@ impl World {
         let no_runtime = |source: io::Error| StartError::System { what: "epoll", source };
         let tasks = Tasks::new().map_err(no_runtime)?;
         let hub = Arc::new(hub);
-        let shards: Vec<_> = (0..hub.shards.max(1)).map(ShardId).collect();
+        let shards: Vec<_> = (0..hub.shards.max(1)).map(ShardId::alone).collect();
         let (sender, calls) = mpsc::channel();
         let (code_sender, codes) = mpsc::channel();
         let counters: Arc<[Arc<WorkerCounters>]> = shards.iter().map(|_| Arc::default()).collect();
@@ -355,8 +355,8 @@ impl World {
             }
             Output::Move { link, to, message } => self.move_link(at, link, to, message),
             Output::Envelope { to, envelope } => {
-                let from = ShardId(at as u16);
-                self.inputs.push_back((to.0.into(), Input::Envelope { from, envelope }));
+                let from = ShardId::alone(at as u16);
+                self.inputs.push_back((to.worker.into(), Input::Envelope { from, envelope }));
             }
             Output::CallDone { id, reply } => {
                 if let Some(waiting) = self.asked.get_mut(id as usize).and_then(Option::take) {
@@ -411,7 +411,7 @@ impl World {
     /// The client's number stays; the shard that its session lives on knows it from now on.
     fn move_link(&mut self, at: usize, link: LinkId, to: ShardId, message: Bytes) {
         let Some(number) = self.link_of(at, link) else { return };
-        let shard = usize::from(to.0);
+        let shard = usize::from(to.worker);
         self.links[number].shard = shard;
         let format = Format::JSON_LINE;
         self.inputs.push_back((shard, Input::Opened { link, format, namespace: None }));

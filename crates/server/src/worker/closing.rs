@@ -194,7 +194,7 @@ impl Worker {
             let mut handed = refused.into_inner();
             // Whatever fails here, the connection is gone: that is what was wanted.
             _ = turn_away(&mut handed.stream, handed.tls.as_deref_mut());
-            tracing::debug!(worker = self.id.0, "an HTTP request found no place in the queue");
+            tracing::debug!(worker = self.id.worker, "an HTTP request found no place in the queue");
         }
     }
 }

@@ -144,7 +144,7 @@ impl Prepared {
         shared: Arc<Shared>,
         addresses: Arc<[Address]>,
     ) -> io::Result<JoinHandle<()>> {
-        let name = format!("roomcast-{}", id.0);
+        let name = format!("roomcast-{}", id.worker);
         std::thread::Builder::new().name(name).spawn(move || {
             shared.watch.enter(id);
             abort_on_panic("worker", move || Worker::new(self, id, hub, shared, addresses).run());
@@ -170,7 +170,7 @@ impl Worker {
         shared: Arc<Shared>,
         addresses: Arc<[Address]>,
     ) -> Self {
-        let counters = Arc::clone(&shared.counters[usize::from(id.0)]);
+        let counters = Arc::clone(&shared.counters[usize::from(id.worker)]);
         let voice = shared.hooks.voice();
         Self {
             id,
@@ -210,7 +210,7 @@ impl Worker {
     fn run(mut self) {
         while !self.stopped {
             if let Err(error) = self.turn() {
-                tracing::error!(worker = self.id.0, %error, "waiting for sockets failed");
+                tracing::error!(worker = self.id.worker, %error, "waiting for sockets failed");
                 std::process::abort();
             }
         }

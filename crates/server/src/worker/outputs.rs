@@ -48,9 +48,9 @@ impl Worker {
             }
             Output::Move { link, to, message } => self.move_away(link.0, to, message, None),
             Output::Envelope { to, envelope } => {
-                let Some(address) = self.addresses.get(usize::from(to.0)) else { return };
+                let Some(address) = self.addresses.get(usize::from(to.worker)) else { return };
                 address.post(Mail::Envelope { from: self.id, envelope });
-                if let Some(wake) = self.to_wake.get_mut(usize::from(to.0)) {
+                if let Some(wake) = self.to_wake.get_mut(usize::from(to.worker)) {
                     *wake = true;
                 }
             }
@@ -61,7 +61,7 @@ impl Worker {
                 }
             }
             Output::Task { room, call, task } => {
-                let Some(address) = self.addresses.get(usize::from(self.id.0)) else { return };
+                let Some(address) = self.addresses.get(usize::from(self.id.worker)) else { return };
                 tasks::start(&self.shared.tasks, address.clone(), room, call, task);
             }
             Output::Ask { ticket, link, question } => {
@@ -117,7 +117,9 @@ impl Worker {
         if let Poll::Ready(outcome) = polled {
             return self.decided.push_back(decided(outcome));
         }
-        let Some(address) = self.addresses.get(usize::from(self.id.0)).cloned() else { return };
+        let Some(address) = self.addresses.get(usize::from(self.id.worker)).cloned() else {
+            return;
+        };
         let longest = Duration::from_millis(longest_ms);
         self.shared.tasks.spawn(async move {
             // The shard has given up by then, and nobody waits for the outcome.
@@ -138,9 +140,9 @@ impl Worker {
         let Some(mut moved) = self.remove(link) else { return };
         moved.settle();
         moved.flags = Flags { read_closed: moved.flags.read_closed, ..Flags::default() };
-        let Some(address) = self.addresses.get(usize::from(to.0)) else { return };
+        let Some(address) = self.addresses.get(usize::from(to.worker)) else { return };
         address.post(Mail::Moved { link: Box::new(moved), message, line });
-        if let Some(wake) = self.to_wake.get_mut(usize::from(to.0)) {
+        if let Some(wake) = self.to_wake.get_mut(usize::from(to.worker)) {
             *wake = true;
         }
     }
@@ -152,7 +154,7 @@ fn log(worker: ShardId, note: &Note) {
         Note::LogicFailed { room, logic, fault } => {
             // It may quote a client.
             let fault = fault.escape_debug();
-            tracing::error!(worker = worker.0, %room, %logic, %fault, "a room's logic failed");
+            tracing::error!(worker = worker.worker, %room, %logic, %fault, "a room's logic failed");
             return;
         }
     };
@@ -160,15 +162,15 @@ fn log(worker: ShardId, note: &Note) {
     match (code, &session) {
         // Whoever says `bye` is answered so: nothing is the matter.
         (Some(CloseCode::Normal), Some(_)) => {
-            tracing::debug!(worker = worker.0, session, "link closed in good order");
+            tracing::debug!(worker = worker.worker, session, "link closed in good order");
         }
         (Some(code), Some(_)) => {
-            tracing::info!(worker = worker.0, session, %code, "link closed by the server");
+            tracing::info!(worker = worker.worker, session, %code, "link closed by the server");
         }
         // Who has no session yet can be anybody, as often as they like: no line at `info`.
         (Some(code), None) => {
-            tracing::debug!(worker = worker.0, %code, "link closed by the server");
+            tracing::debug!(worker = worker.worker, %code, "link closed by the server");
         }
-        (None, _) => tracing::debug!(worker = worker.0, session, "link ended"),
+        (None, _) => tracing::debug!(worker = worker.worker, session, "link ended"),
     }
 }

@@ -239,7 +239,7 @@ impl Worker {
 
     pub(super) fn broke(&mut self, key: u32, error: &io::Error) {
         let Some(link) = self.links.get(key as usize) else { return };
-        tracing::debug!(worker = self.id.0, link = key, %error, "link broke");
+        tracing::debug!(worker = self.id.worker, link = key, %error, "link broke");
         if link.format().is_some() {
             self.lose(key, LinkLoss::Broken);
         }
@@ -269,7 +269,7 @@ impl Worker {
             return self.set_timer(key, rest_ms, Timer::Handshake);
         }
         self.io.handshake_timeouts_total += 1;
-        tracing::debug!(worker = self.id.0, link = key, "no handshake within the deadline");
+        tracing::debug!(worker = self.id.worker, link = key, "no handshake within the deadline");
         self.remove(key);
     }
 
@@ -277,7 +277,8 @@ impl Worker {
         self.io.faults_total += 1;
         let code = fault.code;
         let message = fault.message.as_str();
-        tracing::debug!(worker = self.id.0, link = key, %code, message, "link closed for a fault");
+        let worker = self.id.worker;
+        tracing::debug!(worker, link = key, %code, message, "link closed for a fault");
         self.begin_fault(key, fault);
     }
 }

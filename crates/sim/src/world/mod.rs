@@ -189,7 +189,8 @@ impl World {
     fn start(&mut self, config: HubConfig) {
         let shards = config.shards.max(1);
         let config = Arc::new(config);
-        self.workers = (0..shards).map(|id| Worker::new(&config, ShardId(id), shards)).collect();
+        self.workers =
+            (0..shards).map(|id| Worker::new(&config, ShardId::alone(id), shards)).collect();
         for shard in 0..shards {
             self.set_turn(shard, self.now);
         }
@@ -308,9 +309,9 @@ impl World {
     /// The application has decided what becomes of a command.
     pub fn decide(&mut self, shard: ShardId, ticket: Ticket, verdict: Verdict) {
         // A server that was restarted knows nothing of what the one before asked.
-        let Some(worker) = self.workers.get_mut(usize::from(shard.0)) else { return };
+        let Some(worker) = self.workers.get_mut(usize::from(shard.worker)) else { return };
         worker.decided.push_back(Input::Verdict { ticket, verdict });
-        self.set_turn(shard.0, self.now);
+        self.set_turn(shard.worker, self.now);
     }
 
     /// The application has answered a client's call.
@@ -320,9 +321,9 @@ impl World {
         ticket: CallTicket,
         answer: Result<Option<Payload>, Refusal>,
     ) {
-        let Some(worker) = self.workers.get_mut(usize::from(shard.0)) else { return };
+        let Some(worker) = self.workers.get_mut(usize::from(shard.worker)) else { return };
         worker.decided.push_back(Input::Answered { ticket, answer });
-        self.set_turn(shard.0, self.now);
+        self.set_turn(shard.worker, self.now);
     }
 
     /// The server is about to stop.

@@ -145,7 +145,7 @@ impl World {
                         return;
                     }
                     let Some((_, from, envelope)) = inbox.pop_front() else { return };
-                    self.handle(shard, Input::Envelope { from: ShardId(from), envelope });
+                    self.handle(shard, Input::Envelope { from: ShardId::alone(from), envelope });
                 }
             }
             Work::Read(wire) => self.read(shard, wire),
@@ -228,7 +228,7 @@ impl World {
     fn drain_outputs(&mut self, shard: u16) {
         while let Some(output) = self.workers[usize::from(shard)].shard.poll_output() {
             match output {
-                Output::Envelope { to, envelope } => self.post(shard, to.0, envelope),
+                Output::Envelope { to, envelope } => self.post(shard, to.worker, envelope),
                 Output::Close { link, code } => {
                     if let Some(wire) = self.wire_at(shard, link) {
                         self.wires[wire.0].closing = Some(code.number());
@@ -244,7 +244,9 @@ impl World {
                         self.happened.push_back(Happened::Paused { wire, ms });
                     }
                 }
-                Output::Move { link, to, message } => self.hand_over(shard, link, to.0, message),
+                Output::Move { link, to, message } => {
+                    self.hand_over(shard, link, to.worker, message);
+                }
                 Output::CallDone { id, reply } => {
                     self.happened.push_back(Happened::Called { id, reply });
                 }
@@ -255,7 +257,7 @@ impl World {
                     if let Some(wire) = self.wire_at(shard, link) {
                         self.wires[wire.0].asking = true;
                     }
-                    let shard = ShardId(shard);
+                    let shard = ShardId::alone(shard);
                     self.happened.push_back(Happened::Asked { shard, ticket, question });
                 }
                 Output::Release { link } => {
@@ -265,7 +267,7 @@ impl World {
                     }
                 }
                 Output::Called { ticket, call } => {
-                    let shard = ShardId(shard);
+                    let shard = ShardId::alone(shard);
                     self.happened.push_back(Happened::CalledBy { shard, ticket, call });
                 }
                 Output::Event(_) | Output::Note(_) => {}

@@ -197,7 +197,8 @@ pub struct LinkArgs {
     #[arg(long, default_value = "ws", value_parser = plain_scheme)]
     transport: String,
     /// What the link does, in each direction. Jitter is what a packet may take longer at most;
-    /// a stream loses nothing, but waits a round trip for each lost segment
+    /// a stream loses nothing, but waits a round trip for each lost segment. Also: rate=50000
+    /// (bytes a second) and queue=200ms, what a datagram waits for that before it is lost
     #[arg(
         long,
         value_name = "LIST",
