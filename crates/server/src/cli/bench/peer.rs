@@ -34,7 +34,7 @@ pub struct Peer {
 
 enum State {
     Greeting(Greeter),
-    Open(Session),
+    Open(Box<Session>),
 }
 
 impl Peer {
@@ -82,7 +82,8 @@ impl Peer {
                         silence: SILENCE,
                         secret: Key::new([0; 16]),
                     };
-                    self.state = State::Open(Session::new(id, key, terms, self.server, now));
+                    let session = Session::new(id, key, terms, self.server, now);
+                    self.state = State::Open(Box::new(session));
                 }
             },
             State::Open(session) => {

@@ -363,8 +363,8 @@ fn latency_json(latency: &Histogram) -> Value {
 }
 
 /// Each target against the floor, Socket.IO against the native dialect, and UDP against WebSocket,
-/// round by round: rounds that follow each other share the state of the machine, so the ratio is steadier than either
-/// figure.
+/// round by round: rounds that follow each other share the state of the machine, so the ratio is
+/// steadier than either figure.
 fn ratios<T>(all: &[Rounds<T>], what: &str, value: impl Fn(&T) -> Option<f64>) -> String {
     let find = |name: &str| all.iter().find(|rounds| rounds.name == name);
     let to_floor =

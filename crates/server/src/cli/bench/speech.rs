@@ -168,8 +168,9 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// `unreliable`: the event need not arrive (native dialect). `payload` is the length of the JSON string that is published; `event` the length of the
-    /// whole message that members get where the receiver passes messages on as they are.
+    /// `unreliable`: the event need not arrive (native dialect). `payload` is the length of the
+    /// JSON string that is published; `event` the length of the whole message that members get
+    /// where the receiver passes messages on as they are.
     pub fn new(
         (speech, framing): (Speech, Framing),
         room: u32,
