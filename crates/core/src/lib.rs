@@ -25,6 +25,7 @@ pub mod event;
 pub mod glob;
 mod held;
 mod history;
+mod homes;
 pub mod hook;
 pub mod io;
 mod key;
