@@ -20,6 +20,13 @@ pub enum ServerCall {
         /// Never removed, even when empty.
         permanent: bool,
     },
+    /// Make a room with the options of its namespace, but for some. No error if it is there.
+    CreateWith {
+        /// Namespace and room, as `room` or `namespace/room`.
+        room: String,
+        /// Options that differ from those of the namespace: a map.
+        options: Payload,
+    },
     /// Close a room; static ones of the configuration are not closed so.
     Delete {
         /// Which.
@@ -37,6 +44,9 @@ pub enum ServerCall {
         from: Option<Arc<Sender>>,
         /// Whether it is delivered in order, or may be dropped.
         reliable: bool,
+        /// Idempotency key: what the room heard with it already is not repeated. Keys of calls
+        /// without a sender are the room's, not those of who calls.
+        key: Option<Box<str>>,
     },
     /// Say something to some members of a room only, so that it has no position.
     Tell {
@@ -188,6 +198,7 @@ impl ServerCall {
         };
         let text = match call {
             Self::Create { room, .. }
+            | Self::CreateWith { room, .. }
             | Self::Delete { room }
             | Self::Publish { room, .. }
             | Self::Tell { room, .. }
@@ -250,6 +261,9 @@ pub enum Act {
         reliable: bool,
         /// Whether the session receives it too; the room's setting if none.
         echo: Option<bool>,
+        /// Idempotency key: what the room heard with it already from this session, or its user,
+        /// is not repeated.
+        key: Option<Box<str>>,
     },
 }
 

@@ -132,7 +132,7 @@ fn joined(hub: &mut Hub) -> Client {
 fn publish(hub: &mut Hub, number: u32) {
     let data = Some(Payload::json(&[number]).unwrap().into_arguments());
     let (room, event) = ("hall".to_owned(), EventName::text("n").unwrap());
-    call(hub, ServerCall::Publish { room, event, data, from: None, reliable: true });
+    call(hub, ServerCall::Publish { room, event, data, from: None, reliable: true, key: None });
 }
 
 #[test]
@@ -347,7 +347,10 @@ fn a_seat_that_is_given_or_taken_meanwhile_counts() {
     call(&mut hub, act("hall", Act::Leave { data: None }));
     publish(&mut hub, 1);
     let (room, event) = ("yard".to_owned(), EventName::text("y").unwrap());
-    call(&mut hub, ServerCall::Publish { room, event, data: None, from: None, reliable: true });
+    call(
+        &mut hub,
+        ServerCall::Publish { room, event, data: None, from: None, reliable: true, key: None },
+    );
     mina.connect(&mut hub, 1, "");
     assert!(mina.recovered && mina.heard.len() == 2, "{:?}", mina.heard);
     assert!(mina.heard[0].starts_with(r#"["room_closed""#), "{:?}", mina.heard);

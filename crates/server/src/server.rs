@@ -23,7 +23,7 @@ use crate::config::{Config, ConfigError, LimitsConfig, QuicConfig, SocketioConfi
 use crate::entrance::{self, Entrance, Entrances};
 use crate::handle::{ServerHandle, Workers};
 use crate::hooks::Hooks;
-use crate::http::{self, Handed, Http, Sessions};
+use crate::http::{self, ApiAccess, Handed, Http, Sessions};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
 use crate::transport::{self, Open, Site, Transport};
@@ -136,6 +136,7 @@ pub(crate) struct Shared {
     pub(crate) admissions: Arc<Admissions>,
     /// Sessions of Engine.IO that are with long-polling.
     pub(crate) polling: Sessions,
+    pub(crate) api: ApiAccess,
     draining: AtomicBool,
 }
 
@@ -205,6 +206,7 @@ impl Server {
         let runtime = runtime.map_err(no("epoll"))?;
         let shared = Arc::new(Shared {
             started: Instant::now(),
+            api: ApiAccess::load(&config)?,
             socketio: config.socketio.within(&config.limits),
             limits: config.limits,
             quic: config.quic,
@@ -362,7 +364,7 @@ impl fmt::Debug for Server {
 }
 
 impl Shared {
-    fn handle(self: &Arc<Self>, addresses: &Arc<[Address]>) -> ServerHandle {
+    pub(crate) fn handle(self: &Arc<Self>, addresses: &Arc<[Address]>) -> ServerHandle {
         let line = Workers { addresses: Arc::clone(addresses), shared: Arc::clone(self) };
         ServerHandle::new(Arc::new(line))
     }

@@ -69,6 +69,8 @@ fn every_key_is_printed_with_a_comment() {
     // `keys = []` would forbid the `[[auth.keys]]` sections below it, so its parts are printed.
     keys.remove("auth.keys");
     keys.remove("auth.tokens");
+    keys.remove("api.keys");
+    keys.extend(["name", "hash", "verbs", "rooms"].map(|key| format!("api.keys.{key}")));
     keys.extend(["key", "user", "admin", "rooms"].map(|key| format!("auth.keys.{key}")));
     let one = toml::from_str::<TokenConfig>("algorithm = \"HS256\"").unwrap();
     let Value::Object(of_token) = serde_json::to_value(one).unwrap() else { panic!() };

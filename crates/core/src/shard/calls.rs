@@ -34,10 +34,15 @@ impl Shard {
                 options.check().map_err(|text| Refusal::new(ErrorCode::InvalidOption, text))?;
                 (room, RoomOp::Found { options: Box::new(options), permanent })
             }
+            ServerCall::CreateWith { room, options } => {
+                self.refuse_while_draining()?;
+                let options = WantedOptions::Patch(options);
+                let wish = CreateWish { options, granted: true, seat: None };
+                (room, RoomOp::Create(Box::new(wish)))
+            }
             ServerCall::Delete { room } => (room, RoomOp::Delete),
-            ServerCall::Publish { room, event, data, from, reliable } => {
-                let (name, payload) = (event, data);
-                let (key, except) = (None, None);
+            ServerCall::Publish { room, event, data, from, reliable, key } => {
+                let (name, payload, except) = (event, data, None);
                 let publication = Publication { name, payload, from, reliable, key, except };
                 (room, RoomOp::Publish { publication, echo: None })
             }
@@ -165,17 +170,11 @@ impl Shard {
                 RoomOp::Join { since: None, data, grant, rights: JoinRights::ALL }
             }
             Act::Leave { data } => RoomOp::Leave { reason: LeaveReason::Left, data },
-            Act::Publish { event, data, reliable, echo } => {
+            Act::Publish { event, data, reliable, echo, key } => {
                 caller.admin = true;
                 let from = caller.sender().cloned();
-                let publication = Publication {
-                    name: event,
-                    payload: data,
-                    from,
-                    reliable,
-                    key: None,
-                    except: None,
-                };
+                let publication =
+                    Publication { name: event, payload: data, from, reliable, key, except: None };
                 RoomOp::Publish { publication, echo }
             }
         };

@@ -1,4 +1,4 @@
-//! `roomcast config init|check|default`.
+//! `roomcast config init|check|default|key`.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use roomcast::Config;
-use roomcast::config::{DEFAULT_TOML, FILE_DEFAULT, STARTER_TOML};
+use roomcast::config::{DEFAULT_TOML, FILE_DEFAULT, STARTER_TOML, api_key_hash, new_api_key};
+use roomcast_wire::Name;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -19,7 +20,8 @@ stronger than the file.
 Examples:
   roomcast config init                     a short roomcast.toml to begin with
   roomcast config check                    what would the server say to it?
-  roomcast config default > roomcast.toml  all settings, each with a comment")]
+  roomcast config default > roomcast.toml  all settings, each with a comment
+  roomcast config key backend              a new key for the HTTP API")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -43,6 +45,12 @@ enum Verb {
     },
     /// Print all settings with their defaults, each with a comment.
     Default,
+    /// Make a key for the HTTP API: print it, and its section for the configuration.
+    Key {
+        /// What the key is called in refusals and logs.
+        #[arg(default_value = "backend")]
+        name: String,
+    },
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -50,6 +58,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Init { path } => init(&path),
         Verb::Check { path, config } => check(path.or(config).as_deref()),
         Verb::Default => print(DEFAULT_TOML),
+        Verb::Key { name } => key(&name),
     }
 }
 
@@ -78,6 +87,20 @@ fn check(path: Option<&Path>) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// 256 random bits: nobody guesses them, so that a plain hash keeps them as well as a slow one.
+fn key(name: &str) -> anyhow::Result<ExitCode> {
+    Name::new(name).context("a key cannot be called so")?;
+    let key = new_api_key().context("the system gives no random bytes")?;
+    let hash = api_key_hash(&key);
+    // A name holds no control characters: then JSON escapes as TOML does.
+    let name = serde_json::Value::from(name);
+    print(&format!(
+        "# The key, shown only now. Give it to your back end: Authorization: Bearer {key}\n\
+         # The section for roomcast.toml:\n\
+         [[api.keys]]\nname = {name}\nhash = \"{hash}\"\n"
+    ))
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {

@@ -13,13 +13,14 @@ use super::problem::{ConfigError, Problem, none_of};
 use super::suggest::hint;
 use super::{Config, hub};
 use crate::auth::Tokens;
+use crate::http::ApiKeys;
 
 /// Shortest key of a client, in characters. Guessing 16 random letters or digits (95 bits) is out
 /// of reach at any rate the server answers at.
 const KEY_CHARS_MIN: usize = 16;
 
 /// First parts of paths that stand for something else.
-const TAKEN: [&str; 4] = ["health", "metrics", "webtransport", "ws"];
+const TAKEN: [&str; 7] = ["api", "health", "metrics", "sse", "stream", "webtransport", "ws"];
 
 impl Config {
     /// Looks at everything that can be known before the start: bounds, listeners (host names are
@@ -53,6 +54,7 @@ impl Config {
         check_listeners(self, &listeners, &mut problems);
         check_keys(self, &mut problems);
         problems.extend(Tokens::load(self).err().into_iter().flat_map(|error| error.problems));
+        problems.extend(ApiKeys::load(self).err().into_iter().flat_map(|error| error.problems));
         check_http(self, &mut problems);
         check_socketio(&self.socketio.path, &mut problems);
         check_log(&self.log.level, &mut problems);
@@ -75,13 +77,15 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 36] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 38] {
     let (limits, socketio) = (&config.limits, &config.socketio);
     let count = |n: usize| n as u64;
     [
         ("workers", count(config.workers), 0, 1_024),
         ("drain_ms", config.drain_ms, 0, 600_000),
         ("drain_retry_ms", config.drain_retry_ms, 0, 600_000),
+        ("api.batch_max", config.api.batch_max.into(), 1, 10_000),
+        ("api.batch_bytes", count(config.api.batch_bytes), 1_024, count(MESSAGE_BYTES_CEILING)),
         ("socketio.ping_interval", socketio.ping_interval, 10, 3_600_000),
         ("socketio.ping_timeout", socketio.ping_timeout, 10, 600_000),
         ("socketio.max_payload", count(socketio.max_payload), 0, count(MESSAGE_BYTES_CEILING)),

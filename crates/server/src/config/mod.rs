@@ -1,12 +1,13 @@
 //! The configuration of a server: file, environment and flags end up in one [`Config`].
 
+mod api;
 mod check;
 mod hub;
 pub mod listener;
 mod load;
 mod problem;
 mod schema;
-mod suggest;
+pub(crate) mod suggest;
 mod token;
 
 use std::collections::BTreeMap;
@@ -18,11 +19,14 @@ use roomcast_wire::dialect::socketio::ASSEMBLE_MS;
 use roomcast_wire::engineio::Handshake;
 use serde::{Deserialize, Serialize};
 
+pub use api::{ApiConfig, ApiKeyConfig};
 pub use listener::{Dialect, ListenerError, ListenerUrl, Scheme};
 pub use load::{ENV_OTHER, FILE_DEFAULT};
 pub(crate) use problem::none_of;
 pub use problem::{ConfigError, Problem};
 pub use token::{Algorithm, RuleConfig, TokenConfig};
+
+pub use crate::http::{api_key_hash, new_api_key};
 
 /// The whole default configuration with a comment for every key: what `roomcast config default`
 /// prints.
@@ -108,6 +112,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// Who may connect.
     pub auth: AuthConfig,
+    /// The HTTP API.
+    pub api: ApiConfig,
     /// WebSocket and HTTP.
     pub http: HttpConfig,
     /// Socket.IO.
@@ -140,6 +146,7 @@ impl Default for Config {
             drain_retry_ms: 5_000,
             tls: TlsConfig::default(),
             auth: AuthConfig::default(),
+            api: ApiConfig::default(),
             http: HttpConfig::default(),
             socketio: SocketioConfig::default(),
             quic: QuicConfig::default(),

@@ -10,7 +10,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::suggest::hint;
-use super::{AuthConfig, Config, KeyConfig, NamespaceSection, RuleConfig, TlsConfig, TokenConfig};
+use super::{
+    ApiConfig, ApiKeyConfig, AuthConfig, Config, KeyConfig, NamespaceSection, RuleConfig,
+    TlsConfig, TokenConfig,
+};
 
 /// Stands for any name in a map whose keys the operator chooses.
 const ANY: &str = "*";
@@ -45,7 +48,14 @@ impl Schema {
             client_logics: vec!["turns".into()],
             ..NamespaceSection::default()
         };
+        let api_key = ApiKeyConfig {
+            name: String::new(),
+            hash: String::new(),
+            verbs: Some(vec![String::new()]),
+            rooms: Some(vec![String::new()]),
+        };
         let full = Config {
+            api: ApiConfig { keys: vec![api_key], ..ApiConfig::default() },
             tls: TlsConfig { cert: Some("cert".into()), key: Some("key".into()) },
             auth: AuthConfig {
                 keys: vec![key],

@@ -237,7 +237,13 @@ impl Groups {
         let Sending { reliable, echo } = how;
         let room = room_of(id);
         let call = message.into_data().map_err(CallError::invalid).map(|data| {
-            let act = Act::Publish { event: event(ver, cmd), data, reliable, echo: Some(echo) };
+            let act = Act::Publish {
+                event: event(ver, cmd),
+                data,
+                reliable,
+                echo: Some(echo),
+                key: None,
+            };
             ServerCall::Act { room, session: sender, act }
         });
         self.server.ask(call, position).await

@@ -124,6 +124,13 @@ impl ServerHandle {
         self.hub.run(Box::pin(code));
     }
 
+    /// Asks, and gives the reply as it is. Its sender is dropped if nobody is left to reply.
+    pub(crate) fn call(&self, call: ServerCall) -> oneshot::Receiver<ServerReply> {
+        let (reply, answer) = oneshot::channel();
+        self.hub.call(call, reply);
+        answer
+    }
+
     pub(crate) fn ask<T>(
         &self,
         call: Result<ServerCall, Refusal>,

@@ -232,6 +232,7 @@ impl RoomHandle {
             data,
             from,
             reliable,
+            key: None,
         });
         self.ask(call, |reply| match reply {
             ServerReply::At(position) => Some(position),

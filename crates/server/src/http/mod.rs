@@ -1,6 +1,7 @@
 //! Everything of HTTP that is no WebSocket: the page, health, metrics. It runs on a thread of its
 //! own; a worker hands a connection over with the bytes it has read.
 
+mod api;
 mod page;
 mod polling;
 mod routes;
@@ -23,6 +24,8 @@ use rustls::ServerConnection;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::api::{Access as ApiAccess, Keys as ApiKeys};
+pub use self::api::{api_key_hash, new_api_key};
 use self::polling::Peer;
 pub(crate) use self::polling::Sessions;
 use self::stream::Stream;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, UPGRADE,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, UPGRADE,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -13,11 +13,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 use axum::routing::{any, get, on};
-use roomcast_wire::ws::handshake::Head;
+use roomcast_wire::ws::handshake::{Head, SitePolicy};
 
-use super::page;
 use super::polling::{self, Polls};
 use super::webtransport::{OFFER, Offer};
+use super::{api, page};
 use crate::metrics;
 use crate::server::Shared;
 use crate::transport::{Site, ws};
@@ -38,6 +38,14 @@ pub(super) fn router(shared: &Arc<Shared>, workers: &Arc<[Address]>, listener: u
         .route("/metrics", get(metrics))
         .route(ws::PATH, on(MethodFilter::GET, no_upgrade))
         .with_state(Arc::clone(shared));
+    let requests = api::Api {
+        shared: Arc::clone(shared),
+        handle: shared.handle(workers),
+        site: Arc::clone(&site),
+    };
+    let served = any(api::serve).with_state(Arc::new(requests));
+    router = router.route(&api::openapi::path(), get(api::openapi::serve));
+    router = router.route(&format!("{}{{*verb}}", api::PREFIX), served);
     if let Some(path) = &site.engineio_path {
         let (shared, workers) = (Arc::clone(shared), Arc::clone(workers));
         // There are fewer listeners than 16 bits can number.
@@ -137,6 +145,23 @@ async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next)
             error(status, "wrong_host", &refused.message)
         }
     }
+}
+
+/// Threat S15: a page of another site, unless it is listed.
+///
+/// # Errors
+/// In words, which setting lists it.
+pub(super) fn check_origin(headers: &HeaderMap, policy: &SitePolicy) -> Result<(), String> {
+    if !headers.contains_key(ORIGIN) {
+        return Ok(());
+    }
+    let named = [("host", HOST), ("origin", ORIGIN)];
+    let named = named.iter().flat_map(|(name, key)| {
+        headers.get_all(key).iter().map(move |value| (*name, value.as_bytes()))
+    });
+    let head =
+        Head { method: "GET", target: "/", headers: named.collect(), len: 0, minor_version: 1 };
+    head.check_origin(policy).map_err(|error| error.message.clone())
 }
 
 async fn guard_answers(request: Request, next: Next) -> Response {

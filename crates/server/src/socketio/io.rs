@@ -310,9 +310,9 @@ impl Io {
         }
         let (room, reliable) = (self.full_name(room), self.reliable);
         self.tell(match &self.from {
-            None => ServerCall::Publish { room, event, data, from: None, reliable },
+            None => ServerCall::Publish { room, event, data, from: None, reliable, key: None },
             Some(from) => {
-                let act = Act::Publish { event, data, reliable, echo: Some(false) };
+                let act = Act::Publish { event, data, reliable, echo: Some(false), key: None };
                 ServerCall::Act { room, session: from.session, act }
             }
         })

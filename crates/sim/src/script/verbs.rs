@@ -177,7 +177,7 @@ pub(super) fn server(stage: &mut Stage, mut words: Words<'_>) -> Result<(), Stri
             let room = room()?;
             let event = event(words.need("an event")?)?;
             let data = words.next().map(payload).transpose()?;
-            ServerCall::Publish { room, event, data, from: None, reliable: true }
+            ServerCall::Publish { room, event, data, from: None, reliable: true, key: None }
         }
         "kick" => {
             let room = room()?;
@@ -221,7 +221,7 @@ fn act(verb: &str, mut words: Words<'_>) -> Result<Act, String> {
             let reliable = words.value("reliable") != Some("false");
             let event = event(words.need("an event")?)?;
             let data = words.next().map(payload).transpose()?;
-            Ok(Act::Publish { event, data, reliable, echo })
+            Ok(Act::Publish { event, data, reliable, echo, key: None })
         }
     }
 }

@@ -217,10 +217,17 @@ impl Sim {
                 match from {
                     Some(session) => {
                         let echo = Some(true);
-                        let act = Act::Publish { event, data, reliable: true, echo };
+                        let act = Act::Publish { event, data, reliable: true, echo, key: None };
                         ServerCall::Act { room, session, act }
                     }
-                    None => ServerCall::Publish { room, event, data, from: None, reliable: true },
+                    None => ServerCall::Publish {
+                        room,
+                        event,
+                        data,
+                        from: None,
+                        reliable: true,
+                        key: None,
+                    },
                 }
             }
             5..8 => {

@@ -15,18 +15,18 @@ use std::time::Duration;
 
 use axum::body::{self, Body};
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_LENGTH, HOST, ORIGIN};
+use axum::http::header::{CONTENT_LENGTH, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use roomcast_core::Now;
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::engineio::{Query, Transport};
-use roomcast_wire::ws::handshake::Head;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use self::answer::{Cors, Failure};
 use self::session::{Session, Word};
+use super::routes::check_origin;
 use crate::acceptor::admission::Admission;
 use crate::server::{Shared, random};
 use crate::worker::{Address, Exchange, Mail};
@@ -125,14 +125,7 @@ impl Polls {
         let Some(listening) = self.shared.listeners.get(usize::from(self.listener)) else {
             return Err(Failure::BadRequest);
         };
-        let policy = &listening.site.policy;
-        let named = [("host", HOST), ("origin", ORIGIN)];
-        let named = named.iter().flat_map(|(name, key)| {
-            headers.get_all(key).iter().map(move |value| (*name, value.as_bytes()))
-        });
-        let head =
-            Head { method: "GET", target: "/", headers: named.collect(), len: 0, minor_version: 1 };
-        head.check_origin(policy).map_err(|_| Failure::Forbidden)?;
+        check_origin(headers, &listening.site.policy).map_err(|_| Failure::Forbidden)?;
         Ok(Cors(Some(origin.clone())))
     }
 
