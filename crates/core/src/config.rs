@@ -69,6 +69,18 @@ impl Default for HubConfig {
     }
 }
 
+impl HubConfig {
+    /// A number that stands for the names of the namespaces. Words between nodes number these, so
+    /// that all nodes of a cluster must have the same.
+    pub fn namespaces_digest(&self) -> u64 {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x100_0000_01b3;
+        // FNV-1a: the same in every version. No name holds a line break.
+        let bytes = self.namespaces.keys().flat_map(|name| name.bytes().chain([b'\n']));
+        bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+    }
+}
+
 /// All namespaces by their numbers, which are the same on all shards.
 pub(crate) type Namespaces = Arc<[(Name, NamespaceConfig)]>;
 

@@ -1,8 +1,11 @@
 //! What crosses shards. Between any two shards order is kept; a room's members hear it in order
 //! because everything its home says to a shard goes one way.
 
+mod bytes;
+
 use std::sync::Arc;
 
+pub use self::bytes::PackedError;
 use roomcast_wire::options::SlowRule;
 use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
@@ -24,12 +27,13 @@ pub(crate) enum Word {
     Room { room: FullName, namespace: u16, caller: Caller, op: RoomOp },
     /// To a room's home, about this life of the room only. The word is [`Word::Room`].
     Within { life: RoomKey, word: Box<Word> },
-    /// To a partition's home, with the fence that the sender knows. In a cluster only; the word is one for a room or a user.
+    /// To a partition's home, with the fence that the sender knows. In a cluster only; the word is
+    /// one for a room or a user.
     Homed(Homed),
     /// Back to the sender: the receiver is not home to the partition with this fence, and has done
     /// nothing.
     NotHome { at: Partition, fence: u64, tries: u8, word: Box<Word> },
-    /// To the home that a partition had: what it does not take is on its way back before the answer.
+    /// To the home that a partition had: what it does not take comes back before the answer.
     Echo { at: Partition, from: ShardId },
     /// The answer.
     Echoed { at: Partition, from: ShardId },

@@ -50,6 +50,22 @@ impl Shard {
             self.found_static_rooms();
         }
         self.look_at_early();
+        self.begin_anew(&old);
+    }
+
+    /// A node that comes back under another incarnation was gone for the others: they have
+    /// forgotten what it had told them.
+    fn begin_anew(&mut self, old: &Directory) {
+        let Some(cluster) = &self.cluster else { return };
+        let own = self.id.node;
+        let incarnation = |directory: &Directory| directory.node(own).map(|own| own.incarnation);
+        if incarnation(old).is_none() || incarnation(old) == incarnation(&cluster.directory) {
+            return;
+        }
+        let others = cluster.directory.nodes().map(|(node, _)| node);
+        for node in others.filter(|node| *node != own).collect::<Vec<_>>() {
+            self.on_disturbed(node);
+        }
     }
 
     fn partition_moved(&mut self, at: Partition, before: Option<ShardId>) {
