@@ -17,6 +17,7 @@ use super::address::{self, Failed};
 use super::stream::StreamLink;
 use super::{Ended, Link, LinkEvent, Trust, tls};
 use crate::Error;
+use crate::congestion::Congestion;
 use crate::url::ServerUrl;
 
 /// What translates addresses on the way forgets silent ones after half a minute or more.
@@ -25,8 +26,12 @@ const PING: Duration = Duration::from_secs(15);
 /// After so much silence the server is gone.
 const SILENCE: Duration = Duration::from_secs(45);
 
-/// Datagrams that wait to be sent, and those that wait to be read. The oldest are dropped.
-const DATAGRAMS_BYTES: usize = 256 << 10;
+/// Datagrams that wait to be sent: a window at the start. The oldest are dropped, so that what is
+/// newest does not wait behind more than that.
+const DATAGRAMS_OUT_BYTES: usize = 16 << 10;
+
+/// Datagrams that wait to be read. The oldest are dropped.
+const DATAGRAMS_IN_BYTES: usize = 256 << 10;
 
 type NextDatagram = Pin<Box<dyn Future<Output = Result<Bytes, ConnectionError>> + Send>>;
 
@@ -80,8 +85,9 @@ fn config(url: &ServerUrl, codec: Codec, trust: &Trust) -> Result<ClientConfig, 
     transport
         .keep_alive_interval(Some(PING))
         .max_idle_timeout(Some(silence))
-        .datagram_send_buffer_size(DATAGRAMS_BYTES)
-        .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES));
+        .congestion_controller_factory(Arc::new(Congestion))
+        .datagram_send_buffer_size(DATAGRAMS_OUT_BYTES)
+        .datagram_receive_buffer_size(Some(DATAGRAMS_IN_BYTES));
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     Ok(config)

@@ -33,6 +33,8 @@ const DATAGRAM_MAX: usize = 65_536;
 const OVERTAKEN: Duration = Duration::from_millis(20);
 /// The shortest round trip that a lost segment costs.
 const STALL_MIN: Duration = Duration::from_millis(10);
+/// How long something waits at most, usually, where a link carries only so much.
+const QUEUE: Duration = Duration::from_millis(200);
 
 /// What a link does to what passes it, in each direction.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,6 +47,11 @@ pub struct Quality {
     pub jitter: Duration,
     /// The share that is overtaken.
     pub reorder: f64,
+    /// What it carries, in bytes a second; none: anything.
+    pub rate: Option<u32>,
+    /// How long something waits at most where it carries only so much: a datagram that would wait
+    /// longer is lost, a stream waits.
+    pub queue: Duration,
     /// What the chances are drawn from.
     pub seed: u64,
 }
@@ -52,7 +59,8 @@ pub struct Quality {
 impl Default for Quality {
     fn default() -> Self {
         let (delay, jitter) = (Duration::ZERO, Duration::ZERO);
-        Self { loss: 0.0, delay, jitter, reorder: 0.0, seed: 1 }
+        let (rate, queue) = (None, QUEUE);
+        Self { loss: 0.0, delay, jitter, reorder: 0.0, rate, queue, seed: 1 }
     }
 }
 
@@ -69,11 +77,13 @@ impl FromStr for Quality {
                 "reorder" => quality.reorder = share(value).ok_or_else(|| wrong("1%"))?,
                 "delay" => quality.delay = millis(value).ok_or_else(|| wrong("50ms"))?,
                 "jitter" => quality.jitter = millis(value).ok_or_else(|| wrong("10ms"))?,
+                "rate" => quality.rate = Some(rate(value).ok_or_else(|| wrong("50000"))?),
+                "queue" => quality.queue = millis(value).ok_or_else(|| wrong("200ms"))?,
                 "seed" => quality.seed = value.parse().map_err(|_| wrong("7"))?,
                 _ => {
                     return Err(format!(
                         "`{key}` is nothing a link has: loss=5%, delay=50ms, jitter=10ms, \
-                         reorder=1%, seed=7"
+                         reorder=1%, rate=50000 (bytes a second), queue=200ms, seed=7"
                     ));
                 }
             }
@@ -90,6 +100,10 @@ fn share(text: &str) -> Option<f64> {
 fn millis(text: &str) -> Option<Duration> {
     let millis: f64 = text.strip_suffix("ms")?.parse().ok()?;
     (0.0..=60_000.0).contains(&millis).then(|| Duration::from_secs_f64(millis / 1e3))
+}
+
+fn rate(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|rate| *rate > 0)
 }
 
 /// What passed a link, both directions together.
@@ -155,7 +169,7 @@ impl Road {
     fn way(&self, number: u64) -> Way {
         let quality = *self.quality.lock().unwrap_or_else(PoisonError::into_inner);
         let chance = Chance(quality.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        Way { road: self.clone(), chance, last: None }
+        Way { road: self.clone(), chance, last: None, free: None }
     }
 }
 
@@ -165,6 +179,8 @@ struct Way {
     chance: Chance,
     /// When the one before arrives.
     last: Option<Instant>,
+    /// When the one before has left, where a link carries only so much.
+    free: Option<Instant>,
 }
 
 impl Way {
@@ -172,6 +188,18 @@ impl Way {
         let quality = *self.road.quality.lock().unwrap_or_else(PoisonError::into_inner);
         let lost = self.chance.hits(quality.loss);
         (quality, lost, quality.delay + quality.jitter.mul_f64(self.chance.unit()))
+    }
+
+    /// When so many bytes have left that come now; none: they would wait longer than `queue`.
+    fn leave(&mut self, now: Instant, bytes: usize, quality: &Quality) -> Option<Instant> {
+        let Some(rate) = quality.rate else { return Some(now) };
+        let begins = self.free.map_or(now, |free| free.max(now));
+        if begins - now > quality.queue {
+            return None;
+        }
+        let left = begins + Duration::from_secs_f64(bytes as f64 / f64::from(rate));
+        self.free = Some(left);
+        Some(left)
     }
 
     fn count(&self, bytes: usize, lost: bool) {
@@ -184,11 +212,10 @@ impl Way {
     fn datagram(&mut self, now: Instant, bytes: usize) -> Option<Instant> {
         let (quality, lost, takes) = self.draw();
         let overtaken = self.chance.hits(quality.reorder);
-        self.count(bytes, lost);
-        if lost {
-            return None;
-        }
-        let due = self.last.map_or(now + takes, |last| last.max(now + takes));
+        let left = self.leave(now, bytes, &quality);
+        self.count(bytes, lost || left.is_none());
+        let left = left.filter(|_| !lost)?;
+        let due = self.last.map_or(left + takes, |last| last.max(left + takes));
         if overtaken {
             return Some(due + OVERTAKEN);
         }
@@ -203,7 +230,10 @@ impl Way {
         if lost {
             takes += (quality.delay * 2).max(STALL_MIN);
         }
-        let due = self.last.map_or(now + takes, |last| last.max(now + takes));
+        // Nothing of a stream is dropped: what is read ahead of the link waits, in its order.
+        let endless = Quality { queue: Duration::MAX, ..quality };
+        let left = self.leave(now, bytes, &endless).unwrap_or(now);
+        let due = self.last.map_or(left + takes, |last| last.max(left + takes));
         self.last = Some(due);
         due
     }
@@ -388,14 +418,18 @@ mod tests {
     fn a_link_is_described_in_words() {
         let text = "loss=5%,delay=50ms,jitter=10ms,reorder=1%,seed=7";
         let (delay, jitter) = (Duration::from_millis(50), Duration::from_millis(10));
-        let wanted = Quality { loss: 0.05, delay, jitter, reorder: 0.01, seed: 7 };
+        let wanted = Quality::default();
+        let wanted = Quality { loss: 0.05, delay, jitter, reorder: 0.01, seed: 7, ..wanted };
         assert_eq!(text.parse(), Ok(wanted));
         assert_eq!("".parse(), Ok(Quality::default()));
+        let narrow = Quality { rate: Some(50_000), queue: delay, ..Quality::default() };
+        assert_eq!("rate=50000,queue=50ms".parse(), Ok(narrow));
         for (wrong, says) in [
             ("loss=5", "write it like loss=5%"),
             ("loss=101%", "write it like loss=5%"),
             ("delay=50", "write it like delay=50ms"),
             ("delay=-1ms", "write it like delay=50ms"),
+            ("rate=0", "write it like rate=50000"),
             ("seed=x", "write it like seed=7"),
             ("speed=9", "nothing a link has"),
         ] {
@@ -422,6 +456,25 @@ mod tests {
         assert!((600..1_000).contains(&overtaken), "{overtaken}");
         assert_eq!(way.road.passed.packets.load(Ordering::Relaxed), 10_000);
         assert_eq!(way.road.passed.lost.load(Ordering::Relaxed), 10_000 - arrived.len() as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_narrow_link_carries_its_rate_and_drops_what_would_wait_too_long() {
+        let mut way = way("delay=50ms,rate=10000,queue=100ms");
+        let start = Instant::now();
+        // Twice what it carries, for ten seconds.
+        let mut arrived = 0;
+        for n in 0..2_000_u32 {
+            let now = start + Duration::from_millis(5) * n;
+            let Some(due) = way.datagram(now, 100) else { continue };
+            arrived += 1;
+            let took = (due - now).as_millis();
+            assert!((60..=160).contains(&took), "{took}");
+        }
+        assert!((1_000..=1_020).contains(&arrived), "{arrived}");
+        // A stream waits as long as it takes.
+        let end = (0..100).map(|_| way.segment(start, 1_000)).last().unwrap();
+        assert!(end - start > Duration::from_secs(20));
     }
 
     #[tokio::test(start_paused = true)]

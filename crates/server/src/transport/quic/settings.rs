@@ -8,6 +8,7 @@ use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{
     EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt,
 };
+use roomcast_client::congestion::Congestion;
 use roomcast_wire::Codec;
 
 use crate::config::LimitsConfig;
@@ -42,10 +43,10 @@ const WINDOW_BYTES: u32 = 128 << 10;
 /// outbox, where the rules for slow readers hold.
 const UNACKNOWLEDGED_BYTES: u64 = 256 << 10;
 
-/// Datagrams that wait to be sent to one peer: about two congestion windows at the start. More
-/// would make what is newest wait; what does not fit stays in the outbox, where a newer one takes
-/// its place.
-pub(super) const DATAGRAMS_OUT_BYTES: usize = 32 << 10;
+/// Datagrams that wait to be sent to one peer: two packets. More would make what is newest wait;
+/// what does not fit stays in the outbox, where a newer one takes its place. While the path is not
+/// full, the next turn begins at once and goes on with them.
+const DATAGRAMS_OUT_BYTES: usize = 2_400;
 
 /// Datagrams of one peer that wait to be looked at, while it is held. The oldest are dropped.
 const DATAGRAMS_IN_BYTES: usize = 64 << 10;
@@ -97,6 +98,7 @@ fn transport(limits: &LimitsConfig) -> TransportConfig {
         .datagram_send_buffer_size(DATAGRAMS_OUT_BYTES)
         .datagram_receive_buffer_size(Some(DATAGRAMS_IN_BYTES))
         .crypto_buffer_size(HANDSHAKE_BYTES)
+        .congestion_controller_factory(Arc::new(Congestion))
         .keep_alive_interval(Some(Duration::from_millis(limits.ping_ms)))
         .max_idle_timeout(silence);
     transport

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod path;
+
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use quinn_proto::{ClientConfig, Connection, Dir, EndpointConfig};
 use roomcast_wire::Format;
