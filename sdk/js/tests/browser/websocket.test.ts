@@ -55,7 +55,7 @@ test("MessagePack from a bundle: bytes stay bytes", async () => {
   expect(data).toEqual([true, [0, 255]]);
 });
 
-test("a cut cable: what was missed comes once and in order, what was said is said once", async () => {
+test("a cut cable: what was missed comes once and in order, what was said once", async () => {
   const cable = await cableTo(stage.server.ws);
   const nick = await socketIn("cut", "Nick", stage.server.tcp);
   const ada = await stage.client("cut", { port: cable.port, name: "Ada" });
