@@ -10,7 +10,8 @@ interface Entry {
 /**
  * All timers of one client behind one of the system. After a sleep none of them is taken at its
  * word: what arrived meanwhile still waits to be read, so each gets a grace period, and the client
- * is told. It gets one only: in a hidden tab timers may come once a minute, each like after a sleep.
+ * is told. It gets one only: in a hidden tab timers may come once a minute, each as after a
+ * sleep.
  */
 export class Deadlines {
   readonly #graceMs: number;
