@@ -113,6 +113,31 @@ fn a_bad_link_is_late_and_loses_nothing_that_is_reliable() {
 }
 
 #[test]
+fn another_program_is_measured_behind_the_same_link() {
+    let program = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("enet-library");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/enet/library.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O1", "-Wall", "-o"]).arg(&program).args([source, "-lenet"]);
+    if !compiler.output().is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "libenet-dev is missing");
+        return eprintln!("skipped: apt-get install libenet-dev build-essential");
+    }
+    let link = "link --transport enet --members 2 --seconds 0.5 --link loss=5%,delay=20ms,seed=3";
+    let worse = "--worse loss=10%,delay=20ms --worse-seconds 0.5 --json --beside";
+    let all = json(&format!("{link} {worse} {}", program.display()));
+    for outcome in [&all, &all["beside"]] {
+        assert!(outcome["reliable"]["wanted"].as_u64().unwrap() >= 2 * 90, "{all}");
+        let heard = outcome["reliable"]["heard"].as_u64().unwrap();
+        assert!(heard >= 2 * 80, "{all}");
+        assert!(outcome["reliable"]["latency_us"]["p50"].as_f64().unwrap() >= 20_000.0, "{all}");
+        assert!(outcome["packets_lost"].as_u64().unwrap() > 0, "{all}");
+    }
+    let output = bench("link --transport tcp --members 1 --seconds 0.1 --beside /bin/pwd");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("and not `port`"), "{output:?}");
+}
+
+#[test]
 fn a_crowd_comes_and_goes() {
     for load in ["storm", "idle --seconds 0.1", "idle --seconds 0.1 --no-join"] {
         let all = json(&format!("{load} --connections 150 --floor --rounds 1 --json"));

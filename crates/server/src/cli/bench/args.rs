@@ -224,6 +224,10 @@ pub struct LinkArgs {
     /// How long, in seconds; with --worse: before and after that each
     #[arg(long, default_value = "10", value_parser = seconds)]
     seconds: f64,
+    /// Then put another program behind the same link and print its table, too: a program and its
+    /// first arguments, like the one of bench/enet/library.c, which says what is asked of it
+    #[arg(long, value_name = "PROGRAM")]
+    pub beside: Option<String>,
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,

@@ -7,6 +7,7 @@
 
 mod args;
 mod bad_link;
+mod beside;
 mod crowd;
 mod floor;
 mod flow;
@@ -109,14 +110,23 @@ fn run_ticks(args: &TickArgs) -> Result<ExitCode> {
 
 fn run_link(args: &LinkArgs) -> Result<ExitCode> {
     let plan = args.plan();
-    let seconds = plan.duration * if plan.worse.is_some() { 2 } else { 1 };
-    let worse = plan.worse.map_or(Duration::ZERO, |(_, duration)| duration);
-    eprintln!("{}, {:.0} seconds", plan.scheme, (seconds + worse).as_secs_f64());
+    eprintln!("{}, {:.0} seconds", plan.scheme, plan.whole().as_secs_f64());
     let outcome = quality::run(&plan)?;
+    let beside = match &args.beside {
+        Some(program) => {
+            eprintln!("{program}, {:.0} seconds", plan.whole().as_secs_f64());
+            Some((program.as_str(), beside::run(&plan, program)?))
+        }
+        None => None,
+    };
     if args.json {
-        println!("{:#}", report::link_json(&plan, &outcome));
+        println!("{:#}", report::link_json(&plan, &outcome, beside));
     } else {
         print!("{}", report::link_table(&outcome));
+        if let Some((program, beside)) = &beside {
+            print!("\n{program}\n{}", report::link_table(beside));
+            println!("{}", report::beside_line(&outcome, beside));
+        }
     }
     Ok(ExitCode::from(u8::from(!outcome.is_kept())))
 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::bad_link::{BadLink, Passed, Quality};
 use super::histogram::Histogram;
 
+/// What has to arrive, and what need not.
+pub const CLASSES: usize = 2;
 /// The room.
 const ROOM: &str = "link";
 /// How long everything under way gets to arrive at the end: several times what a reliable event
@@ -39,6 +42,13 @@ pub struct Plan {
     pub quality: Quality,
     /// A worse link after that, and for how long; then as long as before again.
     pub worse: Option<(Quality, Duration)>,
+}
+
+impl Plan {
+    /// How long events are said altogether.
+    pub fn whole(&self) -> Duration {
+        self.worse.map_or(self.duration, |(_, worse)| self.duration * 2 + worse)
+    }
 }
 
 /// What an event says.
@@ -75,6 +85,25 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// `times`: when each event of a class was said, by its number. `worse`: from when to when the
+    /// link was worse. Then what the link had [carried](carried) before and after.
+    pub fn new(
+        ears: &[impl Deref<Target = Ear>],
+        times: &[impl Deref<Target = Vec<Instant>>; CLASSES],
+        worse: Option<(Instant, Instant)>,
+        before: [u64; 3],
+        after: [u64; 3],
+    ) -> Self {
+        Self {
+            reliable: class_of(ears, 0, &times[0], worse),
+            unreliable: class_of(ears, 1, &times[1], worse),
+            links_lost: ears.iter().map(|ear| ear.links_lost).sum(),
+            packets: after[0] - before[0],
+            bytes: after[1] - before[1],
+            lost: after[2] - before[2],
+        }
+    }
+
     /// Whether what was promised of reliable events held.
     pub fn is_kept(&self) -> bool {
         self.reliable.heard == self.reliable.wanted && self.reliable.disordered == 0
@@ -84,10 +113,11 @@ impl Outcome {
 /// When each event of a class was said, by its number.
 type Times = Arc<Mutex<Vec<Instant>>>;
 
+/// What a member heard.
 #[derive(Default)]
-struct Ear {
+pub struct Ear {
     /// Number, time, for each class.
-    heard: [Vec<(u64, Instant)>; 2],
+    pub heard: [Vec<(u64, Instant)>; CLASSES],
     links_lost: u64,
 }
 
@@ -129,7 +159,7 @@ async fn measure(plan: &Plan) -> Result<Outcome> {
         members.push((client, ear));
     }
     link.set(plan.quality);
-    let passed = count(&link.passed);
+    let before = carried(&link.passed);
     let times = [Times::default(), Times::default()];
     speak(&stage, plan, plan.duration, &times).await?;
     let mut worse = None;
@@ -142,17 +172,10 @@ async fn measure(plan: &Plan) -> Result<Outcome> {
         speak(&stage, plan, plan.duration, &times).await?;
     }
     settle(&members, &times[0]).await;
-    let [packets, bytes, lost] = count(&link.passed);
+    let after = carried(&link.passed);
     let ears: Vec<_> = members.iter().map(|(_, ear)| lock(ear)).collect();
-    let class = |at: usize| class_of(&ears, at, &lock(&times[at]), worse);
-    let outcome = Outcome {
-        reliable: class(0),
-        unreliable: class(1),
-        links_lost: ears.iter().map(|ear| ear.links_lost).sum(),
-        packets: packets - passed[0],
-        bytes: bytes - passed[1],
-        lost: lost - passed[2],
-    };
+    let times = [lock(&times[0]), lock(&times[1])];
+    let outcome = Outcome::new(&ears, &times, worse, before, after);
     drop(ears);
     for (client, _) in &members {
         client.close().await;
@@ -166,7 +189,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn count(passed: &Passed) -> [u64; 3] {
+/// Packets, bytes and lost packets.
+pub fn carried(passed: &Passed) -> [u64; 3] {
     [&passed.packets, &passed.bytes, &passed.lost].map(|count| count.load(Ordering::Relaxed))
 }
 
@@ -188,7 +212,12 @@ async fn listen(room: Room, ear: Arc<Mutex<Ear>>) {
 }
 
 /// Says one event of each class at each beat.
-async fn speak(room: &Room, plan: &Plan, duration: Duration, times: &[Times; 2]) -> Result<()> {
+async fn speak(
+    room: &Room,
+    plan: &Plan,
+    duration: Duration,
+    times: &[Times; CLASSES],
+) -> Result<()> {
     let mut beat = tokio::time::interval(Duration::from_secs_f64(1.0 / plan.rate));
     let until = Instant::now() + duration;
     while Instant::now() < until {
@@ -220,7 +249,7 @@ async fn settle(members: &[(Client, Arc<Mutex<Ear>>)], times: &Times) {
 }
 
 fn class_of(
-    ears: &[std::sync::MutexGuard<'_, Ear>],
+    ears: &[impl Deref<Target = Ear>],
     at: usize,
     times: &[Instant],
     worse: Option<(Instant, Instant)>,

@@ -226,8 +226,33 @@ pub fn link_table(outcome: &quality::Outcome) -> String {
     )
 }
 
+/// How long what had to arrive took, against the program beside.
+pub fn beside_line(outcome: &quality::Outcome, beside: &quality::Outcome) -> String {
+    let ratio = |share| {
+        let [ours, theirs] = [outcome, beside].map(|one| one.reliable.latency.quantile(share));
+        ours as f64 / theirs.max(1) as f64
+    };
+    format!("reliable, of the program's: p50 {:.2}, p99 {:.2}", ratio(0.5), ratio(0.99))
+}
+
 /// The same for machines.
-pub fn link_json(plan: &quality::Plan, outcome: &quality::Outcome) -> Value {
+pub fn link_json(
+    plan: &quality::Plan,
+    outcome: &quality::Outcome,
+    beside: Option<(&str, quality::Outcome)>,
+) -> Value {
+    let mut all = link_outcome_json(outcome);
+    all["scenario"] = "link".into();
+    all["transport"] = plan.scheme.as_str().into();
+    all["members"] = plan.members.into();
+    if let Some((program, outcome)) = beside {
+        all["beside"] = link_outcome_json(&outcome);
+        all["beside"]["program"] = program.into();
+    }
+    all
+}
+
+fn link_outcome_json(outcome: &quality::Outcome) -> Value {
     let class = |class: &quality::Class| {
         json!({
             "wanted": class.wanted,
@@ -238,9 +263,6 @@ pub fn link_json(plan: &quality::Plan, outcome: &quality::Outcome) -> Value {
         })
     };
     json!({
-        "scenario": "link",
-        "transport": plan.scheme,
-        "members": plan.members,
         "reliable": class(&outcome.reliable),
         "unreliable": class(&outcome.unreliable),
         "links_lost": outcome.links_lost,
