@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chances;
+
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
+use chances::Chances;
 use roomcast_wire::enet::greeting::{Chance, Greeting, TakenUp, asks};
 use roomcast_wire::enet::{Closed, Connection, Datagram, Heard, Mode, Options, Settings};
 
@@ -12,19 +15,8 @@ fn settings(options: Options) -> Settings {
     Settings { options, message_bytes_max: 64 << 10, waiting_bytes_max: 128 << 10, ping_ms: 1000 }
 }
 
-/// Draws numbers; a failing test is replayed by its seed.
-struct Chances(u64);
-
-impl Chances {
-    fn next(&mut self) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    fn per_cent(&mut self, share: u64) -> bool {
-        self.next() % 100 < share
-    }
+fn per_cent(chances: &mut Chances, share: u64) -> bool {
+    chances.next() % 100 < share
 }
 
 /// A link and what is at both of its ends.
@@ -42,6 +34,12 @@ struct World {
     client_heard: Vec<Heard>,
     server_heard: Vec<Heard>,
     bytes_to_server: usize,
+    /// Bytes a millisecond that the link to the client carries, and milliseconds that they wait for
+    /// it at most; none: any number.
+    narrow: Option<(u64, u64)>,
+    /// When the last byte to the client has left.
+    free_at: u64,
+    bytes_to_client: usize,
 }
 
 impl World {
@@ -60,19 +58,33 @@ impl World {
             client_heard: Vec::new(),
             server_heard: Vec::new(),
             bytes_to_server: 0,
+            narrow: None,
+            free_at: 0,
+            bytes_to_client: 0,
         }
     }
 
     fn fly(&mut self, to_server: bool, datagram: Bytes) {
+        let mut left = self.now;
         if to_server {
             self.bytes_to_server += datagram.len();
+        } else {
+            self.bytes_to_client += datagram.len();
+            if let Some((rate, queue)) = self.narrow {
+                let begins = self.free_at.max(self.now);
+                if begins - self.now > queue {
+                    return;
+                }
+                self.free_at = begins + (datagram.len() as u64).div_ceil(rate);
+                left = self.free_at;
+            }
         }
-        if self.chances.per_cent(self.loss) {
+        if per_cent(&mut self.chances, self.loss) {
             return;
         }
-        let copies = if self.chances.per_cent(self.loss) { 2 } else { 1 };
+        let copies = if per_cent(&mut self.chances, self.loss) { 2 } else { 1 };
         for _ in 0..copies {
-            let at = self.now + 20 + self.chances.next() % 15;
+            let at = left + 20 + self.chances.next() % 15;
             self.numbers += 1;
             self.flying.insert((at, self.numbers), (to_server, datagram.clone()));
         }
@@ -146,10 +158,11 @@ impl World {
                 self.flying.first_key_value().map(|(key, _)| key.0),
             ];
             let Some(next) = dues.into_iter().flatten().min() else { return done(self) };
-            self.now = next.max(self.now);
-            if self.now > until {
+            if next > until {
+                self.now = until;
                 return false;
             }
+            self.now = next.max(self.now);
             while let Some(entry) = self.flying.first_entry()
                 && entry.key().0 <= self.now
             {
@@ -227,6 +240,83 @@ fn unreliable_messages_arrive_at_most_once_and_never_behind_a_later_one() {
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
     assert!(came.iter().zip(&numbers).all(|(bytes, number)| *bytes == message(*number)));
     assert!(came.len() > 400, "{}", came.len());
+}
+
+/// The server says something of both kinds 60 times a second. Returns how long each that came took,
+/// in milliseconds, the reliable ones first.
+fn speak(world: &mut World, seconds: u64) -> [Vec<u64>; 2] {
+    let (times, mut waits) = (seconds * 60, [Vec::new(), Vec::new()]);
+    world.client_heard.clear();
+    for beat in 0..times + 180 {
+        for (channel, mode) in [(0, Mode::Reliable), (1, Mode::Unreliable)] {
+            let mut bytes = world.now.to_be_bytes().to_vec();
+            bytes.resize(230, channel);
+            if beat < times {
+                world.server.as_mut().unwrap().send(channel, bytes.into(), mode).unwrap();
+            }
+        }
+        for _ in 0..16 {
+            world.run(1, |_| false);
+            for heard in world.client_heard.drain(..) {
+                let Heard::Message { channel, bytes } = heard else { panic!("{heard:?}") };
+                let said = u64::from_be_bytes(bytes[..8].try_into().unwrap());
+                waits[usize::from(channel)].push(world.now - said);
+            }
+        }
+    }
+    waits.iter_mut().for_each(|waits| waits.sort_unstable());
+    waits
+}
+
+#[test]
+fn jitter_and_loss_are_not_taken_for_a_full_link() {
+    let mut world = World::new(21, 5, Options::default());
+    world.connect();
+    let [reliable, unreliable] = speak(&mut world, 60);
+    let repeated = world.server.as_mut().unwrap().take_repeated();
+    let p99 = reliable[reliable.len() * 99 / 100];
+    assert_eq!(reliable.len(), 3600);
+    // Of three round trips of 40 to 70 ms one finds the loss.
+    assert!(p99 < 200, "{p99} ms");
+    assert!(unreliable.len() > 3600 * 93 / 100, "{}", unreliable.len());
+    // A lost acknowledgement repeats as well: 5 % there and 5 % back.
+    assert!(repeated < 3600 * 15 / 100, "{repeated}");
+}
+
+#[test]
+fn a_link_that_was_very_bad_is_soon_as_good_as_before() {
+    let mut world = World::new(22, 5, Options::default());
+    world.connect();
+    speak(&mut world, 10);
+    world.server.as_mut().unwrap().take_repeated();
+    world.loss = 20;
+    let [reliable, unreliable] = speak(&mut world, 10);
+    let repeated = world.server.as_mut().unwrap().take_repeated();
+    assert_eq!(reliable.len(), 600);
+    assert!(reliable[599] < 3000, "{}", reliable[599]);
+    assert!(unreliable.len() > 600 * 70 / 100, "{}", unreliable.len());
+    assert!(repeated < 600, "{repeated}");
+    world.loss = 5;
+    let [reliable, _] = speak(&mut world, 10);
+    assert!(reliable[reliable.len() * 99 / 100] < 250, "{reliable:?}");
+}
+
+#[test]
+fn a_narrow_link_is_filled_and_not_flooded() {
+    let mut world = World::new(23, 0, Options::default());
+    world.connect();
+    // 400 kbit/s with a queue of 200 ms.
+    world.narrow = Some((50, 200));
+    let before = world.bytes_to_client;
+    let start = world.now;
+    for number in 0..50_u8 {
+        let bytes = Bytes::from(vec![number; 20_000]);
+        world.server.as_mut().unwrap().send(0, bytes, Mode::Reliable).unwrap();
+    }
+    assert!(world.run(60_000, |world| World::messages(&world.client_heard, 0).len() == 50));
+    let (took, went) = (world.now - start, world.bytes_to_client - before);
+    assert!(took < 26_000, "{took}");
+    assert!(went < 1_500_000, "{went}");
 }
 
 #[test]
@@ -336,7 +426,7 @@ fn hostile_datagrams_end_their_own_connection_at_most() {
                     *byte = world.chances.next() as u8;
                 }
             }
-            if world.chances.per_cent(10) {
+            if per_cent(&mut world.chances, 10) {
                 bytes.truncate(world.chances.next() as usize % bytes.len());
             }
             let mut heard = Vec::new();

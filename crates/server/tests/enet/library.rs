@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::game::{Game, Told};
-use super::peer::{Lines, address, start as start_with};
+use super::peer::{Lines, Ws, address, start as start_with};
 use super::start;
 
 fn publish(event: &str, data: &str, rest: &str) -> String {
@@ -37,6 +37,27 @@ fn a_game_and_a_program_on_tcp_hear_each_other_reliably_and_not() {
     lines.send(&publish("seen", "8", r#","reliable":false"#));
     let (channel, event) = game.event("seen");
     assert_eq!((channel, &event["data"], &event["reliable"]), (1, &8.into(), &false.into()));
+}
+
+#[test]
+fn a_game_and_a_program_on_websocket_hear_each_other() {
+    let server = start_with(|config| {
+        config.listen = vec!["ws://127.0.0.1:0".into(), "enet://127.0.0.1:0".into()];
+    });
+    let Some(mut game) = Game::connected(address(&server, "enet").port()) else { return };
+    game.join("arena");
+    let mut ws = Ws::connect(&server);
+    ws.send(r#"{"type":"join","ref":1,"room":"arena"}"#);
+    ws.expect("joined");
+    for (mode, channel, reliable) in [("reliable", 0, true), ("unsequenced", 1, false)] {
+        let rest = format!(r#","reliable":{reliable},"echo":false"#);
+        game.send(channel, mode, publish("there", "[1,2]", &rest).as_bytes());
+        let event = ws.expect("event");
+        assert_eq!((&event["event"], &event["data"][1]), (&"there".into(), &2.into()));
+        assert_eq!(event["reliable"], if reliable { Value::Null } else { false.into() });
+        ws.send(&publish("back", "3", &rest));
+        assert_eq!(game.event("back").0, channel);
+    }
 }
 
 #[test]
@@ -234,4 +255,30 @@ fn a_game_in_python_talks_with_a_program_on_tcp() {
         said.lines().any(|line| line.starts_with(channel) && line.contains(&name))
     };
     assert!(heard("1 ", "seen") && heard("0 ", "leave"), "{said}");
+}
+
+#[test]
+fn a_game_in_love_talks_with_a_program_on_tcp() {
+    let (server, port) = start("");
+    let mut lines = Lines::connect(&server);
+    lines.join("arena");
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/enet/love");
+    let mut game = Command::new("love");
+    let game = game.args([directory, &port.to_string()]).stdout(Stdio::piped()).spawn();
+    let Ok(game) = game else {
+        assert!(std::env::var_os("CI").is_none(), "LÖVE is missing");
+        return eprintln!("skipped: apt-get install love");
+    };
+    let mut came: Vec<_> = (0..2).map(|_| lines.expect("event")).collect();
+    came.sort_by_key(|event| event["event"].to_string());
+    for (event, (name, data)) in came.iter().zip([("move", 2), ("shot", 1)]) {
+        assert_eq!((&event["event"], &event["data"]), (&name.into(), &data.into()));
+        assert_eq!(event["from"]["name"], "Luna");
+    }
+    lines.send(&publish("seen", "8", r#","reliable":false"#));
+    lines.send(&publish("leave", "9", ""));
+    lines.expect("member_left");
+    let said = String::from_utf8(game.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.ends_with("disconnected\n"), "{said}");
+    assert!(said.lines().any(|line| line.starts_with('1') && line.contains("seen")), "{said}");
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+#[path = "../../../wire/tests/chances/mod.rs"]
+mod chances;
 mod game;
 mod library;
 mod own;

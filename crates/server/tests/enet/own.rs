@@ -42,6 +42,18 @@ impl Own {
         own
     }
 
+    /// A client that is in a room.
+    pub fn joined(server: SocketAddr) -> Self {
+        let mut own = Self::connected(server);
+        own.join();
+        own
+    }
+
+    pub fn join(&mut self) {
+        self.say(r#"{"type":"join","ref":1,"room":"lobby"}"#);
+        self.expect("joined");
+    }
+
     fn now(&self) -> u64 {
         self.began.elapsed().as_millis() as u64
     }

@@ -50,7 +50,7 @@ pub enum Body {
     /// A connection is asked for.
     Connect(Connect),
     /// It is granted.
-    Verify(Verify),
+    Verify(Terms),
     /// The connection ends, with a number of the application.
     Disconnect(u32),
     /// Asks for a sign of life.
@@ -79,36 +79,19 @@ pub enum Body {
 /// Asks for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connect {
-    /// The number that the asking side gives to its peer.
-    pub peer: u16,
-    /// Counts the connections between two places; 255: no wish.
-    pub incoming_session: u8,
-    /// The same for the other direction.
-    pub outgoing_session: u8,
-    /// Largest datagram, in bytes.
-    pub mtu: u32,
-    /// Most bytes on their way, unacknowledged.
-    pub window_bytes: u32,
-    /// How many channels.
-    pub channels: u32,
-    /// What the asking side takes, in bytes a second; 0: any.
-    pub incoming_bandwidth: u32,
-    /// What it gives.
-    pub outgoing_bandwidth: u32,
-    /// How unreliable messages are dropped.
-    pub throttle: Throttle,
-    /// Drawn by the asking side; part of each checksum from then on. Never seen as a number.
-    pub id: [u8; 4],
+    /// What the asking side proposes.
+    pub terms: Terms,
     /// A number of the application.
     pub data: u32,
 }
 
-/// Grants a connection.
+/// What is proposed for a connection, or granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verify {
-    /// The number that the granting side gives to its peer.
+pub struct Terms {
+    /// The number that the sender of this gives to its peer.
     pub peer: u16,
-    /// What the asking side finds in headers from now on: 0 to 3.
+    /// What the asking side finds in headers from then on, 0 to 3: it counts the connections
+    /// between two places. 255: no wish.
     pub incoming_session: u8,
     /// What it writes there.
     pub outgoing_session: u8,
@@ -118,13 +101,13 @@ pub struct Verify {
     pub window_bytes: u32,
     /// How many channels.
     pub channels: u32,
-    /// What the granting side takes, in bytes a second; 0: any.
+    /// What the sender of this takes, in bytes a second; 0: any.
     pub incoming_bandwidth: u32,
     /// What it gives.
     pub outgoing_bandwidth: u32,
-    /// As it was asked for.
+    /// How unreliable messages are dropped; granted as it was proposed.
     pub throttle: Throttle,
-    /// As it was asked for.
+    /// Drawn by the asking side; part of each checksum from then on. Never seen as a number.
     pub id: [u8; 4],
 }
 
@@ -175,12 +158,7 @@ impl Command {
 
     /// How many bytes [`write`](Self::write) adds.
     pub fn size(&self) -> usize {
-        let data = match &self.body {
-            Body::Reliable(data) | Body::Unreliable(_, data) | Body::Unsequenced(_, data) => data,
-            Body::Fragment(fragment) | Body::UnreliableFragment(fragment) => &fragment.data,
-            _ => return SIZES[usize::from(self.body.kind())],
-        };
-        SIZES[usize::from(self.body.kind())] + data.len()
+        SIZES[usize::from(self.body.kind())] + self.body.data_bytes()
     }
 
     /// Adds the command to a datagram.
@@ -199,31 +177,8 @@ impl Command {
 fn read_body(kind: u8, fields: &mut Bytes, rest: &mut Bytes) -> Option<Body> {
     Some(match kind {
         ACKNOWLEDGE => Body::Acknowledge { sequence: fields.get_u16(), sent: fields.get_u16() },
-        CONNECT => Body::Connect(Connect {
-            peer: fields.get_u16(),
-            incoming_session: fields.get_u8(),
-            outgoing_session: fields.get_u8(),
-            mtu: fields.get_u32(),
-            window_bytes: fields.get_u32(),
-            channels: fields.get_u32(),
-            incoming_bandwidth: fields.get_u32(),
-            outgoing_bandwidth: fields.get_u32(),
-            throttle: read_throttle(fields),
-            id: fields.get_u32().to_be_bytes(),
-            data: fields.get_u32(),
-        }),
-        VERIFY_CONNECT => Body::Verify(Verify {
-            peer: fields.get_u16(),
-            incoming_session: fields.get_u8(),
-            outgoing_session: fields.get_u8(),
-            mtu: fields.get_u32(),
-            window_bytes: fields.get_u32(),
-            channels: fields.get_u32(),
-            incoming_bandwidth: fields.get_u32(),
-            outgoing_bandwidth: fields.get_u32(),
-            throttle: read_throttle(fields),
-            id: fields.get_u32().to_be_bytes(),
-        }),
+        CONNECT => Body::Connect(Connect { terms: read_terms(fields), data: fields.get_u32() }),
+        VERIFY_CONNECT => Body::Verify(read_terms(fields)),
         DISCONNECT => Body::Disconnect(fields.get_u32()),
         PING => Body::Ping,
         SEND_RELIABLE => Body::Reliable(read_data(fields, rest)?),
@@ -237,6 +192,21 @@ fn read_body(kind: u8, fields: &mut Bytes, rest: &mut Bytes) -> Option<Body> {
         THROTTLE_CONFIGURE => Body::Throttle(read_throttle(fields)),
         _ => return None,
     })
+}
+
+fn read_terms(fields: &mut Bytes) -> Terms {
+    Terms {
+        peer: fields.get_u16(),
+        incoming_session: fields.get_u8(),
+        outgoing_session: fields.get_u8(),
+        mtu: fields.get_u32(),
+        window_bytes: fields.get_u32(),
+        channels: fields.get_u32(),
+        incoming_bandwidth: fields.get_u32(),
+        outgoing_bandwidth: fields.get_u32(),
+        throttle: read_throttle(fields),
+        id: fields.get_u32().to_be_bytes(),
+    }
 }
 
 fn read_throttle(fields: &mut Bytes) -> Throttle {
@@ -270,6 +240,17 @@ fn read_fragment(fields: &mut Bytes, rest: &mut Bytes) -> Option<Fragment> {
 }
 
 impl Body {
+    /// Bytes of a message, or of a piece of one.
+    pub(super) fn data_bytes(&self) -> usize {
+        match self {
+            Self::Reliable(data) | Self::Unreliable(_, data) | Self::Unsequenced(_, data) => {
+                data.len()
+            }
+            Self::Fragment(fragment) | Self::UnreliableFragment(fragment) => fragment.data.len(),
+            _ => 0,
+        }
+    }
+
     fn kind(&self) -> u8 {
         match self {
             Self::Acknowledge { .. } => ACKNOWLEDGE,
@@ -293,7 +274,10 @@ impl Body {
                 out.put_u16(*sequence);
                 out.put_u16(*sent);
             }
-            Self::Connect(connect) => connect.write(out),
+            Self::Connect(connect) => {
+                connect.terms.write(out);
+                out.put_u32(connect.data);
+            }
             Self::Verify(verify) => verify.write(out),
             Self::Disconnect(data) => out.put_u32(*data),
             Self::Ping => {}
@@ -318,23 +302,7 @@ fn write_data(data: &Bytes, out: &mut BytesMut) {
     out.extend_from_slice(data);
 }
 
-impl Connect {
-    fn write(&self, out: &mut BytesMut) {
-        out.put_u16(self.peer);
-        out.put_u8(self.incoming_session);
-        out.put_u8(self.outgoing_session);
-        out.put_u32(self.mtu);
-        out.put_u32(self.window_bytes);
-        out.put_u32(self.channels);
-        out.put_u32(self.incoming_bandwidth);
-        out.put_u32(self.outgoing_bandwidth);
-        self.throttle.write(out);
-        out.extend_from_slice(&self.id);
-        out.put_u32(self.data);
-    }
-}
-
-impl Verify {
+impl Terms {
     fn write(&self, out: &mut BytesMut) {
         out.put_u16(self.peer);
         out.put_u8(self.incoming_session);

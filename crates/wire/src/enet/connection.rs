@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::assembly::PIECE_BYTES;
-use super::command::{Body, Command, Connect, Verify};
+use super::command::{Body, Command, Connect, Terms};
 use super::datagram::{self, Datagram, Header, Options};
 use super::incoming::{Incoming, Message, Verdict};
 use super::outgoing::{Mode, Outgoing, TooLarge};
@@ -106,7 +106,7 @@ impl Connection {
         let mut connection = Self::new(now, settings, usize::from(channels.max(1)), id);
         connection.state = State::Connecting;
         connection.outgoing = Outgoing::new(connection.channels, 0);
-        connection.outgoing.push_own(Body::Connect(Connect {
+        let terms = Terms {
             peer: 0,
             incoming_session: 0xff,
             outgoing_session: 0xff,
@@ -117,27 +117,27 @@ impl Connection {
             outgoing_bandwidth: 0,
             throttle: THROTTLE,
             id,
-            data,
-        }));
+        };
+        connection.outgoing.push_own(Body::Connect(Connect { terms, data }));
         connection
     }
 
     /// The end that was asked for a connection, once the other one has shown that it receives:
-    /// `verify` is what it was told.
+    /// `granted` is what it was told.
     pub(super) fn accept(
         now: u64,
         settings: Settings,
-        connect: &Connect,
-        verify: &Verify,
+        asked: &Terms,
+        granted: &Terms,
         rtt_ms: u32,
     ) -> Self {
-        let mut connection = Self::new(now, settings, verify.channels as usize, connect.id);
-        connection.peer = connect.peer;
-        connection.outgoing_session = verify.incoming_session;
-        connection.incoming_session = verify.outgoing_session;
-        connection.mtu = verify.mtu;
-        connection.pace = Pace::new(connect.throttle, connect.incoming_bandwidth);
-        connection.pace.measure(now, rtt_ms);
+        let mut connection = Self::new(now, settings, granted.channels as usize, granted.id);
+        connection.peer = asked.peer;
+        connection.outgoing_session = granted.incoming_session;
+        connection.incoming_session = granted.outgoing_session;
+        connection.mtu = granted.mtu;
+        connection.pace = Pace::new(asked.throttle, asked.incoming_bandwidth);
+        connection.pace.measure(now, rtt_ms, 0);
         connection
     }
 
@@ -268,7 +268,8 @@ impl Connection {
             self.hand_on(told);
             match verdict {
                 Verdict::Taken => {}
-                Verdict::Refused => break,
+                // What is behind it in the datagram may be what it waits for.
+                Verdict::Refused => continue,
                 Verdict::Garbled => return self.close(Closed::Garbled, told),
                 Verdict::TooLarge => return self.close(Closed::TooLarge, told),
             }
@@ -309,7 +310,7 @@ impl Connection {
                 return self.hear_ack(now, channel, sequence, sent, told);
             }
             Body::Connect(_) => return Verdict::Refused,
-            Body::Verify(verify) => return self.hear_verify(now, &verify, told),
+            Body::Verify(granted) => return self.hear_verify(now, &granted, told),
             Body::Disconnect(data) => self.hear_farewell(data, wants_ack, told),
             Body::Ping | Body::Bandwidth { .. } | Body::Throttle(_)
                 if self.state == State::Connecting =>
@@ -357,36 +358,36 @@ impl Connection {
         // Only what was on its way says something about the link. The clock of the wire wraps every
         // 65 s; what seems to come from the future does not.
         let rtt_ms = (now as u16).wrapping_sub(sent);
-        let body = self.outgoing.acknowledged(now, channel, sequence);
-        if body.is_none() || rtt_ms >= 0x8000 {
-            return Verdict::Taken;
-        }
-        self.pace.measure(now, u32::from(rtt_ms));
+        let is_past = rtt_ms < 0x8000;
+        let sent_at = if is_past { now.saturating_sub(u64::from(rtt_ms)) } else { 0 };
+        let body = self.outgoing.acknowledged(now, (channel, sequence), sent_at, &self.pace);
+        let Some(body) = body.filter(|_| is_past) else { return Verdict::Taken };
+        self.pace.measure(now, u32::from(rtt_ms), body.data_bytes() as u32);
         self.acknowledged_at = now;
-        if self.state == State::Left && matches!(body, Some(Body::Disconnect(_))) {
+        if self.state == State::Left && matches!(body, Body::Disconnect(_)) {
             self.close(Closed::Done, told);
         }
         Verdict::Taken
     }
 
-    fn hear_verify(&mut self, now: u64, verify: &Verify, told: &mut Vec<Heard>) -> Verdict {
+    fn hear_verify(&mut self, now: u64, granted: &Terms, told: &mut Vec<Heard>) -> Verdict {
         if self.state != State::Connecting {
             // It came again because its acknowledgement was lost.
             return Verdict::Taken;
         }
-        let channels = verify.channels as usize;
-        if verify.id != self.id || channels == 0 || channels > self.channels {
+        let channels = granted.channels as usize;
+        if granted.id != self.id || channels == 0 || channels > self.channels {
             return Verdict::Refused;
         }
-        self.outgoing.acknowledged(now, CHANNEL_NONE, 1);
+        self.outgoing.acknowledged(now, (CHANNEL_NONE, 1), 0, &self.pace);
         self.acknowledged_at = now;
         self.channels = channels;
         self.outgoing.set_channels(channels);
-        self.peer = verify.peer & PEER_NONE;
-        self.incoming_session = verify.incoming_session & 3;
-        self.outgoing_session = verify.outgoing_session & 3;
-        self.mtu = self.mtu.min(verify.mtu.clamp(MTU_MIN, MTU_MAX));
-        self.pace.set_bandwidth(verify.incoming_bandwidth);
+        self.peer = granted.peer & PEER_NONE;
+        self.incoming_session = granted.incoming_session & 3;
+        self.outgoing_session = granted.outgoing_session & 3;
+        self.mtu = self.mtu.min(granted.mtu.clamp(MTU_MIN, MTU_MAX));
+        self.pace.set_bandwidth(granted.incoming_bandwidth);
         self.state = State::Connected;
         told.push(Heard::Connected);
         Verdict::Taken
@@ -425,7 +426,7 @@ impl Connection {
             State::Left if self.is_late(now) => return self.close(Closed::Done, told),
             _ => {}
         }
-        if self.outgoing.time_out(now) {
+        if self.outgoing.time_out(now, &mut self.pace) {
             let how = if self.state == State::Left { Closed::Done } else { Closed::TimedOut };
             return self.close(how, told);
         }
@@ -490,17 +491,17 @@ impl Connection {
 }
 
 /// The answer to who asks for a connection, bounded by what this end takes.
-pub(super) fn verify_for(connect: &Connect, peer: u16, sessions: [u8; 2], channels: u8) -> Verify {
-    Verify {
+pub(super) fn grant(asked: &Terms, peer: u16, sessions: [u8; 2], channels: u8) -> Terms {
+    Terms {
         peer,
         incoming_session: sessions[0] & 3,
         outgoing_session: sessions[1] & 3,
-        mtu: MTU.min(connect.mtu.clamp(MTU_MIN, MTU_MAX)),
-        window_bytes: connect.window_bytes.clamp(WINDOW_MIN, WINDOW_MAX),
-        channels: connect.channels.min(u32::from(channels)),
+        mtu: MTU.min(asked.mtu.clamp(MTU_MIN, MTU_MAX)),
+        window_bytes: asked.window_bytes.clamp(WINDOW_MIN, WINDOW_MAX),
+        channels: asked.channels.min(u32::from(channels)),
         incoming_bandwidth: 0,
         outgoing_bandwidth: 0,
-        throttle: connect.throttle,
-        id: connect.id,
+        throttle: asked.throttle,
+        id: asked.id,
     }
 }

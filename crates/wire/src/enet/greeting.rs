@@ -8,8 +8,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::command::{Body, Command, Connect, Verify};
-use super::connection::{Connection, Settings, verify_for};
+use super::command::{Body, Command, Connect, Terms};
+use super::connection::{Connection, Settings, grant};
 use super::datagram::{Datagram, Header, seal};
 use super::{CHANNEL_NONE, CHANNELS_MAX, PEER_NONE};
 
@@ -21,7 +21,7 @@ const REPEAT_MS: u64 = 200;
 #[derive(Debug, Clone)]
 pub struct Greeting {
     connect: Connect,
-    verify: Verify,
+    granted: Terms,
     nonce: u16,
     /// Bytes that came and were not answered yet.
     credit_bytes: usize,
@@ -47,8 +47,8 @@ pub fn asks(datagram: &Datagram) -> Option<Connect> {
     let mut rest: Bytes = datagram.commands.clone();
     match Command::read(&mut rest)?.body {
         Body::Connect(connect) => {
-            let is_possible =
-                connect.peer < PEER_NONE && (1..=CHANNELS_MAX).contains(&connect.channels);
+            let Terms { peer, channels, .. } = connect.terms;
+            let is_possible = peer < PEER_NONE && (1..=CHANNELS_MAX).contains(&channels);
             is_possible.then_some(connect)
         }
         _ => None,
@@ -59,10 +59,10 @@ impl Greeting {
     /// Somebody asks for a connection and is to have at most `channels` channels.
     pub fn new(connect: Connect, chance: Chance, channels: u8) -> Self {
         let [a, b, c, d] = chance.bits.to_be_bytes();
-        let verify = verify_for(&connect, chance.peer & PEER_NONE, [a, b], channels);
+        let granted = grant(&connect.terms, chance.peer & PEER_NONE, [a, b], channels);
         Self {
             connect,
-            verify,
+            granted,
             nonce: u16::from_be_bytes([c, d]),
             credit_bytes: 0,
             sent_at: 0,
@@ -77,7 +77,7 @@ impl Greeting {
 
     /// The number given to the peer.
     pub fn peer(&self) -> u16 {
-        self.verify.peer
+        self.granted.peer
     }
 
     /// A question of so many bytes came. Writes the answer, or the answer again, if it has no
@@ -117,22 +117,22 @@ impl Greeting {
 
     fn write(&self, settings: &Settings, out: &mut BytesMut) {
         let mut page = BytesMut::new();
-        let body = Body::Verify(self.verify);
+        let body = Body::Verify(self.granted);
         Command { channel: CHANNEL_NONE, sequence: 1, wants_ack: true, body }.write(&mut page);
         let header = Header {
-            peer: self.connect.peer,
-            session: self.verify.incoming_session,
+            peer: self.connect.terms.peer,
+            session: self.granted.incoming_session,
             sent: Some(self.nonce),
         };
-        seal(header, &page, self.connect.id, settings.options, out);
+        seal(header, &page, self.granted.id, settings.options, out);
     }
 
     /// Whether a datagram is one of the connection that this is to become. If it also shows that
     /// the other end receives, the connection is made; the datagram is then to be given to it.
     pub fn take_up(&self, now: u64, datagram: &Datagram, settings: Settings) -> TakenUp {
-        let is_its = datagram.header.peer == self.verify.peer
-            && datagram.header.session == self.verify.outgoing_session
-            && datagram.is_intact(self.connect.id);
+        let is_its = datagram.header.peer == self.granted.peer
+            && datagram.header.session == self.granted.outgoing_session
+            && datagram.is_intact(self.granted.id);
         if !is_its {
             return TakenUp::Foreign;
         }
@@ -141,8 +141,8 @@ impl Greeting {
         while let Some(command) = Command::read(&mut rest) {
             if command.channel == CHANNEL_NONE && command.body == shown {
                 let rtt_ms = now.saturating_sub(self.sent_at).min(u64::from(u16::MAX)) as u32;
-                let (connect, verify) = (&self.connect, &self.verify);
-                let connection = Connection::accept(now, settings, connect, verify, rtt_ms);
+                let (asked, granted) = (&self.connect.terms, &self.granted);
+                let connection = Connection::accept(now, settings, asked, granted, rtt_ms);
                 return TakenUp::Open(Box::new(connection));
             }
         }
@@ -156,9 +156,9 @@ pub fn refuse(greeting: &Greeting, data: u32, settings: &Settings, out: &mut Byt
     let mut page = BytesMut::new();
     let body = Body::Disconnect(data);
     Command { channel: CHANNEL_NONE, sequence: 0, wants_ack: false, body }.write(&mut page);
-    let session = greeting.verify.incoming_session;
-    let header = Header { peer: greeting.connect.peer, session, sent: None };
-    seal(header, &page, greeting.connect.id, settings.options, out);
+    let session = greeting.granted.incoming_session;
+    let header = Header { peer: greeting.connect.terms.peer, session, sent: None };
+    seal(header, &page, greeting.granted.id, settings.options, out);
 }
 
 /// What a datagram says about a [`Greeting`].

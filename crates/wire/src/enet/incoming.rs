@@ -1,6 +1,7 @@
 //! What came on the channels: put in order, put together, handed on once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 
@@ -38,6 +39,24 @@ enum Waiting {
 }
 
 impl Waiting {
+    /// Adds a piece to what waits in its place. Returns also whether that is complete.
+    fn add<K: Ord>(entry: Entry<'_, K, Self>, fragment: &Fragment) -> (Added, bool) {
+        match entry.or_insert_with(|| Self::Parts(Assembly::new(fragment))) {
+            Self::Whole(_) => (Added::Foreign, false),
+            Self::Parts(assembly) => {
+                let added = assembly.add(fragment);
+                (added, assembly.is_complete())
+            }
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Parts(assembly) => assembly.is_complete(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len() + PIECE_BYTES,
@@ -101,11 +120,10 @@ impl Incoming {
         data: Bytes,
         told: &mut Vec<Message>,
     ) -> Verdict {
-        if data.len() > self.message_bytes_max {
-            return Verdict::TooLarge;
-        }
-        let Some(place) = self.channels.get_mut(usize::from(channel)) else {
-            return Verdict::Garbled;
+        let bytes_max = self.message_bytes_max;
+        let place = match place(&mut self.channels, channel, data.len(), bytes_max) {
+            Ok(place) => place,
+            Err(verdict) => return verdict,
         };
         let Some(number) = place.full(sequence) else { return Verdict::Taken };
         if number <= place.reliable || place.waiting.contains_key(&number) {
@@ -132,15 +150,12 @@ impl Incoming {
         fragment: &Fragment,
         told: &mut Vec<Message>,
     ) -> Verdict {
-        if fragment.total as usize > self.message_bytes_max {
-            return Verdict::TooLarge;
-        }
-        let Some(place) = self.channels.get_mut(usize::from(channel)) else {
-            return Verdict::Garbled;
+        let bytes_max = self.message_bytes_max;
+        let place = match place(&mut self.channels, channel, fragment.total as usize, bytes_max) {
+            Ok(place) if is_possible(fragment) => place,
+            Ok(_) => return Verdict::Garbled,
+            Err(verdict) => return verdict,
         };
-        if !is_possible(fragment) {
-            return Verdict::Garbled;
-        }
         let Some(number) = place.full(fragment.start) else { return Verdict::Taken };
         if number <= place.reliable {
             return Verdict::Taken;
@@ -149,18 +164,12 @@ impl Incoming {
         if !is_next && self.bytes + fragment.data.len() + PIECE_BYTES > self.bytes_max {
             return Verdict::Refused;
         }
-        let entry = place.waiting.entry(number);
-        let waiting = entry.or_insert_with(|| Waiting::Parts(Assembly::new(fragment)));
-        let Waiting::Parts(assembly) = waiting else { return Verdict::Garbled };
-        match assembly.add(fragment) {
-            Added::Stored(bytes) => self.bytes += bytes,
-            Added::Known => return Verdict::Taken,
-            Added::Foreign => return Verdict::Garbled,
+        let added = Waiting::add(place.waiting.entry(number), fragment);
+        match self.count(added) {
+            Ok(is_complete) if is_complete && is_next => self.release(channel, told),
+            Ok(_) => Verdict::Taken,
+            Err(verdict) => verdict,
         }
-        if is_next && assembly.is_complete() {
-            return self.release(channel, told);
-        }
-        Verdict::Taken
     }
 
     pub(super) fn unreliable(
@@ -171,11 +180,10 @@ impl Incoming {
         data: Bytes,
         told: &mut Vec<Message>,
     ) -> Verdict {
-        if data.len() > self.message_bytes_max {
-            return Verdict::TooLarge;
-        }
-        let Some(place) = self.channels.get_mut(usize::from(channel)) else {
-            return Verdict::Garbled;
+        let bytes_max = self.message_bytes_max;
+        let place = match place(&mut self.channels, channel, data.len(), bytes_max) {
+            Ok(place) => place,
+            Err(verdict) => return verdict,
         };
         let Some(number) = place.full(behind) else { return Verdict::Taken };
         if number == place.reliable {
@@ -203,33 +211,25 @@ impl Incoming {
         fragment: &Fragment,
         told: &mut Vec<Message>,
     ) -> Verdict {
-        if fragment.total as usize > self.message_bytes_max {
-            return Verdict::TooLarge;
-        }
-        let Some(place) = self.channels.get_mut(usize::from(channel)) else {
-            return Verdict::Garbled;
+        let bytes_max = self.message_bytes_max;
+        let place = match place(&mut self.channels, channel, fragment.total as usize, bytes_max) {
+            Ok(place) if is_possible(fragment) => place,
+            Ok(_) => return Verdict::Garbled,
+            Err(verdict) => return verdict,
         };
-        if !is_possible(fragment) {
-            return Verdict::Garbled;
-        }
         let Some(number) = place.full(behind) else { return Verdict::Taken };
         let is_old = number == place.reliable && fragment.start <= place.unreliable;
         let added = fragment.data.len() + PIECE_BYTES;
         if is_old || self.bytes + added > self.bytes_max {
             return Verdict::Taken;
         }
-        let entry = place.held.entry((number, fragment.start));
-        let waiting = entry.or_insert_with(|| Waiting::Parts(Assembly::new(fragment)));
-        let Waiting::Parts(assembly) = waiting else { return Verdict::Garbled };
-        match assembly.add(fragment) {
-            Added::Stored(bytes) => self.bytes += bytes,
-            Added::Known => return Verdict::Taken,
-            Added::Foreign => return Verdict::Garbled,
+        let is_now = number == place.reliable;
+        let added = Waiting::add(place.held.entry((number, fragment.start)), fragment);
+        match self.count(added) {
+            Ok(is_complete) if is_complete && is_now => self.release_unreliable(channel, told),
+            Ok(_) => Verdict::Taken,
+            Err(verdict) => verdict,
         }
-        if number == place.reliable && assembly.is_complete() {
-            return self.release_unreliable(channel, told);
-        }
-        Verdict::Taken
     }
 
     pub(super) fn unsequenced(
@@ -251,6 +251,16 @@ impl Incoming {
         Verdict::Taken
     }
 
+    /// Counts what became of a piece. Returns whether its message is complete now.
+    fn count(&mut self, (added, is_complete): (Added, bool)) -> Result<bool, Verdict> {
+        match added {
+            Added::Stored(bytes) => self.bytes += bytes,
+            Added::Known => return Ok(false),
+            Added::Foreign => return Err(Verdict::Garbled),
+        }
+        Ok(is_complete)
+    }
+
     /// Hands on what waits no longer.
     fn release(&mut self, channel: u8, told: &mut Vec<Message>) -> Verdict {
         let Some(place) = self.channels.get_mut(usize::from(channel)) else {
@@ -260,10 +270,7 @@ impl Incoming {
             let number = *entry.key();
             let is_passed = number <= place.reliable;
             let is_next = number == place.reliable + 1;
-            let is_ready = match entry.get() {
-                Waiting::Whole(_) => true,
-                Waiting::Parts(assembly) => assembly.is_complete(),
-            };
+            let is_ready = entry.get().is_complete();
             let may_go = is_passed || (is_next && is_ready);
             if !may_go {
                 break;
@@ -295,11 +302,7 @@ impl Incoming {
             return Verdict::Garbled;
         };
         let now = (place.reliable, 0)..=(place.reliable, u16::MAX);
-        let is_ready = |waiting: &Waiting| match waiting {
-            Waiting::Whole(_) => true,
-            Waiting::Parts(assembly) => assembly.is_complete(),
-        };
-        let ready = place.held.range(now).filter(|(_, waiting)| is_ready(waiting));
+        let ready = place.held.range(now).filter(|(_, waiting)| waiting.is_complete());
         let ready: Vec<_> = ready.map(|(key, _)| *key).collect();
         for key in ready {
             let Some(waiting) = place.held.remove(&key) else { continue };
@@ -328,4 +331,17 @@ impl Incoming {
             self.bytes = self.bytes.saturating_sub(entry.remove().bytes());
         }
     }
+}
+
+/// The channel of a message of so many bytes.
+fn place(
+    channels: &mut [Channel],
+    channel: u8,
+    bytes: usize,
+    bytes_max: usize,
+) -> Result<&mut Channel, Verdict> {
+    if bytes > bytes_max {
+        return Err(Verdict::TooLarge);
+    }
+    channels.get_mut(usize::from(channel)).ok_or(Verdict::Garbled)
 }

@@ -23,7 +23,7 @@ mod pace;
 mod range;
 mod unsequenced;
 
-pub use command::{Command, Connect, Verify};
+pub use command::{Command, Connect, Terms};
 pub use connection::{Closed, Connection, Heard, Settings};
 pub use datagram::{Datagram, Header, Options};
 pub use outgoing::Mode;

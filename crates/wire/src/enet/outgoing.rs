@@ -1,6 +1,6 @@
 //! What is to be sent: in which datagrams, and again when it was lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
@@ -58,6 +58,8 @@ struct Channel {
 /// A reliable command.
 struct Sending {
     command: Command,
+    /// Its place among all that was given to be sent.
+    serial: u64,
     attempts: u32,
     sent_at: u64,
     timeout_ms: u32,
@@ -65,19 +67,11 @@ struct Sending {
 
 impl Sending {
     fn bytes(&self) -> u32 {
-        data_of(&self.command.body).map_or(0, |data| data.len() as u32)
+        self.command.body.data_bytes() as u32
     }
 
     fn key(&self) -> (u8, u16) {
         (self.command.channel, self.command.sequence)
-    }
-}
-
-fn data_of(body: &Body) -> Option<&Bytes> {
-    match body {
-        Body::Reliable(data) | Body::Unreliable(_, data) | Body::Unsequenced(_, data) => Some(data),
-        Body::Fragment(fragment) | Body::UnreliableFragment(fragment) => Some(&fragment.data),
-        _ => None,
     }
 }
 
@@ -92,6 +86,10 @@ const SILENCE_MAX_MS: u64 = 30_000;
 /// library doubles without end: what was lost five times waits 32 times as long as at first.
 const TIMEOUT_MAX_MS: u32 = 1000;
 
+/// How often something is sent again because what was sent later has arrived, and not because its
+/// time is over. A peer that acknowledges some messages and never another has no more of it.
+const OVERTAKEN_MAX: u32 = 3;
+
 /// What is written of it, one datagram after the other.
 pub(super) struct Outgoing {
     channels: Vec<Channel>,
@@ -102,11 +100,18 @@ pub(super) struct Outgoing {
     /// What may be lost.
     loose: VecDeque<Command>,
     loose_bytes: usize,
-    /// What was never sent, and what was lost.
+    /// What was never sent.
     fresh: VecDeque<Sending>,
-    lost: VecDeque<Sending>,
+    /// By its serial number: the receiver waits for the first of them, and may have no room for
+    /// the others.
+    lost: BTreeMap<u64, Sending>,
+    serial: u64,
     flight: BTreeMap<(u8, u16), Sending>,
+    /// The same from the first that was sent on.
+    flight_order: BTreeSet<(u64, (u8, u16))>,
     flight_bytes: u32,
+    /// When the latest was sent of what has arrived: what was sent before may be lost.
+    arrived_sent_at: u64,
     /// Reliable bytes that are not acknowledged, sent or not.
     reliable_bytes: usize,
     /// When the first of what flies is to be sent again, or earlier.
@@ -129,9 +134,12 @@ impl Outgoing {
             loose: VecDeque::new(),
             loose_bytes: 0,
             fresh: VecDeque::new(),
-            lost: VecDeque::new(),
+            lost: BTreeMap::new(),
+            serial: 0,
             flight: BTreeMap::new(),
+            flight_order: BTreeSet::new(),
             flight_bytes: 0,
+            arrived_sent_at: 0,
             reliable_bytes: 0,
             next_timeout: u64::MAX,
             silent_since: None,
@@ -174,6 +182,7 @@ impl Outgoing {
         self.fresh.clear();
         self.lost.clear();
         self.flight.clear();
+        self.flight_order.clear();
         (self.loose_bytes, self.reliable_bytes, self.flight_bytes) = (0, 0, 0);
     }
 
@@ -191,7 +200,9 @@ impl Outgoing {
     }
 
     fn push_reliable(&mut self, command: Command) {
-        let sending = Sending { command, attempts: 0, sent_at: 0, timeout_ms: 0 };
+        self.serial += 1;
+        let serial = self.serial;
+        let sending = Sending { command, serial, attempts: 0, sent_at: 0, timeout_ms: 0 };
         self.reliable_bytes += sending.bytes() as usize;
         self.fresh.push_back(sending);
     }
@@ -298,37 +309,69 @@ impl Outgoing {
         self.loose.iter().skip(1).any(begins)
     }
 
-    /// Something arrived. Returns what it was, if it was on its way.
-    pub(super) fn acknowledged(&mut self, now: u64, channel: u8, sequence: u16) -> Option<Body> {
+    /// Something arrived that was sent at `sent_at`, as far as the other end knows. Returns what it
+    /// was, if it was on its way.
+    pub(super) fn acknowledged(
+        &mut self,
+        now: u64,
+        (channel, sequence): (u8, u16),
+        sent_at: u64,
+        pace: &Pace,
+    ) -> Option<Body> {
         let key = (channel, sequence);
-        let sending = match self.flight.remove(&key) {
-            Some(sending) => {
-                self.flight_bytes = self.flight_bytes.saturating_sub(sending.bytes());
-                sending
-            }
+        let sending = match self.land(key) {
+            Some(sending) => sending,
             // It was thought lost and its acknowledgement was only late.
             None => {
-                let at = self.lost.iter().position(|sending| sending.key() == key)?;
-                self.lost.remove(at)?
+                let mut lost = self.lost.values();
+                let serial = lost.find(|sending| sending.key() == key)?.serial;
+                self.lost.remove(&serial)?
             }
         };
         self.silent_since = None;
         self.acknowledged_at = now;
         self.reliable_bytes = self.reliable_bytes.saturating_sub(sending.bytes() as usize);
+        // A peer that invents times learns nothing later than what it has.
+        self.arrived_sent_at = self.arrived_sent_at.max(sent_at.min(sending.sent_at));
+        if let Some((first, _)) = self.flight_order.first()
+            && *first < self.arrived_sent_at
+        {
+            let due = first + u64::from(pace.overtaken_ms());
+            self.next_timeout = self.next_timeout.min(due);
+        }
         Some(sending.command.body)
     }
 
+    /// Takes something out of what is on its way.
+    fn land(&mut self, key: (u8, u16)) -> Option<Sending> {
+        let sending = self.flight.remove(&key)?;
+        self.flight_order.remove(&(sending.sent_at, key));
+        self.flight_bytes = self.flight_bytes.saturating_sub(sending.bytes());
+        Some(sending)
+    }
+
     /// Looks for what was lost. Returns whether the link is.
-    pub(super) fn time_out(&mut self, now: u64) -> bool {
+    pub(super) fn time_out(&mut self, now: u64, pace: &mut Pace) -> bool {
         if self.flight.is_empty() || now < self.next_timeout {
             return false;
         }
+        let overtaken_ms = pace.overtaken_ms();
         let mut overdue = Vec::new();
         self.next_timeout = u64::MAX;
         for (key, sending) in &self.flight {
-            let due = sending.sent_at + u64::from(sending.timeout_ms);
+            let is_overtaken =
+                sending.sent_at < self.arrived_sent_at && sending.attempts <= OVERTAKEN_MAX;
+            let wait_ms = match is_overtaken {
+                true => sending.timeout_ms.min(overtaken_ms),
+                false => sending.timeout_ms,
+            };
+            let due = sending.sent_at + u64::from(wait_ms);
             if due > now {
                 self.next_timeout = self.next_timeout.min(due);
+                continue;
+            }
+            overdue.push((*key, is_overtaken));
+            if is_overtaken {
                 continue;
             }
             let since = self.silent_since.map_or(sending.sent_at, |at| at.min(sending.sent_at));
@@ -339,14 +382,15 @@ impl Outgoing {
             if silent >= SILENCE_MAX_MS || (is_tired && silent >= SILENCE_MIN_MS) {
                 return true;
             }
-            overdue.push(*key);
         }
-        for key in overdue {
-            let Some(mut sending) = self.flight.remove(&key) else { continue };
-            self.flight_bytes = self.flight_bytes.saturating_sub(sending.bytes());
-            let doubled = sending.timeout_ms.saturating_mul(2).min(TIMEOUT_MAX_MS);
-            sending.timeout_ms = sending.timeout_ms.max(doubled);
-            self.lost.push_back(sending);
+        for (key, is_overtaken) in overdue {
+            let Some(mut sending) = self.land(key) else { continue };
+            if !is_overtaken {
+                let doubled = sending.timeout_ms.saturating_mul(2).min(TIMEOUT_MAX_MS);
+                sending.timeout_ms = sending.timeout_ms.max(doubled);
+            }
+            pace.lose(now);
+            self.lost.insert(sending.serial, sending);
         }
         false
     }
@@ -369,11 +413,11 @@ impl Outgoing {
             self.acks.pop_front();
         }
         let mut wants_time = false;
-        while let Some(sending) = self.lost.front() {
+        while let Some((_, sending)) = self.lost.first_key_value() {
             if !self.may_fly(sending, pace, room) || !page.write(&sending.command) {
                 break;
             }
-            let Some(sending) = self.lost.pop_front() else { break };
+            let Some((_, sending)) = self.lost.pop_first() else { break };
             self.launch(sending, now, pace);
             self.repeated += 1;
             wants_time = true;
@@ -405,7 +449,7 @@ impl Outgoing {
                 continue;
             }
             page.write(command);
-            let bytes = data_of(&command.body).map_or(0, Bytes::len);
+            let bytes = command.body.data_bytes();
             self.loose_bytes = self.loose_bytes.saturating_sub(bytes);
             self.loose.pop_front();
         }
@@ -423,7 +467,7 @@ impl Outgoing {
                 return;
             }
             is_first = false;
-            let bytes = data_of(&command.body).map_or(0, Bytes::len);
+            let bytes = command.body.data_bytes();
             self.loose_bytes = self.loose_bytes.saturating_sub(bytes);
             self.loose.pop_front();
         }
@@ -443,7 +487,7 @@ impl Outgoing {
             return true;
         }
         let is_near = |other: u16| sequence.wrapping_sub(other) < SPAN_MAX;
-        let mut lost = self.lost.iter().map(Sending::key).filter(|key| key.0 == channel);
+        let mut lost = self.lost.values().map(Sending::key).filter(|key| key.0 == channel);
         let mut flight = self.flight.range((channel, 0)..=(channel, u16::MAX));
         lost.all(|key| is_near(key.1)) && flight.all(|(key, _)| is_near(key.1))
     }
@@ -452,13 +496,14 @@ impl Outgoing {
         sending.attempts += 1;
         sending.sent_at = now;
         if sending.timeout_ms == 0 {
-            sending.timeout_ms = pace.timeout_ms().max(1);
+            sending.timeout_ms = pace.timeout_ms();
         }
         let due = now + u64::from(sending.timeout_ms);
         if self.flight.is_empty() || due < self.next_timeout {
             self.next_timeout = due;
         }
         self.flight_bytes += sending.bytes();
+        self.flight_order.insert((now, sending.key()));
         self.flight.insert(sending.key(), sending);
     }
 }

@@ -83,11 +83,11 @@ impl Greetings {
         }
         self.drop_old(now);
         // The same question finds its number again.
-        let first = self.chances.hash_one((from, connect.id)) as u16;
+        let first = self.chances.hash_one((from, connect.terms.id)) as u16;
         let mut chosen = None;
         for number in (0..TRIES).map(|at| first.wrapping_add(at) % PEER_NONE) {
             if let Some(id) = standing(number) {
-                if id == connect.id {
+                if id == connect.terms.id {
                     return Asked::Stands;
                 }
                 continue;
