@@ -16,7 +16,7 @@ use crate::ledger::Ledger;
 use crate::link::{BoxIo, Dialer, Io, Trust};
 use crate::queue::Queue;
 use crate::token::{Asking, Provider, Renewal, Token};
-use crate::url::ServerUrl;
+use crate::url::{ServerUrl, Transport};
 use crate::{Error, backoff};
 
 /// Commands that wait to be written; above it their callers wait.
@@ -43,7 +43,7 @@ const CLIENT_EVENTS_MAX: usize = 256;
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens before `connect`"]
 pub struct Builder {
-    url: String,
+    urls: Vec<String>,
     token: Option<String>,
     settings: Settings,
 }
@@ -51,7 +51,8 @@ pub struct Builder {
 /// What stays the same for a client's life.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) url: ServerUrl,
+    /// The best first.
+    pub(crate) urls: Vec<ServerUrl>,
     pub(crate) name: Option<String>,
     pub(crate) codec: Codec,
     pub(crate) ack_timeout: Duration,
@@ -62,6 +63,13 @@ pub(crate) struct Settings {
     pub(crate) trust: Trust,
     pub(crate) dialer: Option<Dialer>,
     pub(crate) provider: Option<Provider>,
+}
+
+impl Settings {
+    /// What the way of this number is.
+    pub(crate) fn transport(&self, way: usize) -> Transport {
+        self.urls.get(way).map_or(Transport::Tcp, ServerUrl::transport)
+    }
 }
 
 /// When to connect again after the link was lost.
@@ -99,15 +107,8 @@ pub enum Overflow {
 
 impl Builder {
     pub(crate) fn new(url: &str) -> Self {
-        let nowhere = ServerUrl {
-            kind: crate::url::Kind::Stream,
-            tls: false,
-            host: String::new(),
-            port: 0,
-            target: String::new(),
-        };
         let settings = Settings {
-            url: nowhere,
+            urls: Vec::new(),
             name: None,
             codec: Codec::Json,
             ack_timeout: Duration::from_secs(10),
@@ -119,7 +120,33 @@ impl Builder {
             dialer: None,
             provider: None,
         };
-        Self { url: url.to_owned(), token: None, settings }
+        Self { urls: vec![url.to_owned()], token: None, settings }
+    }
+
+    /// A further way to the same server, for where those before do not get through: the best comes
+    /// first, `quic://` or `udp://` perhaps, then `wss://`.
+    ///
+    /// When half a second has passed without a link, or as soon as a way fails, the next is tried
+    /// beside it; the first that opens is taken, and only there the client introduces itself.
+    /// All of them together have [`connect_timeout`](Self::connect_timeout). A lost link is made
+    /// again by the way that worked last; when that was found more than ten minutes ago, the better
+    /// ones are tried before it again. [`Client::transport`] tells which it is.
+    ///
+    /// A server that answers and refuses has refused: no other way is tried then.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), roomcast_client::Error> {
+    /// let client = roomcast_client::Client::builder("quic://rooms.example.com:7403")
+    ///     .fall_back_to("wss://rooms.example.com")
+    ///     .connect()
+    ///     .await?;
+    /// println!("connected by {}", client.transport());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fall_back_to(mut self, url: impl Into<String>) -> Self {
+        self.urls.push(url.into());
+        self
     }
 
     /// The display name that others see.
@@ -262,16 +289,16 @@ impl Builder {
     /// connection is not tried again by itself: whoever starts a program wants to know.
     pub async fn connect(self) -> Result<Client, Error> {
         let mut settings = self.settings;
-        settings.url = self.url.parse()?;
+        settings.urls = self.urls.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
         let settings = Arc::new(settings);
         let mut renewal = Renewal::new(settings.provider.clone());
         let token = renewal.token(self.token, settings.connect_timeout).await?;
-        let (link, welcome) = connect(&settings, token.clone(), None).await?;
+        let (taken, link, welcome) = connect(&settings, None, token.clone(), None).await?;
         let (ops, ops_taken) = mpsc::channel(OPS_MAX);
         let (closing, closing_taken) = mpsc::channel(1);
         let events = Queue::new(CLIENT_EVENTS_MAX);
         let calls = Calls::new(&ops);
-        let status = welcome.status(token);
+        let status = welcome.status(token, settings.transport(taken.way));
         let driver = Driver {
             settings: Arc::clone(&settings),
             status: Arc::clone(&status),
@@ -281,6 +308,7 @@ impl Builder {
             ledger: Ledger::new(&settings, Arc::clone(&events), Arc::clone(&calls)),
             welcome,
             renewal,
+            taken,
         };
         tokio::spawn(driver.run(link));
         let shared =

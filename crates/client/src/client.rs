@@ -22,7 +22,7 @@ use crate::ledger::{Answer, Op};
 use crate::payload::{IntoEventName, payload_of, value_of};
 use crate::queue::{Events, Queue};
 use crate::room::{History, JoinOptions, MemberList, Presence, Room};
-use crate::{Error, Position};
+use crate::{Error, Position, Transport};
 
 /// A connection to a roomcast server that survives the loss of its link. Clones are handles to
 /// the same client; it says `bye` and ends when the last of them, and of its [`Room`]s, is
@@ -96,8 +96,8 @@ impl Client {
         Self::builder(url).connect().await
     }
 
-    /// Settings for a connection to `url`: `ws://host:port`, `wss://…`, `tcp://…` or `tls://…`.
-    /// The path of a WebSocket is `/ws` if none is given.
+    /// Settings for a connection to `url`: `ws://host:port`, `wss://…`, `tcp://…`, `tls://…`,
+    /// `udp://…`, `quic://…` or `enet://…`. The path of a WebSocket is `/ws` if none is given.
     pub fn builder(url: &str) -> Builder {
         Builder::new(url)
     }
@@ -415,6 +415,11 @@ impl Client {
     /// What the server allows this session.
     pub fn limits(&self) -> SessionLimits {
         self.shared.status.get().limits
+    }
+
+    /// By what it is connected, or was last: one of those that the builder was given.
+    pub fn transport(&self) -> Transport {
+        self.shared.status.get().transport
     }
 
     /// The codec of this client's payloads.

@@ -16,15 +16,20 @@ use crate::builder::Settings;
 use crate::error::{Error, Refused};
 use crate::event::ClientEvent;
 use crate::ledger::{Ledger, Op};
-use crate::link::{Ended, Link, LinkEvent, dial};
+use crate::link::{Ended, Link, LinkEvent};
 use crate::queue::Queue;
+use crate::race::{Race, Taken, is_missing, listed};
 use crate::token::Renewal;
+use crate::url::Transport;
 
 /// No more commands are taken while so many bytes wait to be written.
 const OUT_BYTES_MAX: usize = 256 << 10;
 
 /// How long the server may take to answer a sign of life.
 const PROBE: Duration = Duration::from_secs(10);
+
+/// How long an open link may leave the `hello` unanswered while there are other ways.
+const WELCOME: Duration = Duration::from_secs(3);
 
 /// A link that lived so long was a good one: the next delay begins small again.
 const GOOD_LINK: Duration = Duration::from_secs(5);
@@ -45,6 +50,7 @@ pub(crate) struct Known {
     pub(crate) user: Option<Name>,
     pub(crate) limits: SessionLimits,
     pub(crate) token: Option<String>,
+    pub(crate) transport: Transport,
     pub(crate) ended: Option<String>,
 }
 
@@ -69,12 +75,13 @@ pub(crate) struct Welcome {
 }
 
 impl Welcome {
-    pub(crate) fn status(&self, token: Option<String>) -> Arc<Status> {
+    pub(crate) fn status(&self, token: Option<String>, transport: Transport) -> Arc<Status> {
         Arc::new(Status(Mutex::new(Known {
             session: self.session,
             user: self.user.clone(),
             limits: self.limits,
             token,
+            transport,
             ended: None,
         })))
     }
@@ -89,6 +96,8 @@ pub(crate) struct Driver {
     pub(crate) ledger: Ledger,
     pub(crate) welcome: Welcome,
     pub(crate) renewal: Renewal,
+    /// By which way the link is, or was last.
+    pub(crate) taken: Taken,
 }
 
 /// Why [`Driver::serve`] returned.
@@ -237,14 +246,17 @@ impl Driver {
             let connecting = async {
                 sleep(delay).await;
                 let token = self.renewal.token(fixed, settings.connect_timeout).await?;
-                connect(&settings, token, resume).await
+                connect(&settings, Some(self.taken), token, resume).await
             };
             let outcome = tokio::select! {
                 closing = self.closing.recv() => return Err(Stop::Asked(closing)),
                 outcome = connecting => outcome,
             };
             match outcome {
-                Ok((link, welcome)) => return Ok(self.reopen(link, welcome)),
+                Ok((taken, link, welcome)) => {
+                    self.taken = taken;
+                    return Ok(self.reopen(link, welcome));
+                }
                 Err(error) => lost = after_failure(error),
             }
         }
@@ -252,14 +264,16 @@ impl Driver {
 
     fn reopen(&mut self, mut link: Link, welcome: Welcome) -> Link {
         let (session, resumed) = (welcome.session, welcome.resumed);
+        let transport = self.settings.transport(self.taken.way);
         self.status.set(|known| {
+            known.transport = transport;
             known.session = session;
             known.user.clone_from(&welcome.user);
             known.limits = welcome.limits;
         });
         self.ledger.set_message_bytes_max(welcome.limits.message_bytes);
         self.welcome = welcome;
-        self.events.push(ClientEvent::Reconnected { session, resumed });
+        self.events.push(ClientEvent::Reconnected { session, resumed, transport });
         self.ledger.reopen().into_iter().for_each(|message| link.queue(message));
         link
     }
@@ -300,22 +314,38 @@ fn after_failure(error: Error) -> Ended {
     }
 }
 
-/// Opens a link and introduces the client, within the time for that.
+/// Opens a link by the first way that works and introduces the client, within the time for that.
 pub(crate) async fn connect(
-    settings: &Settings,
+    settings: &Arc<Settings>,
+    taken: Option<Taken>,
     token: Option<String>,
     resume: Option<Resume>,
-) -> Result<(Link, Welcome), Error> {
+) -> Result<(Taken, Link, Welcome), Error> {
     let connecting = async {
-        let (url, trust) = (&settings.url, &settings.trust);
-        let mut link = dial(url, settings.codec, trust, settings.dialer.as_ref()).await?;
-        let welcome = introduce(settings, &mut link, token, resume).await?;
-        Ok((link, welcome))
+        let mut race = Race::new(settings, taken);
+        while let Some((way, mut link)) = race.next().await {
+            let token = token.clone();
+            let url = settings.urls.get(way).map(ToString::to_string).unwrap_or_default();
+            let introducing = introduce(settings, &url, &mut link, token, resume);
+            let introduced = match race.has_more() {
+                true => timeout(WELCOME, introducing).await.unwrap_or_else(|_| {
+                    let reason = "the server does not answer the hello".to_owned();
+                    Err(Error::Handshake { address: url.clone(), reason })
+                }),
+                false => introducing.await,
+            };
+            match introduced {
+                Ok(welcome) => return Ok((Taken::now(way, taken), link, welcome)),
+                Err(error) if is_missing(&error) => race.fail(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(race.error())
     };
     let within = settings.connect_timeout;
     timeout(within, connecting).await.unwrap_or_else(|_| {
         Err(Error::Unreachable {
-            address: settings.url.to_string(),
+            address: listed(&settings.urls),
             reason: format!("no answer within {within:?}"),
             kind: std::io::ErrorKind::TimedOut,
         })
@@ -324,6 +354,7 @@ pub(crate) async fn connect(
 
 async fn introduce(
     settings: &Settings,
+    address: &str,
     link: &mut Link,
     token: Option<String>,
     mut resume: Option<Resume>,
@@ -336,7 +367,7 @@ async fn introduce(
             data: None,
         };
         link.queue(encode(settings, Some(0), hello));
-        match answer(settings, link).await? {
+        match answer(address, link).await? {
             Body::Welcome { session, user, resume: secret, resumed, ping_ms, limits, .. } => {
                 let resume = Resume { session, secret, offset: None };
                 let ping = Duration::from_millis(ping_ms);
@@ -359,8 +390,8 @@ async fn introduce(
 }
 
 /// The answer to `hello`. Nothing else is said before it, but goodbye.
-async fn answer(settings: &Settings, link: &mut Link) -> Result<Body, Error> {
-    let failed = |reason: String| Error::Handshake { address: settings.url.to_string(), reason };
+async fn answer(address: &str, link: &mut Link) -> Result<Body, Error> {
+    let failed = |reason: String| Error::Handshake { address: address.to_owned(), reason };
     loop {
         let message = match link.next(true).await {
             LinkEvent::Message(message) => message,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::payload::{json_of, value_of};
 use crate::queue::FromMissed;
 use crate::room::Given;
-use crate::{Error, Refused};
+use crate::{Error, Refused, Transport};
 
 /// What happens in a room, in the room's order.
 #[derive(Debug, Clone)]
@@ -255,6 +255,9 @@ pub enum ClientEvent {
         session: SessionId,
         /// Whether it is the session from before. Otherwise others saw it leave and join anew.
         resumed: bool,
+        /// By which transport: another than before, perhaps, where there are
+        /// [several](crate::Builder::fall_back_to).
+        transport: Transport,
     },
     /// So many events were dropped here because nobody read them.
     Unread {

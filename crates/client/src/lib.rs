@@ -33,6 +33,11 @@
 //! was under way ends with [`Error::Disconnected`]. Where tokens end while clients live, give
 //! them by [`Builder::token_with`]: it is asked again for every link.
 //!
+//! # Several ways to a server
+//! Not every network lets every transport through. With [`Builder::fall_back_to`] a client takes
+//! the best that works, tells which ([`Client::transport`], [`ClientEvent::Reconnected`]), and
+//! comes back to a better one.
+//!
 //! # Bounds
 //! Each room's stream holds at most [`Builder::room_queue`] things that nobody took yet; what
 //! happens then is the choice [`Overflow`]. At most 256 commands wait to be written (then their
@@ -51,6 +56,7 @@ mod ledger;
 mod link;
 mod payload;
 mod queue;
+mod race;
 mod room;
 mod token;
 mod url;
@@ -70,3 +76,4 @@ pub use roomcast_wire::{
     CloseCode, Codec, Epoch, ErrorCode, EventName, Next, Payload, Position, RoomOptions, SessionId,
 };
 pub use token::Token;
+pub use url::Transport;

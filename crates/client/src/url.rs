@@ -17,6 +17,47 @@ pub(crate) enum Kind {
     WebSocket,
 }
 
+/// How a client is connected to its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// ENet (`enet://`).
+    Enet,
+    /// QUIC (`quic://`).
+    Quic,
+    /// TCP (`tcp://`).
+    Tcp,
+    /// TLS on TCP (`tls://`).
+    Tls,
+    /// Plain UDP (`udp://`).
+    Udp,
+    /// WebSocket without TLS (`ws://`).
+    Ws,
+    /// WebSocket with TLS (`wss://`).
+    Wss,
+}
+
+impl Transport {
+    /// As its URLs begin.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enet => "enet",
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Udp => "udp",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Where a server is: `ws://host:port/path?query`, `wss://…`, `tcp://host:port`, `tls://…`,
 /// `udp://…`, `quic://…`, `enet://…?checksum=crc32&compression=range`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +81,18 @@ impl ServerUrl {
         }
     }
 
+    pub(crate) const fn transport(&self) -> Transport {
+        match (self.kind, self.tls) {
+            (Kind::WebSocket, false) => Transport::Ws,
+            (Kind::WebSocket, true) => Transport::Wss,
+            (Kind::Stream, false) => Transport::Tcp,
+            (Kind::Stream, true) => Transport::Tls,
+            (Kind::Quic, _) => Transport::Quic,
+            (Kind::Udp, _) => Transport::Udp,
+            (Kind::Enet, _) => Transport::Enet,
+        }
+    }
+
     /// What both ends of ENet have agreed on.
     pub(crate) fn enet_options(&self) -> Options {
         read_enet(&self.target).unwrap_or_default()
@@ -48,16 +101,7 @@ impl ServerUrl {
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match (self.kind, self.tls) {
-            (Kind::WebSocket, false) => "ws",
-            (Kind::WebSocket, true) => "wss",
-            (Kind::Stream, false) => "tcp",
-            (Kind::Stream, true) => "tls",
-            (Kind::Quic, _) => "quic",
-            (Kind::Udp, _) => "udp",
-            (Kind::Enet, _) => "enet",
-        };
-        write!(f, "{scheme}://{}{}", self.authority(), self.target)
+        write!(f, "{}://{}{}", self.transport(), self.authority(), self.target)
     }
 }
 

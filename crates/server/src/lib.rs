@@ -137,6 +137,7 @@ pub use roomcast_core::{Grants, Identity, Now, Revoked, Right, Rule, RulesOf};
 /// # let same = Payload::new(Codec::Json, "[1, 2]".into())?;
 ///
 /// let position = Position { epoch: Epoch::new(7), offset: 41 };
+/// assert_eq!(position.epoch.bits(), 7);
 /// assert_eq!(position.epoch.write(&mut [0; 8]), position.epoch.to_string());
 /// let session: SessionId = "AAAAAAAAAAAAAAAAAAAAAQ".parse()?;
 /// assert_eq!(session, SessionId(1));

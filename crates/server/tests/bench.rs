@@ -57,6 +57,21 @@ fn a_server_and_the_floor_take_turns_with_all_links_open() {
 }
 
 #[test]
+fn members_over_udp_are_measured_beside_those_over_websocket() {
+    for load in ["fanout --members 40 --burst 3", "fanout --members 40 --unreliable"] {
+        let options = "--transport udp --vs-ws --rounds 2 --seconds 0.2 --json";
+        let all = json(&format!("{load} {options}"));
+        for (at, name) in ["udp", "roomcast"].into_iter().enumerate() {
+            let target = &all["targets"][at];
+            assert_eq!(target["name"], name, "{load}");
+            assert!(deliveries(target) > 100, "{load}: {target}");
+        }
+    }
+    let load = "idle --transport udp --connections 50 --seconds 0.1 --rounds 1 --json";
+    assert_eq!(json(load)["targets"][0]["rounds"][0]["connections"], 50);
+}
+
+#[test]
 fn socket_io_is_measured_beside_the_native_dialect() {
     for load in ["fanout --members 20 --burst 3", "rooms --rooms 9 --rate 300"] {
         let options = "--dialect socketio --vs-native --rounds 3 --seconds 0.2 --json";
@@ -111,11 +126,13 @@ fn a_crowd_comes_and_goes() {
 fn what_cannot_be_done_is_said() {
     for (args, says) in [
         ("idle --floor --connections 100000000", "open files"),
-        ("fanout --url http://127.0.0.1:1", "ws:// and tcp://"),
+        ("fanout --url http://127.0.0.1:1", "ws://, tcp:// and udp://"),
         ("fanout --url ws://127.0.0.1:1", "cannot connect"),
         ("fanout --floor --members 2 --publishers 3", "cannot publish"),
-        ("fanout --dialect socketio --transport tcp", "not spoken on TCP"),
+        ("fanout --dialect socketio --transport tcp", "spoken over WebSocket"),
+        ("fanout --url udp://127.0.0.1:1 --members 1", "nobody listens there"),
         ("ticks --dialect socketio", "in the native dialect"),
+        ("ticks --transport udp", "over ws and tcp"),
         ("fanout --peer bun --floor --peers-dir /nowhere", "npm ci"),
     ] {
         let output = bench(args);

@@ -187,6 +187,26 @@ fn two_people_talk_over_different_transports() {
 }
 
 #[test]
+fn of_several_ways_one_that_works_is_taken_and_named() {
+    let server = serve(&["udp://127.0.0.1:0", "ws://127.0.0.1:0"], &[]);
+    // Datagrams end here, as behind a firewall.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = format!("udp://{}", silent.local_addr().unwrap());
+    let [udp, ws] = &server.urls[..] else { panic!("{:?}", server.urls) };
+    for (ways, taken) in [([udp, ws], "udp"), ([&silent, ws], "ws")] {
+        let ways = ways.map(String::as_str).join(",");
+        let output = run(&["pub", "news", "n", "1", "--url", &ways]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{ways}: {said}");
+        assert!(said.contains(&format!("connected by {taken}\n")), "{ways}: {said}");
+        let mut talk = start(&["chat", &ways, "--name", "mina"]);
+        talk.hear(&format!("* connected by {taken}"));
+        talk.input = None;
+        assert_eq!(talk.end().0, 0);
+    }
+}
+
+#[test]
 fn a_script_ends_when_all_it_said_is_acknowledged() {
     let server = serve_both();
     let listener = start(&["sub", "ops", "--count", "200", "--json", "--url", &server.urls[1]]);
@@ -320,7 +340,7 @@ fn a_talk_outlives_its_server() {
     assert!(server.process.wait().unwrap().success());
     mina.hear("* connection lost: drain (4802): the server is stopping");
     let _again = serve(&urls, &[]);
-    mina.hear("* connected again");
+    mina.hear("* connected again by ");
     mina.hear("* something was missed: the room began anew");
     mina.say("here again");
     mina.hear("Mina: here again");

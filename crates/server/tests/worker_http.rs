@@ -28,6 +28,55 @@ fn the_page_health_and_metrics_are_there() {
 }
 
 #[test]
+fn the_javascript_client_is_there_and_sent_once() {
+    let server = start(|_| {});
+    let ws = address(&server, "ws");
+    let (status, head, body) = get(ws, "/roomcast.js");
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/javascript"), "{head}");
+    assert!(body.ends_with("//# sourceMappingURL=roomcast.js.map\n"));
+    let (_, head_of_map, map) = get(ws, "/roomcast.js.map");
+    assert!(head_of_map.contains("content-type: application/json"), "{head_of_map}");
+    assert!(map.contains("src/index.ts"));
+
+    let asking = |more: &str| {
+        let mut stream = connect(ws);
+        let head = "GET /roomcast.js HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        stream.write_all(format!("{head}{more}\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        (String::from_utf8_lossy(&answer[..end]).into_owned(), answer.split_off(end))
+    };
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: w/")).unwrap();
+    let (head, rest) = asking(&format!("If-None-Match: \"other\", W/{tag}\r\n"));
+    assert!(head.starts_with("HTTP/1.1 304 ") && rest.is_empty(), "{head}");
+    let (head, gzipped) = asking("Accept-Encoding: br, gzip\r\nIf-None-Match: W/\"other\"\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-encoding: gzip"), "{head}");
+    assert!(gzipped.len() < 12_000, "{} bytes", gzipped.len());
+    let mut script = String::new();
+    flate2::read::GzDecoder::new(&gzipped[..]).read_to_string(&mut script).unwrap();
+    assert_eq!(script, body);
+}
+
+#[test]
+fn where_webtransport_is_is_told_to_the_pages_that_may_connect() {
+    let server = start(|config| config.http.origins = vec!["http://game.example:8000".to_owned()]);
+    let asked = |origin: &str| {
+        let request = format!(
+            "GET /webtransport HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Origin: {origin}\r\n\r\n"
+        );
+        http(address(&server, "ws"), &request).1
+    };
+    let allowed = "access-control-allow-origin: http://game.example:8000";
+    assert!(asked("http://game.example:8000").contains(allowed));
+    for other in ["http://evil.example", "null", "http://game.example:8001"] {
+        assert!(!asked(other).contains("access-control"), "{other}");
+    }
+}
+
+#[test]
 fn metrics_say_what_happened() {
     let server = start(|_| {});
     let mut peers = [Lines::connect(&server), Lines::connect(&server)];

@@ -11,11 +11,12 @@ const env = Object.fromEntries(Object.entries(process.env).filter(own));
 const built = (name) => fileURLToPath(new URL(`../../../target/debug/${name}`, import.meta.url));
 
 /** A running server: the ports it listens on, by scheme, and how to end it. */
-export function startServer(schemes = ["ws", "tcp"]) {
+export function startServer(schemes = ["ws", "tcp"], flags = []) {
   const binary = process.env.ROOMCAST_BIN || built("roomcast");
   const listeners = schemes.flatMap((scheme) => ["--listen", `${scheme}://127.0.0.1:0`]);
   const port = (scheme) => [scheme, new RegExp(`${scheme}://127\\.0\\.0\\.1:([1-9]\\d*)`)];
-  return startProgram(binary, ["serve", ...listeners], Object.fromEntries(schemes.map(port)));
+  const ports = Object.fromEntries(schemes.map(port));
+  return startProgram(binary, ["serve", ...listeners, ...flags], ports);
 }
 
 /** The game of the examples: the port of its page, and how to end it. */

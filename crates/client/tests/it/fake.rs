@@ -21,12 +21,17 @@ pub struct Line {
 
 /// A server without a network, and how to connect to it.
 pub fn fake() -> (Builder, Fake) {
+    fake_at("tcp://fake")
+}
+
+/// The same at any address.
+pub fn fake_at(url: &str) -> (Builder, Fake) {
     // The test itself is the bound: it holds as many links as the client opens.
     #[allow(clippy::disallowed_methods)]
     let (far_ends, links) = mpsc::unbounded_channel();
     let refusals = Arc::new(AtomicUsize::new(0));
     let refuse = Arc::clone(&refusals);
-    let builder = Client::builder("tcp://fake").dial_with(move || {
+    let builder = Client::builder(url).dial_with(move || {
         let far_ends = far_ends.clone();
         let refuse = Arc::clone(&refuse);
         async move {
@@ -46,6 +51,11 @@ pub fn fake() -> (Builder, Fake) {
 impl Fake {
     pub async fn accept(&mut self) -> Line {
         Line { io: BufReader::new(self.links.recv().await.unwrap()) }
+    }
+
+    /// Whether nobody wants a link any more.
+    pub async fn is_left_alone(&mut self) -> bool {
+        self.links.recv().await.is_none()
     }
 
     /// Takes a link and lets it in as a new session.

@@ -4,6 +4,7 @@
 mod calls;
 mod commands;
 mod fake;
+mod fallback;
 mod links;
 mod reconnect;
 mod tokens;

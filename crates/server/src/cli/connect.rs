@@ -18,9 +18,16 @@ pub const URL: &str = "ws://127.0.0.1:7400";
 /// Which server.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Server {
-    /// The server: ws://, wss://, tcp://, tls://, udp://, quic:// or enet://
-    #[arg(long, env = "ROOMCAST_URL", default_value = URL, value_name = "URL")]
-    pub url: String,
+    /// The server: ws://, wss://, tcp://, tls://, udp://, quic:// or enet://. Several, separated by
+    /// commas, are ways to the same server, the best first: one that works is taken, and named
+    #[arg(
+        long,
+        env = "ROOMCAST_URL",
+        default_value = URL,
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub url: Vec<String>,
     #[command(flatten)]
     pub access: Access,
 }
@@ -69,14 +76,16 @@ pub enum Wire {
 impl Server {
     /// Connects.
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        self.access.builder(&self.url)?.connect().await.map_err(explain)
+        open(self.access.builder(&self.url)?, &self.url).await
     }
 }
 
 impl Access {
-    /// Settings for a connection to `url`.
-    pub fn builder(&self, url: &str) -> anyhow::Result<Builder> {
-        let mut builder = Client::builder(url).codec(match self.codec {
+    /// Settings for a connection by one of these ways.
+    pub fn builder(&self, urls: &[String]) -> anyhow::Result<Builder> {
+        let (first, others) = urls.split_first().context("--url: name at least one")?;
+        let builder = others.iter().fold(Client::builder(first), Builder::fall_back_to);
+        let mut builder = builder.codec(match self.codec {
             Wire::Json => Codec::Json,
             Wire::Msgpack => Codec::MsgPack,
         });
@@ -92,6 +101,15 @@ impl Access {
         }
         Ok(builder)
     }
+}
+
+/// Connects, and says by which way if there are several.
+pub async fn open(builder: Builder, urls: &[String]) -> anyhow::Result<Client> {
+    let client = builder.connect().await.map_err(explain)?;
+    if urls.len() > 1 {
+        eprintln!("roomcast: connected by {}", client.transport());
+    }
+    Ok(client)
 }
 
 /// Runs a verb. One thread is enough: a person or a pipe is the load.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::connect::{Server, block_on, explain};
+use super::connect::{Server, block_on, explain, open};
 use super::text::{Gone, outcome, print};
 
 /// So many events wait for their acknowledgement at once. The order stays that of the lines.
@@ -84,7 +84,7 @@ async fn publish(args: Args, data: Option<Value>) -> anyhow::Result<ExitCode> {
     if let Some(name) = &args.name {
         builder = builder.name(name);
     }
-    let client = builder.connect().await.map_err(explain)?;
+    let client = open(builder, &args.server.url).await?;
     let publisher = Publisher::new(&client, &args).await;
     let done = match publisher {
         Ok(publisher) if args.stdin => all_lines(publisher, args.json).await,

@@ -13,7 +13,7 @@ use tokio::signal::ctrl_c;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::connect::{Server, block_on, explain};
+use super::connect::{Server, block_on, explain, open};
 use super::text::{Gone, count, event_json, member_json, plain, plain_json, print, sender_json};
 
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,7 @@ async fn subscribe(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(name) = &args.name {
         builder = builder.name(name);
     }
-    let client = builder.connect().await.map_err(explain)?;
+    let client = open(builder, &args.server.url).await?;
     let done = listen(&client, &args).await;
     client.close().await;
     done
@@ -168,8 +168,12 @@ fn tell(event: &ClientEvent) -> anyhow::Result<()> {
         ClientEvent::ConnectionLost { reason } => {
             eprintln!("roomcast: connection lost ({})", plain(reason));
         }
-        ClientEvent::Reconnected { resumed: true, .. } => eprintln!("roomcast: resumed"),
-        ClientEvent::Reconnected { .. } => eprintln!("roomcast: connected again, as a new session"),
+        ClientEvent::Reconnected { resumed: true, transport, .. } => {
+            eprintln!("roomcast: resumed by {transport}");
+        }
+        ClientEvent::Reconnected { transport, .. } => {
+            eprintln!("roomcast: connected again by {transport}, as a new session");
+        }
         ClientEvent::Closed { reason } => bail!("the server ended it: {}", plain(reason)),
         _ => {}
     }

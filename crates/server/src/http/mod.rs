@@ -5,6 +5,7 @@ mod api;
 mod page;
 mod polling;
 mod routes;
+mod sdk;
 mod stream;
 mod webtransport;
 

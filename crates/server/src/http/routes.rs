@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, UPGRADE,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+    ORIGIN, REFERRER_POLICY, UPGRADE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
@@ -17,7 +17,7 @@ use roomcast_wire::ws::handshake::{Head, SitePolicy};
 
 use super::polling::{self, Polls};
 use super::webtransport::{OFFER, Offer};
-use super::{api, page};
+use super::{api, page, sdk};
 use crate::metrics;
 use crate::server::Shared;
 use crate::transport::{Site, ws};
@@ -33,6 +33,8 @@ pub(super) fn router(shared: &Arc<Shared>, workers: &Arc<[Address]>, listener: u
     let mut router = Router::new()
         .route("/", get(page).with_state(here.clone()))
         .route(OFFER, get(webtransport).with_state(here))
+        .route(sdk::SCRIPT, get(sdk::script))
+        .route(sdk::SOURCE_MAP, get(sdk::source_map))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -72,6 +74,13 @@ impl Here {
     fn offer(&self, headers: &HeaderMap) -> Option<Offer> {
         Offer::of(&self.shared, self.listener, headers)
     }
+
+    /// The page's origin, if it may connect: then it may know where, too.
+    fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(ORIGIN)?;
+        let site = &self.shared.listeners.get(self.listener)?.site;
+        check_origin(headers, &site.policy).ok().map(|()| origin.clone())
+    }
 }
 
 async fn page(State(here): State<Here>, headers: HeaderMap) -> Response {
@@ -91,6 +100,9 @@ async fn webtransport(State(here): State<Here>, headers: HeaderMap) -> Response 
     let offer = here.offer(&headers);
     let mut response = say(StatusCode::OK, JSON, Offer::json(offer.as_ref()));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(origin) = here.allowed_origin(&headers) {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
     response
 }
 

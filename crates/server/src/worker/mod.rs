@@ -10,6 +10,7 @@ mod carrier;
 mod closing;
 mod exchange;
 mod flush;
+mod inbox;
 mod lines;
 mod link;
 mod mailbox;
@@ -33,6 +34,7 @@ use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, ServerReply, Shard,
 use tokio::sync::oneshot;
 
 pub(crate) use self::exchange::{Exchange, Successor};
+use self::inbox::Inbox;
 use self::lines::Lines;
 pub(crate) use self::link::Link;
 use self::link::{Flags, Stage};
@@ -108,6 +110,7 @@ pub(crate) struct Worker {
     /// The shard was told something after the end of the turn: take another at once.
     again: bool,
     scratch: Box<[u8]>,
+    inbox: Inbox,
     arena: BytesMut,
     counters: Arc<WorkerCounters>,
     io: metrics::IoCounters,
@@ -197,6 +200,7 @@ impl Worker {
             stopped: false,
             again: true,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            inbox: Inbox::default(),
             arena: BytesMut::with_capacity(ARENA_BYTES),
             counters,
             io: metrics::IoCounters::default(),

@@ -12,7 +12,7 @@ use super::timers::Due;
 use super::{Port, Worker};
 use crate::transport::datagrams::{Counts, Peer, PeerLoss, Told};
 
-/// Datagrams taken from one port in a turn.
+/// Datagrams taken from one port in a turn, and those of one system call more.
 const DATAGRAMS_PER_TURN: usize = 1_024;
 
 impl Worker {
@@ -39,8 +39,12 @@ impl Worker {
         for at in 0..self.ports.len() {
             self.tick_port(at, now);
             let mut left = DATAGRAMS_PER_TURN;
-            while reads && left > 0 && self.read_port(at, now) {
-                left -= 1;
+            while reads
+                && left > 0
+                && let Some(count) = self.read_port(at, now)
+            {
+                // One that brought only bad news counts, too.
+                left = left.saturating_sub(count.max(1));
             }
             self.again |= reads && left == 0;
         }
@@ -55,17 +59,18 @@ impl Worker {
         }
     }
 
-    /// Takes one datagram. `false`: there is none.
-    fn read_port(&mut self, at: usize, now: Duration) -> bool {
-        let Some(port) = self.ports.get_mut(at) else { return false };
-        if !port.readable || !port.receive(now, &mut self.scratch, &mut self.io, &mut self.told) {
-            return false;
+    /// Takes what one system call brings. None: there is nothing.
+    fn read_port(&mut self, at: usize, now: Duration) -> Option<usize> {
+        let count = self.ports.get_mut(at)?.fill(&mut self.inbox, &mut self.io)?;
+        for place in 0..count {
+            let datagram = self.inbox.get(place)?;
+            self.ports.get_mut(at)?.receive(now, datagram, &mut self.io, &mut self.told);
+            if !self.told.is_empty() {
+                let told = std::mem::take(&mut self.told);
+                self.listen(at, told);
+            }
         }
-        if !self.told.is_empty() {
-            let told = std::mem::take(&mut self.told);
-            self.listen(at, told);
-        }
-        true
+        Some(count)
     }
 
     fn listen(&mut self, at: usize, mut told: Vec<Told>) {

@@ -3,13 +3,17 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use bytes::Bytes;
 use mio::net::UdpSocket;
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
+use super::inbox::Inbox;
 use crate::metrics::IoCounters;
 use crate::server::Shared;
 use crate::transport::Open;
@@ -21,6 +25,9 @@ const TOGETHER: usize = 64;
 
 /// Bytes that are gathered before they are sent, whatever else there is.
 const BATCH_BYTES: usize = 256 << 10;
+
+/// Bytes that are cut into datagrams by the system: below what an IP packet takes.
+const RUN_BYTES: usize = 60_000;
 
 /// No line has this number.
 const NO_LINE: u32 = u32::MAX;
@@ -48,6 +55,16 @@ struct Batch {
     entries: Vec<(SocketAddr, usize)>,
     /// How many of them are sent.
     sent: usize,
+    lacks: Lacks,
+}
+
+/// What the system turned out not to have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lacks {
+    /// Cutting one piece into datagrams (UDP GSO: Linux 4.18 and a network that can).
+    segments: bool,
+    /// One call for many datagrams: some sandboxes.
+    many: bool,
 }
 
 impl Port {
@@ -108,30 +125,35 @@ impl Port {
         self.datagrams.send(now, peer, chunk, reliable)
     }
 
-    /// Takes one datagram off the socket and says what follows from it. `false`: there is none.
+    /// Takes datagrams off the socket with one system call. Returns how many; none: there are no
+    /// more.
+    pub(super) fn fill(&mut self, inbox: &mut Inbox, io: &mut IoCounters) -> Option<usize> {
+        if !self.readable {
+            return None;
+        }
+        io.reads_total += 1;
+        match inbox.fill(&self.socket) {
+            Ok(count) => Some(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                None
+            }
+            // Of one datagram: an answer to an earlier one that found nobody.
+            Err(_) => Some(0),
+        }
+    }
+
+    /// Says what follows from one datagram.
     pub(super) fn receive(
         &mut self,
         now: Duration,
-        scratch: &mut [u8],
+        (from, datagram): (SocketAddr, &[u8]),
         io: &mut IoCounters,
         told: &mut Vec<Told>,
-    ) -> bool {
-        io.reads_total += 1;
-        match self.socket.recv_from(scratch) {
-            Ok((count, from)) => {
-                io.datagrams_read_total += 1;
-                io.read_bytes_total += count as u64;
-                let datagram = scratch.get(..count).unwrap_or_default();
-                self.datagrams.receive(now, from, datagram, told);
-                true
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.readable = false;
-                false
-            }
-            // Of one datagram: an answer to an earlier one that found nobody.
-            Err(_) => true,
-        }
+    ) {
+        io.datagrams_read_total += 1;
+        io.read_bytes_total += datagram.len() as u64;
+        self.datagrams.receive(now, from, datagram, told);
     }
 
     /// Sends what there is to send.
@@ -169,18 +191,32 @@ impl Batch {
     /// Sends until everything is sent or the socket takes no more.
     fn send(&mut self, socket: &UdpSocket, blocked: &mut bool, io: &mut IoCounters) {
         while self.sent < self.entries.len() {
-            match self.send_some(socket) {
-                Ok((count, bytes)) => {
-                    self.sent += count;
+            let run = if self.lacks.segments { 1 } else { self.run(self.sent) };
+            let outcome = match run {
+                _ if self.lacks.many => self.send_one(socket),
+                1 => self.send_many(socket),
+                _ => self.send_run(socket, run),
+            };
+            match outcome {
+                Ok(count) => {
                     io.datagrams_written_total += count as u64;
+                    let bytes = self.start(self.sent + count) - self.start(self.sent);
                     io.written_bytes_total += bytes as u64;
+                    self.sent += count;
                 }
-                Err(rustix::io::Errno::AGAIN) => {
+                Err(Errno::AGAIN) => {
                     io.blocked_total += 1;
                     *blocked = true;
                     return;
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
+                // What a network or a system that cannot cut says.
+                Err(Errno::IO | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOPROTOOPT)
+                    if run > 1 && !self.lacks.many =>
+                {
+                    self.lacks.segments = true;
+                }
+                Err(Errno::NOSYS) if !self.lacks.many => self.lacks.many = true,
                 // No way to this one: it is lost, as datagrams are, and the others go on.
                 Err(_) => self.sent += 1,
             }
@@ -194,21 +230,119 @@ impl Batch {
         self.bytes.shrink_to(2 * BATCH_BYTES);
     }
 
-    /// One system call. Returns how many datagrams it took, and of how many bytes.
-    fn send_some(&self, socket: &UdpSocket) -> rustix::io::Result<(usize, usize)> {
-        let start = |at: usize| at.checked_sub(1).map_or(0, |before| self.entries[before].1);
+    /// Where the bytes of a datagram begin.
+    fn start(&self, at: usize) -> usize {
+        at.checked_sub(1).and_then(|before| self.entries.get(before)).map_or(0, |(_, end)| *end)
+    }
+
+    /// How many datagrams from here on the system can cut from one piece: for one address, of one
+    /// size, of which the last may be smaller.
+    fn run(&self, from: usize) -> usize {
+        let Some(&(to, first)) = self.entries.get(from) else { return 1 };
+        let start = self.start(from);
+        let (size, mut end) = (first - start, first);
+        let mut count = 1;
+        for &(other, next) in self.entries.iter().skip(from + 1).take(TOGETHER - 1) {
+            // An empty one cannot be cut.
+            let fits = (1..=size).contains(&(next - end)) && next - start <= RUN_BYTES;
+            if other != to || !fits {
+                break;
+            }
+            count += 1;
+            if next - end < size {
+                break;
+            }
+            end = next;
+        }
+        count
+    }
+
+    /// Several to one peer: the system takes them as one and cuts them as late as it can.
+    fn send_run(&self, socket: &UdpSocket, count: usize) -> rustix::io::Result<usize> {
+        let Some(&(to, first)) = self.entries.get(self.sent) else { return Ok(count) };
+        let start = self.start(self.sent);
+        let size = (first - start) as u16;
+        let bytes = [IoSlice::new(&self.bytes[start..self.start(self.sent + count)])];
+        let cut = [ControlMessage::UdpGsoSegments(&size)];
+        let (fd, to) = (socket.as_raw_fd(), SockaddrStorage::from(to));
+        let sent = sendmsg(fd, &bytes, &cut, MsgFlags::MSG_DONTWAIT, Some(&to));
+        sent.map(|_| count).map_err(|error| Errno::from_raw_os_error(error as i32))
+    }
+
+    /// One each to several peers. Returns how many were taken.
+    fn send_many(&self, socket: &UdpSocket) -> rustix::io::Result<usize> {
         let last = self.entries.len().min(self.sent + TOGETHER);
+        let last = (self.sent + 1..last).find(|at| self.begins_run(*at)).unwrap_or(last);
         let chosen = &self.entries[self.sent..last];
         let addresses: Vec<_> = chosen.iter().map(|(to, _)| to.as_any()).collect();
         let mut slices = [[IoSlice::new(&[])]; TOGETHER];
         for (at, slice) in slices.iter_mut().enumerate().take(chosen.len()) {
-            slice[0] = IoSlice::new(&self.bytes[start(self.sent + at)..chosen[at].1]);
+            slice[0] = IoSlice::new(&self.bytes[self.start(self.sent + at)..chosen[at].1]);
         }
         let mut controls: [_; TOGETHER] = std::array::from_fn(|_| SendAncillaryBuffer::default());
         let together = addresses.iter().zip(&slices).zip(&mut controls);
         let together = together.map(|((to, slice), none)| MMsgHdr::new_with_addr(to, slice, none));
         let mut together: Vec<_> = together.collect();
-        let count = sendmmsg(socket, &mut together, SendFlags::empty())?;
-        Ok((count, start(self.sent + count) - start(self.sent)))
+        sendmmsg(socket, &mut together, SendFlags::empty())
+    }
+
+    fn begins_run(&self, at: usize) -> bool {
+        !self.lacks.segments && self.run(at) > 1
+    }
+
+    fn send_one(&self, socket: &UdpSocket) -> rustix::io::Result<usize> {
+        let Some(&(to, end)) = self.entries.get(self.sent) else { return Ok(1) };
+        let bytes = &self.bytes[self.start(self.sent)..end];
+        rustix::net::sendto(socket, bytes, SendFlags::empty(), &to).map(|_| 1)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn bound() -> UdpSocket {
+        UdpSocket::bind(([127, 0, 0, 1], 0).into()).unwrap()
+    }
+
+    fn received(socket: &UdpSocket) -> Vec<Vec<u8>> {
+        let mut buffer = [0; 2_000];
+        let next = || socket.recv(&mut buffer).ok().map(|len| buffer[..len].to_vec());
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Gives both peers what `turn` says, by peer and size, and returns the system calls it took.
+    fn sent(turn: &[(usize, usize)], lacks: Lacks) -> (u64, Lacks) {
+        let (socket, peers) = (bound(), [bound(), bound()]);
+        let mut batch = Batch { lacks, ..Batch::default() };
+        let mut wanted = [Vec::new(), Vec::new()];
+        for (number, &(peer, size)) in turn.iter().enumerate() {
+            let datagram = vec![number as u8; size];
+            batch.push(peers[peer].local_addr().unwrap(), &datagram);
+            wanted[peer].push(datagram);
+        }
+        let mut io = IoCounters::default();
+        batch.send(&socket, &mut false, &mut io);
+        assert!(peers.each_ref().map(received) == wanted, "{turn:?}, {lacks:?}");
+        assert_eq!(io.datagrams_written_total, turn.len() as u64);
+        assert_eq!(io.written_bytes_total, turn.iter().map(|(_, size)| *size as u64).sum::<u64>());
+        (io.writes_total, batch.lacks)
+    }
+
+    #[test]
+    fn what_follows_each_other_to_one_peer_goes_in_one_piece_and_the_rest_together() {
+        let many = Lacks { segments: true, many: false };
+        let one = Lacks { segments: true, many: true };
+        let to_one: Vec<_> = (0..70).map(|at| (0, if at == 69 { 300 } else { 1_000 })).collect();
+        let mixed = [(0, 90), (1, 90), (0, 50), (1, 70), (1, 70), (1, 20), (1, 60), (0, 1), (0, 0)];
+        for (turn, cut) in [(&to_one[..], 2), (&mixed, 3)] {
+            let (calls, lacks) = sent(turn, Lacks::default());
+            // Where the system cannot cut, that is found out by one call.
+            let wanted = if lacks.segments { 1 + turn.len().div_ceil(TOGETHER) } else { cut };
+            assert_eq!(calls, wanted as u64, "{turn:?}");
+            assert_eq!(sent(turn, many).0, turn.len().div_ceil(TOGETHER) as u64);
+            assert_eq!(sent(turn, one).0, turn.len() as u64);
+        }
     }
 }

@@ -55,15 +55,15 @@ pub enum Scenario {
 /// What is measured, and how often.
 #[derive(Debug, clap::Args)]
 pub struct Common {
-    /// Measure a server that runs already: ws://HOST:PORT or tcp://HOST:PORT. Without it, one is
-    /// started for the purpose.
+    /// Measure a server that runs already: ws://HOST:PORT, tcp://HOST:PORT or udp://HOST:PORT.
+    /// Without it, one is started for the purpose.
     #[arg(long)]
     pub url: Option<String>,
     /// The process of that server, if it runs here: its CPU time and memory are read.
     #[arg(long, requires = "url")]
     pub pid: Option<u32>,
     /// How the server that is started is talked to.
-    #[arg(long, default_value = "ws", value_parser = ["ws", "tcp"])]
+    #[arg(long, default_value = "ws", value_parser = ["ws", "tcp", "udp"])]
     pub transport: String,
     /// What is spoken to a roomcast server. Ticks are measured in the native dialect.
     #[arg(long, value_enum, default_value_t = Dialect::Native)]
@@ -71,6 +71,9 @@ pub struct Common {
     /// Measure the native dialect too, in turns, and print the ratios.
     #[arg(long, conflicts_with_all = ["floor", "url"])]
     pub vs_native: bool,
+    /// Measure WebSocket too, in turns, and print the ratios.
+    #[arg(long, conflicts_with_all = ["floor", "url", "vs_native"])]
+    pub vs_ws: bool,
     /// Measure the bare loop that sends the same bytes, instead of a server.
     #[arg(long, conflicts_with_all = ["url", "vs_floor"])]
     pub floor: bool,
@@ -145,6 +148,9 @@ pub struct FlowArgs {
     /// Bytes of each event's data, quotes included.
     #[arg(long, default_value_t = 64)]
     payload: usize,
+    /// Events that may be lost (`reliable: false`). That none was is still looked at.
+    #[arg(long)]
+    unreliable: bool,
     /// Events that a room gets at once; the next come when all members have heard all of them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub burst: u32,
@@ -295,8 +301,16 @@ impl Common {
         Duration::from_secs_f64(self.seconds.unwrap_or(usual))
     }
 
+    fn framing(&self) -> Framing {
+        match self.transport.as_str() {
+            "tcp" => Framing::Lines,
+            "udp" => Framing::Datagrams,
+            _ => Framing::WebSocket,
+        }
+    }
+
     pub fn targets(&self) -> Vec<Target> {
-        let framing = if self.transport == "tcp" { Framing::Lines } else { Framing::WebSocket };
+        let framing = self.framing();
         let speech = match self.dialect {
             Dialect::Native => Speech::Native,
             Dialect::SocketIo => Speech::SocketIo,
@@ -308,6 +322,9 @@ impl Common {
         };
         if self.vs_native && speech != Speech::Native {
             targets.push(Target::Roomcast { framing, speech: Speech::Native });
+        }
+        if self.vs_ws && framing != Framing::WebSocket {
+            targets.push(Target::Roomcast { framing: Framing::WebSocket, speech });
         }
         if self.vs_floor {
             targets.push(Target::Floor);
@@ -360,6 +377,7 @@ impl FlowArgs {
             members,
             publishers,
             payload: self.payload,
+            unreliable: self.unreliable,
             pace: match self.rate {
                 Some(Rate::PerSecond(rate)) => flow::Pace::Rate(rate),
                 _ => flow::Pace::Closed { burst: self.burst },
@@ -380,8 +398,10 @@ impl TickArgs {
         if self.common.dialect != Dialect::Native {
             bail!("ticks are measured in the native dialect");
         }
-        let framing =
-            if self.common.transport == "tcp" { Framing::Lines } else { Framing::WebSocket };
+        let framing = self.common.framing();
+        if framing == Framing::Datagrams {
+            bail!("ticks are measured over ws and tcp");
+        }
         Ok(vec![Target::Ticker { framing, period_ms: self.period_ms }])
     }
 

@@ -22,6 +22,8 @@ pub struct Plan {
     /// How many members of a room take turns in publishing.
     pub publishers: u32,
     pub payload: usize,
+    /// Whether events may be lost.
+    pub unreliable: bool,
     pub pace: Pace,
     pub warmup: Duration,
     pub duration: Duration,
@@ -240,8 +242,9 @@ impl<'a> Talk<'a> {
     fn new(plan: &'a Plan, target: &Listening) -> Self {
         let event_len = plan.event_len.unwrap_or_else(|| native_event_len(plan.payload));
         let endpoint = &target.endpoint;
+        let voice = (endpoint.speech, endpoint.framing);
         let room = |room| RoomTalk {
-            publish: Publish::new(endpoint.speech, endpoint.framing, room, plan.payload, event_len),
+            publish: Publish::new(voice, room, plan.unreliable, plan.payload, event_len),
             next: 0,
             turn: 0,
         };
@@ -389,6 +392,7 @@ mod tests {
             members: 2,
             publishers: 1,
             payload: 64,
+            unreliable: false,
             pace: Pace::Closed { burst: 1 },
             warmup: Duration::ZERO,
             duration: Duration::ZERO,
@@ -401,7 +405,7 @@ mod tests {
         let mut hall = Hall::new(&plan(), Speech::Native);
         hall.waiting[0] = 4;
         let talk = |next| RoomTalk {
-            publish: Publish::new(Speech::Native, Framing::WebSocket, 0, 64, 0),
+            publish: Publish::new((Speech::Native, Framing::WebSocket), 0, false, 64, 0),
             next,
             turn: 0,
         };

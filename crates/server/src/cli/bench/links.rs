@@ -14,12 +14,15 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, socko
 use nix::sys::time::TimeSpec;
 
 use super::frames::{self, CLOSE, PING, PONG, TEXT};
+use super::peer::Peer;
 use super::speech::{Framing, Speech};
 
 /// How long the links of rooms may take to be ready.
 const OPEN_MAX: Duration = Duration::from_secs(60);
 /// Links that are opened at the same time; listeners queue at least 128.
 const OPENING_MAX: usize = 100;
+/// How often peers of UDP are looked after: what is lost on loopback is repeated late enough.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Where the other side listens and how it talks.
 #[derive(Debug, Clone)]
@@ -52,12 +55,24 @@ pub struct Links {
     opening: usize,
     /// Whether the kernel is asked when bytes arrived.
     stamps: bool,
+    begun: Instant,
+    /// When peers of UDP were looked after last.
+    ticked: Instant,
 }
 
 struct Link {
-    stream: TcpStream,
+    line: Line,
     stage: Stage,
     room: Option<u32>,
+}
+
+enum Line {
+    Stream(Stream),
+    Peer(Box<Peer>),
+}
+
+struct Stream {
+    stream: TcpStream,
     unread: Vec<u8>,
     unsent: Vec<u8>,
 }
@@ -81,6 +96,8 @@ impl Links {
             buffer: vec![0; 256 << 10].into_boxed_slice(),
             opening: 0,
             stamps: false,
+            begun: Instant::now(),
+            ticked: Instant::now(),
         })
     }
 
@@ -95,13 +112,19 @@ impl Links {
 
     /// Starts one more link, which will join the room if one is given.
     pub fn open(&mut self, room: Option<u32>) -> Result<usize> {
-        let mut stream = TcpStream::connect(self.endpoint.address)
-            .with_context(|| format!("cannot connect to {}", self.endpoint.address))?;
-        let id = self.links.len();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(id), interest)?;
-        let stage = Stage::Connecting;
-        self.links.push(Link { stream, stage, room, unread: Vec::new(), unsent: Vec::new() });
+        let (address, id) = (self.endpoint.address, self.links.len());
+        let (registry, token) = (self.poll.registry(), Token(id));
+        let cannot = || format!("cannot connect to {address}");
+        let line = if self.endpoint.framing == Framing::Datagrams {
+            let mut peer = Peer::begin(address, self.begun).with_context(cannot)?;
+            registry.register(&mut peer.socket, token, Interest::READABLE)?;
+            Line::Peer(Box::new(peer))
+        } else {
+            let mut stream = TcpStream::connect(address).with_context(cannot)?;
+            registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            Line::Stream(Stream { stream, unread: Vec::new(), unsent: Vec::new() })
+        };
+        self.links.push(Link { line, stage: Stage::Connecting, room });
         self.opening += 1;
         Ok(id)
     }
@@ -129,13 +152,19 @@ impl Links {
     pub fn stamp_arrivals(&mut self) -> Result<()> {
         self.stamps = true;
         for link in &self.links {
-            setsockopt(&link.stream, sockopt::ReceiveTimestampns, &true)?;
+            match &link.line {
+                Line::Stream(line) => {
+                    setsockopt(&line.stream, sockopt::ReceiveTimestampns, &true)?;
+                }
+                Line::Peer(_) => bail!("arrivals of datagrams are not stamped"),
+            }
         }
         Ok(())
     }
 
     /// Waits for what comes, at most so long, and tells the ear.
     pub fn turn(&mut self, timeout: Option<Duration>, ear: &mut impl Ear) -> Result<()> {
+        self.look_after_peers()?;
         if let Err(error) = self.poll.poll(&mut self.events, timeout) {
             if error.kind() == ErrorKind::Interrupted {
                 return Ok(());
@@ -161,6 +190,19 @@ impl Links {
         Ok(())
     }
 
+    fn look_after_peers(&mut self) -> Result<()> {
+        if self.endpoint.framing != Framing::Datagrams || self.ticked.elapsed() < TICK {
+            return Ok(());
+        }
+        self.ticked = Instant::now();
+        for (id, link) in self.links.iter_mut().enumerate() {
+            if let Line::Peer(peer) = &mut link.line {
+                peer.tick().with_context(|| format!("link {id} broke"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes whole frames to a ready link; what the socket does not take waits.
     pub fn send(&mut self, id: usize, bytes: &[u8]) -> Result<()> {
         self.links[id].send(bytes).with_context(|| format!("link {id} broke"))
@@ -168,41 +210,25 @@ impl Links {
 
     /// Ends all links in good order; the sockets close with them.
     pub fn close(mut self) {
+        let mut frame = Vec::new();
+        let key = Some(self.endpoint.speech.key());
+        frames::write_frame(&mut frame, CLOSE, key, &1_000_u16.to_be_bytes());
         for link in &mut self.links {
-            if self.endpoint.framing == Framing::WebSocket {
-                let mut frame = Vec::new();
-                let key = Some(self.endpoint.speech.key());
-                frames::write_frame(&mut frame, CLOSE, key, &1_000_u16.to_be_bytes());
-                // Nobody waits for the answer, so a link that is gone already is fine too.
-                let _ = link.send(&frame);
+            // Nobody waits for the answer, so a link that is gone already is fine too.
+            match &mut link.line {
+                Line::Stream(line) if self.endpoint.framing == Framing::WebSocket => {
+                    let _ = line.send(&frame);
+                }
+                Line::Stream(_) => {}
+                Line::Peer(peer) => {
+                    let _ = peer.close();
+                }
             }
         }
     }
 }
 
-impl Link {
-    fn writable(&mut self, endpoint: &Endpoint) -> Result<()> {
-        if self.stage == Stage::Connecting {
-            if let Some(error) = self.stream.take_error()? {
-                return Err(error).context("cannot connect");
-            }
-            self.stream.set_nodelay(true)?;
-            match endpoint.framing {
-                Framing::WebSocket => {
-                    self.stage = Stage::Upgrading;
-                    self.send(upgrade_request(endpoint).as_bytes())?;
-                }
-                Framing::Lines => self.greet(endpoint)?,
-            }
-            return Ok(());
-        }
-        if self.unsent.is_empty() {
-            return Ok(());
-        }
-        let waiting = std::mem::take(&mut self.unsent);
-        self.send(&waiting)
-    }
-
+impl Stream {
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
         if !self.unsent.is_empty() {
             self.unsent.extend_from_slice(bytes);
@@ -223,6 +249,49 @@ impl Link {
         Ok(())
     }
 
+    /// Reads, and tells the ear when the last of what was read arrived.
+    fn read_stamped(&mut self, buffer: &mut [u8], ear: &mut impl Ear) -> io::Result<usize> {
+        let mut space = cmsg_space!(TimeSpec);
+        let mut into = [IoSliceMut::new(buffer)];
+        let (fd, flags) = (self.stream.as_raw_fd(), MsgFlags::empty());
+        let read = recvmsg::<()>(fd, &mut into, Some(&mut space), flags)?;
+        for told in read.cmsgs()? {
+            if let ControlMessageOwned::ScmTimestampns(at) = told {
+                ear.arrived(at.into());
+            }
+        }
+        Ok(read.bytes)
+    }
+}
+
+impl Link {
+    fn writable(&mut self, endpoint: &Endpoint) -> Result<()> {
+        let Line::Stream(line) = &mut self.line else { return Ok(()) };
+        if self.stage == Stage::Connecting {
+            if let Some(error) = line.stream.take_error()? {
+                return Err(error).context("cannot connect");
+            }
+            line.stream.set_nodelay(true)?;
+            if endpoint.framing != Framing::WebSocket {
+                return self.greet(endpoint);
+            }
+            self.stage = Stage::Upgrading;
+            return self.send(upgrade_request(endpoint).as_bytes());
+        }
+        if line.unsent.is_empty() {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut line.unsent);
+        line.send(&waiting)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.line {
+            Line::Stream(line) => line.send(bytes),
+            Line::Peer(peer) => peer.send(bytes),
+        }
+    }
+
     fn say(&mut self, endpoint: &Endpoint, message: &str) -> Result<()> {
         let mut bytes = Vec::with_capacity(message.len() + 8);
         match endpoint.framing {
@@ -230,7 +299,7 @@ impl Link {
                 let key = Some(endpoint.speech.key());
                 frames::write_frame(&mut bytes, TEXT, key, message.as_bytes());
             }
-            Framing::Lines => {
+            Framing::Lines | Framing::Datagrams => {
                 bytes.extend_from_slice(message.as_bytes());
                 bytes.push(b'\n');
             }
@@ -245,10 +314,14 @@ impl Link {
         (buffer, stamps): (&mut [u8], bool),
         ear: &mut impl Ear,
     ) -> Result<()> {
+        if matches!(self.line, Line::Peer(_)) {
+            return self.hear_peer(id, endpoint, buffer, ear);
+        }
         loop {
+            let Line::Stream(line) = &mut self.line else { return Ok(()) };
             let read = match stamps {
-                true => self.read_stamped(buffer, ear),
-                false => self.stream.read(buffer),
+                true => line.read_stamped(buffer, ear),
+                false => line.stream.read(buffer),
             };
             let count = match read {
                 Ok(0) => bail!("the server closed it while {:?}", self.stage),
@@ -257,17 +330,18 @@ impl Link {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            if self.unread.is_empty() {
+            let mut unread = std::mem::take(&mut line.unread);
+            let left = if unread.is_empty() {
                 let used = self.digest(id, endpoint, &buffer[..count], ear)?;
-                self.unread.extend_from_slice(&buffer[used..count]);
+                unread.extend_from_slice(&buffer[used..count]);
+                unread
             } else {
-                let mut unread = std::mem::take(&mut self.unread);
                 unread.extend_from_slice(&buffer[..count]);
                 let used = self.digest(id, endpoint, &unread, ear)?;
-                unread.drain(..used);
-                if !unread.is_empty() {
-                    self.unread = unread;
-                }
+                unread.split_off(used)
+            };
+            if let Line::Stream(line) = &mut self.line {
+                line.unread = left;
             }
             // A short read empties the socket: the next edge tells of anything later.
             if count < buffer.len() {
@@ -276,18 +350,31 @@ impl Link {
         }
     }
 
-    /// Reads, and tells the ear when the last of what was read arrived.
-    fn read_stamped(&mut self, buffer: &mut [u8], ear: &mut impl Ear) -> io::Result<usize> {
-        let mut space = cmsg_space!(TimeSpec);
-        let mut into = [IoSliceMut::new(buffer)];
-        let (fd, flags) = (self.stream.as_raw_fd(), MsgFlags::empty());
-        let read = recvmsg::<()>(fd, &mut into, Some(&mut space), flags)?;
-        for told in read.cmsgs()? {
-            if let ControlMessageOwned::ScmTimestampns(at) = told {
-                ear.arrived(at.into());
+    /// Takes all datagrams that came, then answers them together.
+    fn hear_peer(
+        &mut self,
+        id: usize,
+        endpoint: &Endpoint,
+        buffer: &mut [u8],
+        ear: &mut impl Ear,
+    ) -> Result<()> {
+        loop {
+            let Line::Peer(peer) = &mut self.line else { return Ok(()) };
+            if !peer.receive(buffer)? {
+                return peer.flush();
+            }
+            if self.stage == Stage::Connecting && peer.is_open() {
+                self.greet(endpoint)?;
+                if self.stage == Stage::Ready {
+                    ear.ready(id, 0);
+                }
+            }
+            while let Line::Peer(peer) = &mut self.line
+                && let Some(message) = peer.next_message()
+            {
+                self.heard(id, endpoint, &message, ear)?;
             }
         }
-        Ok(read.bytes)
     }
 
     /// Handles all that is complete in `bytes`; returns how much of them that was.
@@ -313,7 +400,7 @@ impl Link {
         while used < bytes.len() {
             let rest = &bytes[used..];
             match endpoint.framing {
-                Framing::Lines => {
+                Framing::Lines | Framing::Datagrams => {
                     let Some(len) = rest.iter().position(|&byte| byte == b'\n') else { break };
                     self.heard(id, endpoint, &rest[..len], ear)?;
                     used += len + 1;

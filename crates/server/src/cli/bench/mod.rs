@@ -14,6 +14,7 @@ mod frames;
 mod histogram;
 mod links;
 mod machine;
+mod peer;
 mod quality;
 mod report;
 mod socketio;

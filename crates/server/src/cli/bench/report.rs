@@ -7,7 +7,7 @@ use super::flow;
 use super::histogram::Histogram;
 use super::machine::Machine;
 use super::quality;
-use super::target::{ROOMCAST, SOCKETIO};
+use super::target::{ROOMCAST, SOCKETIO, UDP};
 use super::ticks;
 
 /// Every round of one target.
@@ -362,14 +362,14 @@ fn latency_json(latency: &Histogram) -> Value {
     })
 }
 
-/// Each target against the floor, and Socket.IO against the native dialect, round by round: rounds
-/// that follow each other share the state of the machine, so the ratio is steadier than either
-/// figure.
+/// Each target against the floor, Socket.IO against the native dialect, and UDP against WebSocket,
+/// round by round: rounds that follow each other share the state of the machine, so the ratio is
+/// steadier than either figure.
 fn ratios<T>(all: &[Rounds<T>], what: &str, value: impl Fn(&T) -> Option<f64>) -> String {
     let find = |name: &str| all.iter().find(|rounds| rounds.name == name);
     let to_floor =
         all.iter().filter(|rounds| rounds.name != "floor").zip(find("floor").into_iter().cycle());
-    let to_native = find(SOCKETIO).zip(find(ROOMCAST));
+    let to_native = [SOCKETIO, UDP].into_iter().filter_map(find).zip(find(ROOMCAST));
     let mut text = String::new();
     for (rounds, base) in to_floor.chain(to_native) {
         let pairs = rounds.outcomes.iter().zip(&base.outcomes);

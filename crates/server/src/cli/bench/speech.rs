@@ -28,6 +28,8 @@ pub enum Framing {
     WebSocket,
     /// Lines of TCP.
     Lines,
+    /// One each in UDP; within the load, lines.
+    Datagrams,
 }
 
 /// What makes each event unique, carried in its payload.
@@ -166,14 +168,23 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// `payload` is the length of the JSON string that is published; `event` the length of the
-    /// whole message that members get where the receiver passes messages on as they are.
-    pub fn new(speech: Speech, framing: Framing, room: u32, payload: usize, event: usize) -> Self {
+    /// `unreliable`: the event need not arrive (native dialect). `payload` is the length of the
+    /// JSON string that is published; `event` the length of the whole message that members get
+    /// where the receiver passes messages on as they are.
+    pub fn new(
+        (speech, framing): (Speech, Framing),
+        room: u32,
+        unreliable: bool,
+        payload: usize,
+        event: usize,
+    ) -> Self {
         let fill = |len: usize| "x".repeat(len.saturating_sub(Stamp::LEN));
         let (before, after) = match speech {
             Speech::Native => {
                 let room = room_name(room);
-                let before = format!(r#"{{"type":"publish","room":"{room}","event":"b","data":""#);
+                let flag = if unreliable { r#""reliable":false,"# } else { "" };
+                let before =
+                    format!(r#"{{"type":"publish",{flag}"room":"{room}","event":"b","data":""#);
                 (before, format!("{}\"}}", fill(payload - 2)))
             }
             Speech::SocketIo => {
@@ -190,7 +201,7 @@ impl Publish {
                 frames::write_frame(&mut frame, TEXT, Some(key), message.as_bytes());
                 (frame.len() - message.len() + before.len(), key)
             }
-            Framing::Lines => {
+            Framing::Lines | Framing::Datagrams => {
                 frame.extend_from_slice(message.as_bytes());
                 frame.push(b'\n');
                 (before.len(), [0; 4])
@@ -314,12 +325,14 @@ mod tests {
     fn a_stamp_survives_every_way_of_publishing() {
         assert_eq!(Stamp::read(&STAMP.write()), Some(STAMP));
         for speech in [Speech::Native, Speech::SocketIo, Speech::Bare] {
-            for framing in [Framing::WebSocket, Framing::Lines] {
-                let publish = Publish::new(speech, framing, 7, 64, 180);
+            for framing in [Framing::WebSocket, Framing::Lines, Framing::Datagrams] {
+                let publish = Publish::new((speech, framing), 7, false, 64, 180);
                 let mut out = b"before".to_vec();
                 publish.write(&mut out, STAMP);
                 let body = match framing {
-                    Framing::Lines => out[6..].strip_suffix(b"\n").unwrap().to_vec(),
+                    Framing::Lines | Framing::Datagrams => {
+                        out[6..].strip_suffix(b"\n").unwrap().to_vec()
+                    }
                     Framing::WebSocket => {
                         let frame = frames::read_frame(&out[6..]).unwrap().unwrap();
                         let masked = &out[6 + frame.start..6 + frame.end];

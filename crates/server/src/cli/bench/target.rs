@@ -25,6 +25,8 @@ const START_MAX: Duration = Duration::from_secs(15);
 pub const ROOMCAST: &str = "roomcast";
 /// The same, spoken to in Socket.IO.
 pub const SOCKETIO: &str = "socketio";
+/// The same, by UDP.
+pub const UDP: &str = "udp";
 
 /// What can be measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +91,7 @@ impl Target {
         match self {
             Self::Running { url, .. } => url,
             Self::Roomcast { speech: Speech::SocketIo, .. } => SOCKETIO,
+            Self::Roomcast { framing: Framing::Datagrams, .. } => UDP,
             Self::Roomcast { .. } | Self::Ticker { .. } => ROOMCAST,
             Self::Floor => "floor",
             Self::Bun => "bun",
@@ -140,6 +143,7 @@ impl Target {
         match self {
             Self::Roomcast { framing: Framing::Lines, .. }
             | Self::Ticker { framing: Framing::Lines, .. } => "tcp://",
+            Self::Roomcast { framing: Framing::Datagrams, .. } => "udp://",
             _ => "ws://",
         }
     }
@@ -315,7 +319,8 @@ fn parse_url(url: &str, speech: Speech) -> Result<Endpoint> {
     let framing = match scheme {
         "ws" => Framing::WebSocket,
         "tcp" => Framing::Lines,
-        _ => bail!("`{url}`: bench speaks ws:// and tcp://"),
+        "udp" => Framing::Datagrams,
+        _ => bail!("`{url}`: bench speaks ws://, tcp:// and udp://"),
     };
     let (host, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
     let address = host
@@ -323,8 +328,8 @@ fn parse_url(url: &str, speech: Speech) -> Result<Endpoint> {
         .with_context(|| format!("`{url}`: host and port are needed"))?
         .next()
         .with_context(|| format!("`{host}` has no address"))?;
-    if speech == Speech::SocketIo && framing == Framing::Lines {
-        bail!("Socket.IO is not spoken on TCP");
+    if speech == Speech::SocketIo && framing != Framing::WebSocket {
+        bail!("Socket.IO is spoken over WebSocket: ws://{host}");
     }
     let path = if path.len() > 1 { path } else { speech.path() };
     Ok(Endpoint { address, host: host.to_owned(), path: path.to_owned(), framing, speech })

@@ -33,9 +33,10 @@ Commands:
 With standard input from a pipe, each line is said in the room (lines with / are commands), and
 chat ends when all of them are acknowledged: with 0, or with 1 if one failed.")]
 pub struct Args {
-    /// The server: ws://, wss://, tcp://, tls://, udp://, quic:// or enet://
-    #[arg(env = "ROOMCAST_URL", default_value = URL, value_name = "URL")]
-    url: String,
+    /// The server: ws://, wss://, tcp://, tls://, udp://, quic:// or enet://. Several, separated by
+    /// commas, are ways to the same server, the best first: one that works is taken, and named
+    #[arg(env = "ROOMCAST_URL", default_value = URL, value_name = "URL", value_delimiter = ',')]
+    url: Vec<String>,
     /// The room to begin in, as room or namespace/room
     #[arg(long, short, default_value = "lobby")]
     room: String,

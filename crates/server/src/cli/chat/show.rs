@@ -82,8 +82,12 @@ pub fn connection(event: &ClientEvent) -> Option<String> {
         ClientEvent::Reconnecting { attempt, delay } if attempt % 10 == 0 => {
             format!("connecting again in {:.1} s", delay.as_secs_f32())
         }
-        ClientEvent::Reconnected { resumed: true, .. } => "connected again".to_owned(),
-        ClientEvent::Reconnected { .. } => "connected again, as a new session".to_owned(),
+        ClientEvent::Reconnected { resumed: true, transport, .. } => {
+            format!("connected again by {transport}")
+        }
+        ClientEvent::Reconnected { transport, .. } => {
+            format!("connected again by {transport}, as a new session")
+        }
         ClientEvent::Unread { missed } => format!("{missed} messages came too fast"),
         ClientEvent::Refused(refused) => plain(&refused.message),
         // A goodbye too: the loss that follows has its words.

@@ -97,6 +97,10 @@ impl Talk {
             happenings,
             ended,
         };
+        if talk.args.url.len() > 1 {
+            let words = format!("connected by {}", talk.client.transport());
+            talk.screen.note(&words);
+        }
         let room = talk.args.room.clone();
         if let Err(error) = talk.join(&room).await {
             talk.client.close().await;

@@ -1,0 +1,67 @@
+/** A timer that comes so much too late was asleep with its tab, or with the machine. */
+const ASLEEP_MS = 2_000;
+
+/**
+ * All timers of one client behind one of the system. After a sleep none of them is taken at its
+ * word: what arrived meanwhile still waits to be read, so each gets a grace period, and the client
+ * is told.
+ */
+export class Deadlines {
+  readonly #graceMs: number;
+  readonly #slept: () => void;
+  readonly #entries = new Map<number, { at: number; then: () => void }>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #wakeAt = Infinity;
+  #count = 0;
+  #skewMs = 0;
+
+  constructor(graceMs: number, slept: () => void) {
+    this.#graceMs = graceMs;
+    this.#slept = slept;
+  }
+
+  /** Calls `then` in `ms`, unless it is cleared by the number that is returned. */
+  set(ms: number, then: () => void): number {
+    const at = this.#now() + ms;
+    this.#count += 1;
+    this.#entries.set(this.#count, { at, then });
+    if (at < this.#wakeAt) this.#arm(at);
+    return this.#count;
+  }
+
+  clear(id: number | undefined): void {
+    if (id === undefined || !this.#entries.delete(id) || this.#entries.size > 0) return;
+    clearTimeout(this.#timer);
+    this.#wakeAt = Infinity;
+  }
+
+  #now(): number {
+    return Date.now() + this.#skewMs;
+  }
+
+  #arm(at: number): void {
+    clearTimeout(this.#timer);
+    const now = this.#now();
+    // A timer of the system takes 2^31 - 1 ms at most, and fires at once above.
+    this.#wakeAt = Math.min(at, now + 2 ** 31 - 1);
+    this.#timer = setTimeout(() => this.#wake(), Math.max(0, this.#wakeAt - now));
+  }
+
+  #wake(): void {
+    const late = this.#now() - this.#wakeAt;
+    // Somebody has set the clock back; the timer itself counts what passed.
+    if (late < 0) this.#skewMs -= late;
+    const now = this.#now();
+    const asleep = late > ASLEEP_MS;
+    this.#wakeAt = Infinity;
+    for (const entry of this.#entries.values()) {
+      if (asleep) entry.at = Math.max(entry.at, now + this.#graceMs);
+    }
+    for (const [id, { at, then }] of [...this.#entries]) {
+      if (at <= now && this.#entries.delete(id)) then();
+    }
+    const next = Math.min(...Array.from(this.#entries.values(), ({ at }) => at));
+    if (next < this.#wakeAt) this.#arm(next);
+    if (asleep) this.#slept();
+  }
+}
