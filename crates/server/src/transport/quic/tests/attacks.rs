@@ -1,6 +1,7 @@
 //! Who breaks the rules of QUIC, one by one.
 
 use quinn_proto::congestion::CubicConfig;
+use rustls::Tls13CipherSuite;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::ServerName;
 use rustls::quic::{ClientConnection, KeyChange, Version};
@@ -115,7 +116,7 @@ fn initial(cert: &CertificateDer<'static>, number: u64, parameters: Vec<u8>) -> 
     let mut roots = RootCertStore::empty();
     roots.add(cert.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let suite = TLS13_AES_128_GCM_SHA256.tls13().and_then(|suite| suite.quic_suite());
+    let suite = TLS13_AES_128_GCM_SHA256.tls13().and_then(Tls13CipherSuite::quic_suite);
     let tls = rustls::ClientConfig::builder_with_provider(provider);
     let tls = tls.with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
     let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
