@@ -111,8 +111,9 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |what: &str| {
             Error::Invalid(format!(
-                "`{text}` is no server URL: {what}; write one like ws://127.0.0.1:7400 or \
-                 tcp://127.0.0.1:7401"
+                "`{text}` is no server URL: {what}; write one like ws://127.0.0.1:7400, \
+                 tcp://127.0.0.1:7401, udp://127.0.0.1:7402, quic://127.0.0.1:7403 or \
+                 enet://127.0.0.1:7404"
             ))
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, TransportConfig};
 use roomcast_wire::{CloseCode, Codec};
+use tokio::net::UdpSocket;
 
 use super::address::{self, Failed};
 use super::stream::StreamLink;
@@ -58,7 +59,11 @@ async fn open(
         |reason: String| Failed::Answered(Error::Handshake { address: url.to_string(), reason });
     let endpoint = Endpoint::client(address::own_for(server))?;
     let connecting = endpoint.connect_with(config, server, &url.host);
-    let connection = connecting.map_err(|error| failed(error.to_string()))?.await;
+    let connecting = connecting.map_err(|error| failed(error.to_string()))?;
+    let connection = tokio::select! {
+        connection = connecting => connection,
+        refused = refused(server) => return Err(refused.into()),
+    };
     let connection = connection.map_err(|error| match error {
         ConnectionError::TimedOut => io::Error::from(io::ErrorKind::TimedOut).into(),
         other => failed(other.to_string()),
@@ -67,6 +72,24 @@ async fn open(
     let stream = StreamLink::new(codec, Box::new(tokio::io::join(receive, send)));
     let datagram = next_datagram(&connection);
     Ok(QuicLink { stream, connection, datagram })
+}
+
+/// Ends if the system says that nobody listens there. It does not say so to the socket of a QUIC
+/// endpoint, which belongs to no peer; so one that does asks with an empty datagram, which is no
+/// packet of QUIC and is passed over.
+async fn refused(server: SocketAddr) -> io::Error {
+    match ask(server).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => error,
+        // Whatever else there is, the handshake tells.
+        _ => std::future::pending().await,
+    }
+}
+
+async fn ask(server: SocketAddr) -> io::Result<()> {
+    let socket = UdpSocket::bind(address::own_for(server)).await?;
+    socket.connect(server).await?;
+    socket.send(&[]).await?;
+    socket.recv(&mut [0]).await.map(|_| ())
 }
 
 fn config(url: &ServerUrl, codec: Codec, trust: &Trust) -> Result<ClientConfig, Error> {

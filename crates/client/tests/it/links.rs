@@ -1,5 +1,7 @@
 //! The same introduction and publish over every codec and framing, on loopback.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
 use roomcast_client::wire::dialect::native;
@@ -126,4 +128,22 @@ async fn who_is_no_roomcast_server_is_named() {
     let refused = Client::connect(&format!("tcp://{address}")).await.unwrap_err();
     assert!(matches!(refused, Error::Unreachable { .. }), "{refused:?}");
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn where_nobody_listens_a_datagram_link_fails_at_once_and_where_nobody_answers_in_its_time() {
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap();
+    let url = |scheme: &str| format!("{scheme}://{address}");
+    let silent = Client::builder(&url("quic")).connect_timeout(Duration::from_millis(200));
+    let error = silent.connect().await.unwrap_err();
+    assert!(error.to_string().contains("no answer within 200ms"), "{error}");
+    drop(port);
+    for scheme in ["quic", "udp"] {
+        let refused = Client::builder(&url(scheme)).connect_timeout(Duration::from_secs(60));
+        let refused = tokio::time::timeout(Duration::from_secs(20), refused.connect());
+        let error = refused.await.expect("it should fail at once").unwrap_err();
+        let refused = std::io::ErrorKind::ConnectionRefused;
+        assert!(matches!(error, Error::Unreachable { kind, .. } if kind == refused), "{error:?}");
+    }
 }

@@ -128,7 +128,8 @@ pub fn explain(error: Error) -> anyhow::Error {
         Error::Unreachable { .. } => "is the address right, and is the server running?",
         Error::Handshake { .. } => {
             "is the URL right? `roomcast serve` listens at ws://127.0.0.1:7400, \
-             tcp://127.0.0.1:7401, udp://127.0.0.1:7402 and enet://127.0.0.1:7404"
+             tcp://127.0.0.1:7401, udp://127.0.0.1:7402, quic://127.0.0.1:7403 and \
+             enet://127.0.0.1:7404"
         }
         Error::Refused(refused) => match refused.known() {
             Some(ErrorCode::TokenRequired | ErrorCode::InvalidToken) => {

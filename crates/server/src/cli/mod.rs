@@ -27,7 +27,8 @@ use clap::{Parser, Subcommand};
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  roomcast                                   a server here: ws 7400, tcp 7401, udp 7402, enet 7404
+  roomcast                                   a server here: ws 7400, tcp 7401, udp 7402, quic 7403,
+                                             enet 7404
   roomcast chat --room lobby --name Mina     talk in a room of that server
   roomcast chat ws://example.org:7400        the same on another server
   nc 127.0.0.1 7401                          then type {\"type\":\"join\",\"room\":\"lobby\"}
