@@ -72,6 +72,10 @@ pub struct Outcome {
     pub packets: u64,
     pub bytes: u64,
     pub lost: u64,
+    /// Those of `packets` that the server sent.
+    pub back: u64,
+    /// How long the link kept what it handed on to members, in nanoseconds.
+    pub kept: Histogram,
 }
 
 impl Outcome {
@@ -130,6 +134,7 @@ async fn measure(plan: &Plan) -> Result<Outcome> {
     }
     link.set(plan.quality);
     let passed = count(&link.passed);
+    *lock(&link.passed.kept) = Histogram::default();
     let times = [Times::default(), Times::default()];
     speak(&stage, plan, plan.duration, &times).await?;
     let mut worse = None;
@@ -142,7 +147,7 @@ async fn measure(plan: &Plan) -> Result<Outcome> {
         speak(&stage, plan, plan.duration, &times).await?;
     }
     settle(&members, &times[0]).await;
-    let [packets, bytes, lost] = count(&link.passed);
+    let [packets, bytes, lost, back] = count(&link.passed);
     let ears: Vec<_> = members.iter().map(|(_, ear)| lock(ear)).collect();
     let class = |at: usize| class_of(&ears, at, &lock(&times[at]), worse);
     let outcome = Outcome {
@@ -152,6 +157,8 @@ async fn measure(plan: &Plan) -> Result<Outcome> {
         packets: packets - passed[0],
         bytes: bytes - passed[1],
         lost: lost - passed[2],
+        back: back - passed[3],
+        kept: lock(&link.passed.kept).clone(),
     };
     drop(ears);
     for (client, _) in &members {
@@ -166,8 +173,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn count(passed: &Passed) -> [u64; 3] {
-    [&passed.packets, &passed.bytes, &passed.lost].map(|count| count.load(Ordering::Relaxed))
+fn count(passed: &Passed) -> [u64; 4] {
+    let Passed { packets, bytes, lost, back, .. } = passed;
+    [packets, bytes, lost, back].map(|count| count.load(Ordering::Relaxed))
 }
 
 async fn listen(room: Room, ear: Arc<Mutex<Ear>>) {
