@@ -99,6 +99,7 @@ fn a_cookie_that_was_used_means_nothing_more() {
     let (server, address) = start(|_| {});
     let mut phone = Raw::connect(address);
     phone.join("lobby");
+    phone.rest();
     let with_cookie = phone.sent.iter().rfind(|sent| sent[0] == 0x01).unwrap().clone();
     assert_ne!(with_cookie[13..25], [0; 12]);
     assert_eq!(answer(&phone.socket, address, &with_cookie), None);
