@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use roomcast_wire::options::SlowRule;
-use roomcast_wire::{Format, Push, Receiver as To};
+use roomcast_wire::{Format, Position, Push, Receiver as To};
 
 use crate::io::{Counters, LinkId};
 use crate::key::{FullName, RoomKey, SessionKey};
@@ -25,6 +25,8 @@ pub(crate) struct Audience {
     pub slow: SlowRule,
     /// How many members the room had at the last word of its home, on all shards.
     pub room_members: u32,
+    /// In a cluster: what its receivers have heard last.
+    pub heard: Option<Position>,
     tag: Tag,
     receivers: Vec<Receiver>,
     /// How many receivers use each format: an event is encoded once for each that is present.
@@ -45,6 +47,7 @@ impl Audience {
             name,
             slow,
             room_members: 0,
+            heard: None,
             tag: Tag(u64::from(number)),
             receivers: Vec::new(),
             formats: [0; Format::COUNT],
@@ -227,6 +230,14 @@ impl Delivery {
             | Self::Resumed { .. }
             | Self::Told { .. } => true,
             _ => false,
+        }
+    }
+
+    /// Where it stands in the room's order, if it does.
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            Self::Event { event, .. } => event.position,
+            _ => None,
         }
     }
 

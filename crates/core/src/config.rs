@@ -18,8 +18,12 @@ pub struct HubConfig {
     /// [`ShardId::WORKERS_MAX`](crate::ShardId::WORKERS_MAX).
     pub shards: u16,
     /// What says where rooms, users and sessions are at home: the same on all nodes of a cluster,
-    /// and known to nobody else. None: the server is alone, and home to everything. Default none.
+    /// and known to nobody else. None: drawn from `seed`. Default none.
     pub home_seed: Option<[u8; 32]>,
+    /// Whether this is a node of a cluster: home to what the
+    /// [`Directory`](crate::Directory) says, while its lease lasts. If not, it is home to
+    /// everything. Default no.
+    pub in_cluster: bool,
     /// What all chance is drawn from. The server takes it from the operating system, the simulator
     /// from its seed.
     pub seed: [u8; 32],
@@ -50,6 +54,7 @@ impl Default for HubConfig {
         Self {
             shards: 1,
             home_seed: None,
+            in_cluster: false,
             seed: [0; 32],
             namespaces: BTreeMap::from([("default".to_owned(), NamespaceConfig::default())]),
             keys: Vec::new(),
@@ -61,6 +66,18 @@ impl Default for HubConfig {
             calls: false,
             events: false,
         }
+    }
+}
+
+impl HubConfig {
+    /// A number that stands for the names of the namespaces. Words between nodes number these, so
+    /// that all nodes of a cluster must have the same.
+    pub fn namespaces_digest(&self) -> u64 {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x100_0000_01b3;
+        // FNV-1a: the same in every version. No name holds a line break.
+        let bytes = self.namespaces.keys().flat_map(|name| name.bytes().chain([b'\n']));
+        bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
     }
 }
 

@@ -1,13 +1,17 @@
 //! What crosses shards. Between any two shards order is kept; a room's members hear it in order
 //! because everything its home says to a shard goes one way.
 
+mod bytes;
+
 use std::sync::Arc;
 
+pub use self::bytes::PackedError;
 use roomcast_wire::options::SlowRule;
 use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
 use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId};
 
+use crate::directory::Partition;
 use crate::io::{Act, Revoked, ServerReply, ShardId};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rights::Grants;
@@ -23,6 +27,23 @@ pub(crate) enum Word {
     Room { room: FullName, namespace: u16, caller: Caller, op: RoomOp },
     /// To a room's home, about this life of the room only. The word is [`Word::Room`].
     Within { life: RoomKey, word: Box<Word> },
+    /// To a partition's home, with the fence that the sender knows. In a cluster only; the word is
+    /// one for a room or a user.
+    Homed(Homed),
+    /// Back to the sender: the receiver is not home to the partition with this fence, and has done
+    /// nothing.
+    NotHome { at: Partition, fence: u64, tries: u8, word: Box<Word> },
+    /// To the home that a partition had: what it does not take comes back before the answer.
+    Echo { at: Partition, from: ShardId },
+    /// The answer.
+    Echoed { at: Partition, from: ShardId },
+    /// To a shard with which words were lost: tell again who has seats and users with me.
+    TellSeats { to: ShardId },
+    /// To a shard with which words were lost: what you know of my seats and users may be wrong; I
+    /// tell you all of them, then `SeatsTold`.
+    SeatsFollow { from: ShardId },
+    /// Seats of the sender that were not told since `SeatsFollow` are no more.
+    SeatsTold { from: ShardId },
     /// To whom a command came from.
     Answer { to: ReplyTo, answer: Answer },
     /// To a session's shard: it has a seat.
@@ -46,7 +67,7 @@ pub(crate) enum Word {
     /// To every shard: a part of an answer is wanted.
     Survey { query: u32, from: ShardId, survey: Survey },
     /// The part.
-    Told { query: u32, part: Part },
+    Told { query: u32, shard: ShardId, part: Part },
     /// To the shard that a session's id belongs to: its client is asked for something.
     AskSession {
         session: SessionId,
@@ -67,6 +88,17 @@ pub(crate) enum Word {
         to: ReplyTo,
         life: Option<RoomKey>,
     },
+}
+
+/// A word for a partition's home, wherever that is.
+#[derive(Debug)]
+pub(crate) struct Homed {
+    pub from: ShardId,
+    pub at: Partition,
+    pub fence: u64,
+    /// How often it has come back.
+    pub tries: u8,
+    pub word: Box<Word>,
 }
 
 /// Who asks a room's home for something.
@@ -191,6 +223,32 @@ pub(crate) enum RoomOp {
     Drop,
     /// The member is back.
     Resume,
+    /// The member has a seat, as far as its own shard knows: the home is another than before, or
+    /// words were lost on the way.
+    Reseat(Box<Reseat>),
+}
+
+/// A seat, as the member's own shard knows it.
+#[derive(Debug)]
+pub(crate) struct Reseat {
+    /// The room's life of which it was.
+    pub life: RoomKey,
+    /// What it has heard last.
+    pub since: Option<Position>,
+    pub data: Option<Payload>,
+    /// Its link is lost.
+    pub dropped: bool,
+}
+
+impl RoomOp {
+    /// Whether who asks gets a seat, if it is done.
+    pub fn takes_seat(&self) -> bool {
+        match self {
+            Self::Join { .. } => true,
+            Self::Create(wish) => wish.seat.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// What a command is answered with, on its way between shards.

@@ -17,7 +17,7 @@ pub(crate) struct SessionKey {
 }
 
 /// Where a room has its home.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RoomKey {
     pub home: ShardId,
     pub slot: u32,
@@ -32,6 +32,27 @@ pub(crate) enum ReplyTo {
     Session { session: SessionKey, link: LinkId, generation: u32, reference: Option<u64> },
     /// A call of the server's own code.
     Call { shard: ShardId, id: u64 },
+    /// Whoever another node's answer is for: the shard that asked knows. Whether it is a call of
+    /// the server's own code.
+    Awaited { shard: ShardId, number: u64, is_call: bool },
+    /// A seat that its home is told of again: the link that heard the room so far.
+    Again { link: LinkId, generation: u32 },
     /// Nobody.
     Nobody,
+}
+
+impl ReplyTo {
+    /// Where the answer goes, if anybody wants one.
+    pub fn shard(&self) -> Option<ShardId> {
+        match self {
+            Self::Session { session, .. } => Some(session.shard),
+            Self::Call { shard, .. } | Self::Awaited { shard, .. } => Some(*shard),
+            Self::Again { .. } | Self::Nobody => None,
+        }
+    }
+
+    /// Whether the server's own code asks.
+    pub fn is_call(&self) -> bool {
+        matches!(self, Self::Call { .. } | Self::Awaited { is_call: true, .. })
+    }
 }

@@ -59,7 +59,7 @@ impl Right {
 
 /// Some rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RightSet(u8);
+pub struct RightSet(pub(crate) u8);
 
 impl RightSet {
     /// Every right.
@@ -94,9 +94,9 @@ impl fmt::Display for RightSet {
 /// What may be done in the rooms that a pattern describes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    namespace: Box<str>,
-    room: Box<str>,
-    can: RightSet,
+    pub(crate) namespace: Box<str>,
+    pub(crate) room: Box<str>,
+    pub(crate) can: RightSet,
 }
 
 impl Rule {
@@ -204,8 +204,8 @@ impl RulesOf {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grants {
-    of: RulesOf,
-    rules: Vec<Rule>,
+    pub(crate) of: RulesOf,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// What [`Grants`] say to one wish.

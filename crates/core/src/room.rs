@@ -360,8 +360,8 @@ impl Room {
         rights: JoinRights,
     ) -> Result<bool, Refusal> {
         self.check_name(sender, rights.needs_own_name)?;
-        if let Some(member) = self.members.get_mut(&sender.session) {
-            member.key = key;
+        if self.members.contains_key(&sender.session) {
+            self.move_member(sender.session, key);
             return Ok(false);
         }
         if self.members.len() >= self.options.members_max as usize {
@@ -411,6 +411,16 @@ impl Room {
     fn count_names(&mut self) {
         let members = self.members.values();
         self.names.count(self.members.hasher(), members.map(|member| member.sender.name.as_ref()));
+    }
+
+    /// A member's session has moved.
+    pub fn move_member(&mut self, session: SessionId, key: SessionKey) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let before = std::mem::replace(&mut member.key, key).shard;
+        if before != key.shard {
+            self.count_shard(before, false);
+            self.count_shard(key.shard, true);
+        }
     }
 
     /// Takes a session's seat away.

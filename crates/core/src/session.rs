@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use roomcast_wire::Secret;
 use roomcast_wire::push::Sender;
+use roomcast_wire::{Payload, Position, Secret};
 
 use crate::envelope::Caller;
-use crate::io::{LinkId, Now, ShardId};
+use crate::io::{LinkId, Now};
 use crate::key::{FullName, ReplyTo, RoomKey, SessionKey};
 use crate::rate::Rate;
 use crate::rights::{Grants, Identity};
@@ -68,7 +68,6 @@ impl Rights {
 pub(crate) struct Seat {
     pub name: FullName,
     pub namespace: u16,
-    pub home: ShardId,
     /// Known once the home has said `joined`.
     pub room: Option<RoomKey>,
     /// Joins that the home has not answered yet.
@@ -77,6 +76,18 @@ pub(crate) struct Seat {
     pub place: Option<(u32, u32)>,
     /// The server gave it, so that no rule takes it away.
     pub invited: bool,
+    /// In a cluster: what its home is told when it is told again.
+    pub again: Option<Box<Again>>,
+}
+
+/// What is kept of a seat to tell its home of it again.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    /// What was given with `join`.
+    pub data: Option<Payload>,
+    /// What it has heard last, while it waits for its home to answer; none: it hears the room, or
+    /// is quiet.
+    pub heard: Option<Position>,
 }
 
 impl Session {

@@ -12,7 +12,10 @@
 mod acceptor;
 pub mod auth;
 mod builder;
+mod cluster;
 pub mod config;
+#[allow(dead_code, reason = "shards have no words for other nodes yet")]
+mod engine;
 mod entrance;
 pub mod event;
 pub mod groups;
@@ -25,6 +28,7 @@ mod metrics;
 mod room_task;
 mod server;
 pub mod socketio;
+mod system;
 mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -35,6 +39,7 @@ mod worker;
 
 pub use builder::Builder;
 pub use config::Config;
+pub use engine::EngineError;
 pub use entrance::{Entrance, EntranceError, Speaks};
 pub use event::HubEvent;
 pub use handle::{
@@ -137,6 +142,7 @@ pub use roomcast_core::{Grants, Identity, Now, Revoked, Right, Rule, RulesOf};
 /// # let same = Payload::new(Codec::Json, "[1, 2]".into())?;
 ///
 /// let position = Position { epoch: Epoch::new(7), offset: 41 };
+/// assert_eq!(position.epoch.bits(), 7);
 /// assert_eq!(position.epoch.write(&mut [0; 8]), position.epoch.to_string());
 /// let session: SessionId = "AAAAAAAAAAAAAAAAAAAAAQ".parse()?;
 /// assert_eq!(session, SessionId(1));

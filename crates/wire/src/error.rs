@@ -115,6 +115,8 @@ numbered! {
         Internal = 5000, "internal", Retry;
         /// The server is about to stop: connect again elsewhere.
         Draining = 5030, "draining", Retry;
+        /// What the command needs is not there at the moment: the log of a durable room, say.
+        Unavailable = 5031, "unavailable", Retry;
         /// The server's own code took too long to decide.
         HookTimeout = 5040, "hook_timeout", Retry;
         /// Nobody answered the call in time.

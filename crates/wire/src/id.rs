@@ -123,6 +123,11 @@ impl Epoch {
         Self(random & 0xffff_ffff_ffff)
     }
 
+    /// Its 48 bits, as [`Epoch::new`] takes them.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Writes the epoch (base64url, RFC 4648 section 5, without padding).
     pub fn write(self, buffer: &mut [u8; 8]) -> &str {
         self.write_bytes(buffer);

@@ -132,6 +132,19 @@ pub enum SlowRule {
     Latest,
 }
 
+/// What an event has survived when it is told, from little to much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Nothing: the room and its log end with the server.
+    #[default]
+    Off,
+    /// The end of the server's process, however sudden: the event is with the operating system.
+    Memory,
+    /// The end of the machine too: the disk has said that it has the event.
+    Sync,
+}
+
 /// Whether two members may have the same display name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

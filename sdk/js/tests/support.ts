@@ -44,6 +44,7 @@ export async function serve(
 interface Cable {
   port: number;
   cut(): void;
+  silence(): void;
   mend(to?: number): void;
   remove(): void;
 }

@@ -14,6 +14,9 @@ export async function layCable(port) {
       far.destroy();
       ends.delete(gone);
     };
+    gone.silence = () => {
+      for (const end of [near, far]) end.unpipe().pause();
+    };
     ends.add(gone);
     for (const end of [near, far]) end.on("error", gone).on("close", gone);
     near.pipe(far).pipe(near);
@@ -25,6 +28,10 @@ export async function layCable(port) {
   cable.cut = () => {
     cable.isCut = true;
     for (const gone of [...ends]) gone();
+  };
+  /** Nothing passes the connections there are, and neither side is told; new ones come through. */
+  cable.silence = () => {
+    for (const { silence } of ends) silence();
   };
   cable.mend = (to = cable.to) => {
     cable.to = to;

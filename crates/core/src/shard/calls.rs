@@ -59,7 +59,7 @@ impl Shard {
         let (namespace, room) = self.parse_room(&room)?;
         let caller = Caller { session: None, namespace, admin: true, reply: to };
         let home = self.home_of_room(&room);
-        self.send(home, within(life, Word::Room { room, namespace, caller, op }));
+        self.send_home(home, within(life, Word::Room { room, namespace, caller, op }));
         Ok(())
     }
 
@@ -77,28 +77,29 @@ impl Shard {
         let (home, word) = match call {
             ServerCall::Act { room, session, act } => {
                 let (namespace, room) = self.parse_room(&room)?;
-                let home = self.home_of_session(session);
+                let home = self.shard_of_session(session);
                 (home, Word::Act { session, room, namespace, act, to, life })
             }
             ServerCall::Disconnect { session } => {
-                (self.home_of_session(session), Word::Disconnect { session, to })
+                (self.shard_of_session(session), Word::Disconnect { session, to })
             }
             ServerCall::Ask { session, call, data, timeout_ms } => {
-                let home = self.home_of_session(session);
+                let home = self.shard_of_session(session);
                 (home, Word::AskSession { session, call: (call, data), timeout_ms, to })
             }
             ServerCall::Seats { session } => {
-                (self.home_of_session(session), Word::ListSeats { session, to })
+                (self.shard_of_session(session), Word::ListSeats { session, to })
             }
             ServerCall::Send { session, event, data, reliable } => {
                 let (caller, message) = (caller(DEFAULT), message(event, data, reliable));
-                (self.home_of_session(session), Word::Direct { to: session, caller, message })
+                (self.shard_of_session(session), Word::Direct { to: session, caller, message })
             }
             ServerCall::SendToUser { namespace, user, event, data } => {
                 let namespace = self.find_namespace(&namespace)?;
                 let (caller, message) = (caller(namespace), message(event, data, true));
                 let home = self.home_of_user(namespace, &user);
-                (home, Word::DirectToUser { user, caller, message })
+                self.send_home(home, Word::DirectToUser { user, caller, message });
+                return Ok(());
             }
             ServerCall::Broadcast { namespace, event, data, from, reliable } => {
                 let namespace = self.find_namespace(&namespace)?;
@@ -148,7 +149,11 @@ impl Shard {
         let makes_more = takes_seat || matches!(act, Act::Create { .. });
         let mut ready = if makes_more { self.refuse_while_draining() } else { Ok(()) };
         if takes_seat {
-            ready = ready.and_then(|()| self.expect_seat(slot, namespace, &room));
+            let data = match &act {
+                Act::Join { data, .. } => data.as_ref(),
+                _ => None,
+            };
+            ready = ready.and_then(|()| self.expect_seat(slot, namespace, &room, data));
         }
         if let Err(refusal) = ready {
             return self.answer(to, Answer::Refused(refusal));
@@ -174,7 +179,7 @@ impl Shard {
             }
         };
         let home = self.home_of_room(&room);
-        self.send(home, within(life, Word::Room { room, namespace, caller, op }));
+        self.send_home(home, within(life, Word::Room { room, namespace, caller, op }));
     }
 
     /// What is to be done in one life of a room.

@@ -13,6 +13,7 @@ use roomcast_wire::{
 };
 
 use super::Shard;
+use super::cluster::Home;
 use super::sessions::Hello;
 use crate::config::Namespaces;
 use crate::envelope::{Answer, Message, RoomOp, Survey, Word};
@@ -268,12 +269,13 @@ impl Shard {
     ) {
         let Some(session) = self.sessions.get(asker.slot as usize) else { return };
         let caller = session.caller(asker.reply_to(session.key));
-        let home = self.home_of_room(&room);
-        if home == self.id && self.own.is_empty() {
+        match self.home_of_room(&room) {
             // Nothing is on its way that this could overtake.
-            return self.on_room_op(room, namespace, caller, op);
+            Home::Shard(home) if home == self.id && self.own.is_empty() => {
+                self.on_room_op(room, namespace, caller, op);
+            }
+            home => self.send_home(home, Word::Room { room, namespace, caller, op }),
         }
-        self.send(home, Word::Room { room, namespace, caller, op });
     }
 
     /// The full name, if the session may speak in that namespace and has the right there.
@@ -334,7 +336,7 @@ impl Shard {
     /// way, what the seat says is what the room would say, without looking up room and member.
     fn seat_here(&self, slot: u32, room: &FullName) -> Option<u32> {
         let seat = self.sessions.get(slot as usize)?.seat(room)?;
-        let key = seat.room.filter(|key| key.home == self.id)?;
+        let key = seat.room.filter(|key| key.home == self.id && !self.lease_is_over())?;
         let room = self.rooms.get(key.slot as usize)?;
         (room.key == key).then_some(key.slot)
     }
@@ -398,14 +400,14 @@ impl Shard {
         let message = Arc::new(Message { event, data, from, reliable: true, except: None });
         match to {
             Target::Session(to) => {
-                let home = self.home_of_session(to);
+                let home = self.shard_of_session(to);
                 self.send(home, Word::Direct { to, caller, message });
             }
             Target::User(user) => {
                 let user = Name::new(&user)
                     .map_err(|error| Refusal::new(ErrorCode::InvalidName, error.to_string()))?;
                 let home = self.home_of_user(namespace, &user);
-                self.send(home, Word::DirectToUser { user, caller, message });
+                self.send_home(home, Word::DirectToUser { user, caller, message });
             }
         }
         Ok(())

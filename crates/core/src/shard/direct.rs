@@ -1,5 +1,6 @@
 //! Messages to sessions, users and namespaces; questions to all shards.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,16 +10,28 @@ use roomcast_wire::reply::RoomInfo;
 use roomcast_wire::{CloseCode, ErrorCode, Format, Name, Push, Refusal, SessionId};
 
 use super::Shard;
+use crate::directory::{NodeId, ShardId};
 use crate::envelope::{Answer, Caller, Message, Part, Survey, Word};
-use crate::io::{LinkId, ShardId};
+use crate::io::LinkId;
 use crate::key::{ReplyTo, SessionKey};
 use crate::replay::Mark;
 use crate::rights::{Grants, Right};
 
-/// A survey whose parts are being gathered.
-pub(super) struct Query {
+/// Surveys whose parts are being gathered, by number: a late part must not be taken for one of a
+/// later survey.
+#[derive(Debug, Default)]
+pub(super) struct Queries {
+    open: BTreeMap<u32, Query>,
+    last: u32,
+}
+
+#[derive(Debug)]
+struct Query {
     to: ReplyTo,
-    waiting: u16,
+    /// What is asked, to be asked again.
+    survey: Survey,
+    /// Whose parts are missing.
+    waiting: Vec<ShardId>,
     rooms: Option<Vec<RoomInfo>>,
     /// Not all of it could be told, or done.
     truncated: bool,
@@ -67,7 +80,12 @@ impl Shard {
 
     pub(super) fn on_user_session(&mut self, user: (u16, Name), session: SessionKey, here: bool) {
         if here {
-            self.users.entry(user).or_default().push(session);
+            let in_cluster = self.cluster.is_some();
+            let sessions = self.users.entry(user).or_default();
+            // There sessions are told again.
+            if !in_cluster || !sessions.contains(&session) {
+                sessions.push(session);
+            }
             return;
         }
         if let Some(sessions) = self.users.get_mut(&user) {
@@ -81,13 +99,51 @@ impl Shard {
     /// Asks every shard, this one included, and answers when all have told their part.
     pub(super) fn survey_all(&mut self, to: ReplyTo, survey: Survey) {
         let rooms = matches!(survey, Survey::Rooms { .. }).then(Vec::new);
-        let waiting = self.shard_count();
-        let query = Query { to, waiting, rooms, truncated: false, delivered: 0 };
-        let query = self.queries.insert(query) as u32;
-        for worker in 0..waiting {
-            let survey = survey.clone();
-            self.send(ShardId { worker, ..self.id }, Word::Survey { query, from: self.id, survey });
+        let waiting: Vec<_> = match &self.cluster {
+            None => (0..self.shard_count()).map(|worker| ShardId { worker, ..self.id }).collect(),
+            // This one first: it asks itself whatever the directory says.
+            Some(cluster) => {
+                let others = cluster.directory.shards().filter(|shard| *shard != self.id);
+                std::iter::once(self.id).chain(others).collect()
+            }
+        };
+        let shards = waiting.clone();
+        let asked = survey.clone();
+        let query = Query { to, survey, waiting, rooms, truncated: false, delivered: 0 };
+        self.queries.last = self.queries.last.wrapping_add(1);
+        let number = self.queries.last;
+        self.queries.open.insert(number, query);
+        for shard in shards {
+            let survey = asked.clone();
+            self.send(shard, Word::Survey { query: number, from: self.id, survey });
         }
+    }
+
+    /// What a node has not answered is taken as nothing.
+    pub(super) fn end_surveys_of(&mut self, node: NodeId) {
+        for query in self.queries.open.values_mut() {
+            query.waiting.retain(|shard| shard.node != node);
+        }
+        self.answer_surveys();
+    }
+
+    /// Questions to a node, or its answers, may be lost. What may not be done twice is taken as
+    /// done by nobody there.
+    pub(super) fn ask_surveys_again(&mut self, node: NodeId) {
+        let mut again = Vec::new();
+        for (&query, open) in &mut self.queries.open {
+            match &open.survey {
+                Survey::Broadcast { .. } => open.waiting.retain(|shard| shard.node != node),
+                survey => {
+                    let shards = open.waiting.iter().filter(|shard| shard.node == node);
+                    again.extend(shards.map(|&shard| (shard, query, survey.clone())));
+                }
+            }
+        }
+        for (shard, query, survey) in again {
+            self.send(shard, Word::Survey { query, from: self.id, survey });
+        }
+        self.answer_surveys();
     }
 
     pub(super) fn on_survey(&mut self, query: u32, from: ShardId, survey: Survey) {
@@ -101,7 +157,8 @@ impl Shard {
                 Part::Broadcast { delivered: self.broadcast_part(namespace, &message) }
             }
         };
-        self.send(from, Word::Told { query, part });
+        let shard = self.id;
+        self.send(from, Word::Told { query, shard, part });
     }
 
     fn rooms_part(&self, namespace: u16, grants: Option<&Grants>) -> Part {
@@ -147,9 +204,10 @@ impl Shard {
         delivered
     }
 
-    pub(super) fn on_told(&mut self, query: u32, part: Part) {
-        let Some(gathered) = self.queries.get_mut(query as usize) else { return };
-        gathered.waiting = gathered.waiting.saturating_sub(1);
+    pub(super) fn on_told(&mut self, query: u32, shard: ShardId, part: Part) {
+        let Some(gathered) = self.queries.open.get_mut(&query) else { return };
+        let Some(at) = gathered.waiting.iter().position(|waits| *waits == shard) else { return };
+        gathered.waiting.swap_remove(at);
         match part {
             Part::Rooms { rooms, truncated } => {
                 gathered.rooms.get_or_insert_default().extend(rooms);
@@ -161,10 +219,18 @@ impl Shard {
                 gathered.truncated |= !kept;
             }
         }
-        if gathered.waiting > 0 {
-            return;
+        self.answer_surveys();
+    }
+
+    fn answer_surveys(&mut self) {
+        let done = self.queries.open.extract_if(.., |_, query| query.waiting.is_empty());
+        for query in done.map(|(_, query)| query).collect::<Vec<_>>() {
+            self.answer_survey(query);
         }
-        let Query { to, rooms, truncated, delivered, .. } = self.queries.remove(query as usize);
+    }
+
+    fn answer_survey(&mut self, query: Query) {
+        let Query { to, rooms, truncated, delivered, .. } = query;
         let answer = match rooms {
             None if truncated => Answer::Refused(too_many_revocations()),
             None => Answer::Ok { position: None, delivered: Some(delivered) },

@@ -10,7 +10,7 @@ use super::commands::{Asker, gone};
 use crate::envelope::{CreateWish, Grant, JoinRights, RoomOp, SeatWish, WantedOptions};
 use crate::key::FullName;
 use crate::rights::Right;
-use crate::session::Seat;
+use crate::session::{Again, Seat};
 
 impl Shard {
     pub(super) fn join_command(
@@ -48,7 +48,7 @@ impl Shard {
             history: may(Right::History),
             needs_own_name: format.is_some_and(Format::hello_names_room),
         };
-        self.expect_seat(asker.slot, namespace, &room)?;
+        self.expect_seat(asker.slot, namespace, &room, data.as_ref())?;
         let op = RoomOp::Join { since, data, grant, rights };
         self.word_to_home(asker, namespace, room, op);
         Ok(())
@@ -63,8 +63,10 @@ impl Shard {
         slot: u32,
         namespace: u16,
         room: &FullName,
+        data: Option<&Payload>,
     ) -> Result<(), Refusal> {
-        let home = self.home_of_room(room);
+        let again = self.cluster.is_some().then(|| data.map(Payload::detached));
+        let again = again.map(|data| Box::new(Again { data, heard: None }));
         let most = self.config.limits.rooms_per_session;
         let session = self.sessions.get_mut(slot as usize).ok_or_else(gone)?;
         if let Some(seat) = session.seat_mut(room) {
@@ -90,11 +92,11 @@ impl Shard {
         session.seats.push(Seat {
             name,
             namespace,
-            home,
             room: None,
             pending: 1,
             place: None,
             invited: false,
+            again,
         });
         Ok(())
     }
@@ -145,7 +147,7 @@ impl Shard {
         if wish.seat.is_some() {
             let own = self.own_name(namespace, &room);
             self.check_right(asker.slot, Right::Join, namespace, Some(own))?;
-            self.expect_seat(asker.slot, namespace, &room)?;
+            self.expect_seat(asker.slot, namespace, &room, None)?;
         }
         self.word_to_home(asker, namespace, room, RoomOp::Create(Box::new(wish)));
         Ok(())

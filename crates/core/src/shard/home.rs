@@ -51,6 +51,7 @@ impl Shard {
             RoomOp::Unseat => self.unseat_op(slot, &caller),
             RoomOp::Drop => self.drop_op(slot, &caller),
             RoomOp::Resume => self.resume_op(slot, &caller),
+            RoomOp::Reseat(reseat) => self.reseat_op(slot, room, namespace, &caller, *reseat),
             RoomOp::Tell { to, event, data } => self.tell_op(slot, &caller, &to, event, data),
             RoomOp::Kick { target, message } => self.kick_op(slot, &caller, &target, message),
             RoomOp::Delete => self.delete_op(slot, &caller),
@@ -107,7 +108,7 @@ impl Shard {
         // A client that asks again has lost its link, and wants to know; the server's own code has
         // nothing to give to who has a seat.
         let room = &self.rooms[slot as usize];
-        if let (ReplyTo::Call { .. }, Some((key, sender))) = (caller.reply, &caller.session)
+        if let (true, Some((key, sender))) = (caller.reply.is_call(), &caller.session)
             && room.member(sender.session).is_some()
         {
             let joined = Joined::held(room, caller.reply, *key);
@@ -134,7 +135,12 @@ impl Shard {
         }
     }
 
-    fn seat(&mut self, slot: u32, caller: &Caller, wish: JoinWish) -> Result<(), Refusal> {
+    pub(super) fn seat(
+        &mut self,
+        slot: u32,
+        caller: &Caller,
+        wish: JoinWish,
+    ) -> Result<(), Refusal> {
         let Some((key, sender)) = caller.session.clone() else {
             return Err(Refusal::new(ErrorCode::Internal, "only a session can take a seat"));
         };
@@ -203,9 +209,9 @@ impl Shard {
     ) {
         let Some((slot, session)) = slot.zip(caller.id()) else {
             // The server may know that there is no such room, a client may not (threat S25).
-            let refusal = match caller.reply {
-                ReplyTo::Call { .. } => no_such_room(),
-                _ => not_a_member(),
+            let refusal = match caller.reply.is_call() {
+                true => no_such_room(),
+                false => not_a_member(),
             };
             return self.answer(caller.reply, Answer::Refused(refusal));
         };
@@ -300,7 +306,7 @@ impl Shard {
         self.watch_end(key.slot);
     }
 
-    fn drop_op(&mut self, slot: Option<u32>, caller: &Caller) {
+    pub(super) fn drop_op(&mut self, slot: Option<u32>, caller: &Caller) {
         let Some((slot, session)) = slot.zip(caller.id()) else { return };
         let room = &mut self.rooms[slot as usize];
         let Some(drop) = room.drop_member(session) else { return };
@@ -322,7 +328,7 @@ impl Shard {
         self.timers.set(self.now.plus(resume_ms), Deadline::SeatEnds { room: key, session, drop });
     }
 
-    fn resume_op(&mut self, slot: Option<u32>, caller: &Caller) {
+    pub(super) fn resume_op(&mut self, slot: Option<u32>, caller: &Caller) {
         let Some((slot, session)) = slot.zip(caller.id()) else { return };
         let room = &mut self.rooms[slot as usize];
         if !room.resume_member(session) {

@@ -185,7 +185,7 @@ impl Shard {
                 self.push_to(slot, &push, true);
             }
             let (namespace, caller) = (seat.namespace, caller.clone());
-            self.send(seat.home, Word::Room { room: name, namespace, caller, op: RoomOp::Unseat });
+            self.send_to_room(namespace, name, caller, RoomOp::Unseat);
         }
     }
 

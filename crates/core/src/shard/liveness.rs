@@ -161,6 +161,10 @@ impl Shard {
             self.settle();
         }
         self.end_calls();
+        if self.cluster.is_some() {
+            self.give_up_late();
+            self.give_up_waiting();
+        }
         self.replays.forget_old(self.now);
     }
 

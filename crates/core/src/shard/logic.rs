@@ -406,7 +406,7 @@ impl Shard {
         self.remove_room(slot);
     }
 
-    fn remove_room(&mut self, slot: u32) {
+    pub(super) fn remove_room(&mut self, slot: u32) {
         if let Some(room) = self.rooms.try_remove(slot as usize) {
             self.room_by_name.remove(&room.name);
             self.counters.rooms -= 1;

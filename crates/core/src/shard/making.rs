@@ -19,7 +19,8 @@ impl Shard {
             let rooms = policy.static_rooms.keys().chain(&policy.lobby);
             let rooms: Vec<_> = rooms.map(|room| self.full_name(namespace, room)).collect();
             for name in rooms {
-                if self.home_of_room(&name) == self.id && !self.room_by_name.contains_key(&name) {
+                if self.is_home(self.home_of_room(&name)) && !self.room_by_name.contains_key(&name)
+                {
                     let options = self.options_of(namespace, &name).clone();
                     // One that cannot be made is missing; who asks for it is told why.
                     _ = self.new_room(namespace, name, options, None);

@@ -2,7 +2,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `cluster.rs` | which nodes there are, and what follows when that changes |
+//! | `cluster.rs` | words to homes anywhere in a cluster |
+//! | `awaited.rs` | answers that other nodes owe |
+//! | `nodes.rs` | nodes come and go, partitions move, words are lost |
+//! | `reseat.rs` | seats that homes are told of again |
 //! | `liveness.rs` | links come, go, fall silent; deadlines |
 //! | `identity.rs` | who a session is, what it may do, for how long |
 //! | `sessions.rs` | `hello`, resume, drop, end |
@@ -19,6 +22,7 @@
 //! | `hooks.rs` | commands that wait for the application |
 //! | `telling.rs` | what happened, for the application |
 
+mod awaited;
 mod calls;
 mod cluster;
 mod commands;
@@ -31,6 +35,8 @@ mod identity;
 mod liveness;
 mod logic;
 mod making;
+mod nodes;
+mod reseat;
 mod seats;
 mod sessions;
 mod speech;
@@ -47,6 +53,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use roomcast_wire::{CloseCode, ErrorCode, Name, Refusal, RoomPath, SessionId};
 use slab::Slab;
 
+use self::cluster::Home;
 pub(crate) use self::commands::AROUND_BYTES;
 use self::dialogue::Dialogue;
 use crate::audience::Audience;
@@ -71,7 +78,7 @@ pub struct Shard {
     rng: ChaCha12Rng,
     /// Seeded: names come from the network (threat S23).
     hasher: FixedState,
-    /// The same on all shards: says where a room, a session, a user is at home.
+    /// The same on all shards of a lone node: says where a room, a session, a user is at home.
     home_hasher: FixedState,
     namespaces: Namespaces,
     links: Links,
@@ -91,7 +98,7 @@ pub struct Shard {
     dirty_rooms: Vec<u32>,
     /// Empty: memory for what the next room gathers.
     spare_gathered: Vec<Delivery>,
-    queries: Slab<direct::Query>,
+    queries: direct::Queries,
     dialogue: Dialogue,
     /// What rooms' logics are yet to be told.
     notices: VecDeque<(RoomKey, logic::Notice)>,
@@ -112,7 +119,7 @@ impl Shard {
     /// A shard with nothing in it but the static rooms homed on it. Fewer than 1 shard in the
     /// configuration counts as 1; a namespace whose name is no valid [`Name`] is left out.
     pub fn new(config: Arc<HubConfig>, id: ShardId) -> Self {
-        let mut seeds = ChaCha12Rng::from_seed(config.seed);
+        let mut seeds = ChaCha12Rng::from_seed(config.home_seed.unwrap_or(config.seed));
         let home_hasher = FixedState::with_seed(seeds.next_u64());
         // Every shard draws from a stream of its own.
         let mut rng = ChaCha12Rng::from_seed(config.seed);
@@ -139,7 +146,7 @@ impl Shard {
             made: 0,
             dirty_rooms: Vec::new(),
             spare_gathered: Vec::new(),
-            queries: Slab::new(),
+            queries: direct::Queries::default(),
             dialogue: Dialogue::default(),
             notices: VecDeque::new(),
             timers: Timers::default(),
@@ -147,7 +154,9 @@ impl Shard {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             draining: None,
-            cluster: config.home_seed.map(|_| Box::default()),
+            cluster: config
+                .in_cluster
+                .then(|| Box::new(cluster::Cluster::new(config.home_seed.unwrap_or(config.seed)))),
             rng,
             hasher,
             config,
@@ -168,7 +177,7 @@ impl Shard {
             Input::Speaks { link, format } => self.on_speaks(link, format),
             Input::Alive { link } => self.on_alive(link),
             Input::Closed { link, loss } => self.on_closed(link, loss),
-            Input::Envelope { envelope: Envelope(word), .. } => self.on_word(word),
+            Input::Envelope { from, envelope: Envelope(word) } => self.on_envelope(from, word),
             Input::Directory(directory) => self.on_directory(directory),
             Input::Lease { until } => self.on_lease(until),
             Input::NodeGone { node } => self.on_node_gone(node),
@@ -192,6 +201,9 @@ impl Shard {
     /// [`Shard::take_dirty`] after it.
     pub fn end_turn(&mut self, now: Now) {
         self.set_now(now);
+        if self.cluster.is_some() {
+            self.tell_moved();
+        }
         let mut dirty = std::mem::take(&mut self.dirty_rooms);
         for slot in dirty.drain(..) {
             self.flush_room(slot);
@@ -249,7 +261,8 @@ impl Shard {
     /// When [`Input::Tick`] is due, if ever.
     pub fn next_deadline(&self) -> Option<Now> {
         let due = [self.timers.next(), self.dialogue.next_deadline(), self.replays.next_deadline()];
-        due.into_iter().flatten().min()
+        let of_cluster = self.cluster.as_ref().and_then(|cluster| cluster.next_deadline());
+        due.into_iter().flatten().chain(of_cluster).min()
     }
 
     /// The counters as they stand.
@@ -286,6 +299,13 @@ impl Shard {
             Word::Room { room, namespace, caller, op } => {
                 self.on_room_op(room, namespace, caller, op);
             }
+            Word::Homed(homed) => self.on_homed(homed),
+            Word::NotHome { at, fence, tries, word } => self.on_not_home(at, fence, tries, *word),
+            Word::Echo { at, from } => self.on_echo(at, from),
+            Word::Echoed { at, from } => self.on_echoed(at, from),
+            Word::TellSeats { to } => self.tell_seats(to),
+            Word::SeatsFollow { from } => self.on_seats_follow(from),
+            Word::SeatsTold { from } => self.on_seats_told(from),
             Word::Answer { to, answer } => self.on_answer(to, answer),
             Word::Joined(joined) => self.on_joined(*joined),
             Word::JoinRefused { to, session, room, refusal } => {
@@ -309,7 +329,7 @@ impl Shard {
                 self.on_user_session((namespace, user), session, here);
             }
             Word::Survey { query, from, survey } => self.on_survey(query, from, survey),
-            Word::Told { query, part } => self.on_told(query, part),
+            Word::Told { query, shard, part } => self.on_told(query, shard, part),
             Word::ListSeats { session, to } => self.on_list_seats(session, to),
             Word::AskSession { session, call, timeout_ms, to } => {
                 self.on_ask_session(session, call, timeout_ms, to);
@@ -326,8 +346,18 @@ impl Shard {
     fn send(&mut self, to: ShardId, word: Word) {
         if to == self.id {
             self.own.push_back(word);
-        } else {
+        } else if to.node == self.id.node {
             self.outputs.push_back(Output::Envelope { to, envelope: Envelope(word) });
+        } else {
+            self.send_abroad(to, word);
+        }
+    }
+
+    /// Word from another shard. Nodes that are gone say nothing any more.
+    fn on_envelope(&mut self, from: ShardId, word: Word) {
+        let is_known = |cluster: &cluster::Cluster| cluster.directory.node(from.node).is_some();
+        if from.node == self.id.node || self.cluster.as_deref().is_some_and(is_known) {
+            self.on_word(word);
         }
     }
 
@@ -335,7 +365,7 @@ impl Shard {
         self.config.shards.max(1)
     }
 
-    /// Where something is at home.
+    /// Where something is at home on this node, where it is alone.
     fn home_of(&self, what: impl std::hash::Hash) -> ShardId {
         if self.config.shards <= 1 {
             return self.id;
@@ -344,16 +374,40 @@ impl Shard {
         ShardId { worker: (hash % u64::from(self.shard_count())) as u16, ..self.id }
     }
 
-    fn home_of_room(&self, name: &str) -> ShardId {
-        self.home_of(name)
+    fn home_of_room(&self, name: &str) -> Home {
+        match &self.cluster {
+            None => Home::Shard(self.home_of(name)),
+            Some(cluster) => Home::Partition(cluster.homes.of_room(name)),
+        }
     }
 
-    fn home_of_session(&self, session: SessionId) -> ShardId {
-        self.home_of(session.0)
+    /// Which shard holds the session of this id, if there is one.
+    fn shard_of_session(&self, session: SessionId) -> ShardId {
+        match &self.cluster {
+            None => self.home_of(session.0),
+            Some(cluster) => cluster.homes.of_session(session),
+        }
     }
 
-    fn home_of_user(&self, namespace: u16, user: &Name) -> ShardId {
-        self.home_of((namespace, user.as_str()))
+    fn home_of_user(&self, namespace: u16, user: &Name) -> Home {
+        match &self.cluster {
+            None => Home::Shard(self.home_of((namespace, user.as_str()))),
+            Some(cluster) => {
+                let namespace = self.namespace_name(namespace);
+                Home::Partition(cluster.homes.of_user(namespace, user))
+            }
+        }
+    }
+
+    /// Whether this shard is the home.
+    fn is_home(&self, home: Home) -> bool {
+        match (home, &self.cluster) {
+            (Home::Shard(shard), _) => shard == self.id,
+            (Home::Partition(at), Some(cluster)) => {
+                cluster.directory.home(at).is_some_and(|(shard, _)| shard == self.id)
+            }
+            (Home::Partition(_), None) => false,
+        }
     }
 
     fn namespace_index(&self, name: &str) -> Option<u16> {

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use roomcast_wire::Receiver;
-use roomcast_wire::push::ClosedReason;
+use roomcast_wire::push::{ClosedReason, LeaveReason};
 use roomcast_wire::reply::Recovery;
 use roomcast_wire::{CloseCode, Format, Push, Refusal, Reply};
 
 use super::Shard;
 use crate::audience::Audience;
-use crate::envelope::{Answer, Joined};
+use crate::envelope::{Answer, Joined, RoomOp};
 use crate::io::{LinkId, ServerReply};
 use crate::key::{ReplyTo, RoomKey, SessionKey};
 use crate::replay::Mark;
@@ -17,32 +17,37 @@ use crate::session::Seat;
 
 impl Shard {
     pub(super) fn on_joined(&mut self, joined: Joined) {
-        let Joined { to, session: key, .. } = joined;
-        if let ReplyTo::Call { .. } = to {
+        let key = joined.session;
+        let Some(to) = self.asker_of(joined.to) else { return self.on_joined_late(&joined) };
+        if to.is_call() {
             let reply = ServerReply::Seated { is_new: joined.is_new };
             self.answer(to, Answer::Call(reply));
         }
         let Some(session) = self.session_at(key) else { return };
         let link = session.link;
-        match session.seat_mut(&joined.name) {
+        let was_heard = match session.seat_mut(&joined.name) {
             Some(seat) => {
-                seat.pending = seat.pending.saturating_sub(1);
+                if !matches!(to, ReplyTo::Again { .. } | ReplyTo::Nobody) {
+                    seat.pending = seat.pending.saturating_sub(1);
+                }
+                seat.invited |= to.is_call();
                 seat.room = Some(joined.room);
+                seat.again.as_mut().and_then(|again| again.heard.take()).is_some()
             }
-            None => session.seats.push(Seat {
-                name: joined.name.clone(),
-                namespace: joined.namespace,
-                home: joined.room.home,
-                room: Some(joined.room),
-                pending: 0,
-                place: None,
-                invited: false,
-            }),
-        }
-        if let (ReplyTo::Call { .. }, Some(seat)) = (to, session.seat_mut(&joined.name)) {
-            seat.invited = true;
-        }
-        if let (ReplyTo::Call { .. }, false) = (to, joined.is_new) {
+            None => {
+                session.seats.push(Seat {
+                    name: joined.name.clone(),
+                    namespace: joined.namespace,
+                    room: Some(joined.room),
+                    pending: 0,
+                    place: None,
+                    invited: to.is_call(),
+                    again: None,
+                });
+                false
+            }
+        };
+        if to.is_call() && !joined.is_new {
             return;
         }
         self.charge_fanout(key.slot, joined.told_bytes);
@@ -57,13 +62,31 @@ impl Shard {
             {
                 (link, reference)
             }
-            (ReplyTo::Call { .. }, Some(link)) => (link, None),
+            (ReplyTo::Again { .. }, _) if !was_heard => return,
+            (ReplyTo::Again { link, generation }, Some(now))
+                if link == now && self.links.generation(link) == Some(generation) =>
+            {
+                (link, None)
+            }
+            (to, Some(link)) if to.is_call() => (link, None),
             // Who comes back is not asked to join again: it hears the room from here on.
             _ if self.replays.has(key.slot) => (link.unwrap_or(LinkId::NONE), None),
             _ => return,
         };
         self.take_place(key, link, &joined);
         self.tell_joined(key.slot, link, reference, &joined);
+    }
+
+    /// A seat that was asked for has come after whoever asked was told that it may not: it is given
+    /// back, unless it was asked for again.
+    fn on_joined_late(&mut self, joined: &Joined) {
+        let Some(session) = self.session_at(joined.session) else { return };
+        if session.seat(&joined.name).is_some() {
+            return;
+        }
+        let caller = session.caller(ReplyTo::Nobody);
+        let op = RoomOp::Leave { reason: LeaveReason::Left, data: None };
+        self.send_to_room(joined.namespace, joined.name.clone(), caller, op);
     }
 
     fn charge_created_room(&mut self, key: SessionKey) {
@@ -93,6 +116,7 @@ impl Shard {
         let Some(seat) = session.and_then(|session| session.seat_mut(&joined.name)) else { return };
         let receivers = &mut self.audiences[audience as usize];
         receivers.room_members = joined.members;
+        receivers.heard = Some(joined.position);
         if seat.place.is_none() {
             seat.place = Some((audience, receivers.add(key, link, format)));
         }
@@ -179,6 +203,7 @@ impl Shard {
         room: &str,
         refusal: Refusal,
     ) {
+        let Some(to) = self.asker_of(to) else { return };
         if let Some(session) = self.session_at(session)
             && let Some(at) = session.seats.iter().position(|seat| seat.name == room)
         {
@@ -192,8 +217,9 @@ impl Shard {
     }
 
     pub(super) fn on_left(&mut self, to: ReplyTo, session: SessionKey, room: RoomKey) {
+        let Some(to) = self.asker_of(to) else { return };
         let mut answer = Answer::Ok { position: None, delivered: None };
-        if let ReplyTo::Call { .. } = to {
+        if to.is_call() {
             // The server left in the session's name: its client has to hear of it.
             self.on_seat_closed(session, room, Some(ClosedReason::Kicked));
         } else if let Some(seat) = self.forget_seat(session, room) {
@@ -244,6 +270,11 @@ impl Shard {
     ) {
         let Some(audience) = audience else { return };
         self.audiences[audience as usize].room_members = members;
+        if self.cluster.is_some() {
+            let last = deliveries.iter().rev().find_map(Delivery::position);
+            let heard = &mut self.audiences[audience as usize].heard;
+            *heard = last.or(*heard);
+        }
         let mut rest = deliveries;
         while let Some(at) = rest.iter().position(|one| matches!(one, Delivery::Told { .. })) {
             let receivers = &self.audiences[audience as usize];
@@ -294,18 +325,19 @@ impl Shard {
         }
     }
 
-    fn forget_seat(&mut self, key: SessionKey, room: RoomKey) -> Option<Seat> {
+    pub(super) fn forget_seat(&mut self, key: SessionKey, room: RoomKey) -> Option<Seat> {
         let session = self.session_at(key)?;
         let at = session.seats.iter().position(|seat| seat.room == Some(room))?;
         if session.seats[at].pending > 0 {
             // Another join is on its way to the home: the seat will be given anew.
             let seat = &mut session.seats[at];
-            let (name, namespace, home) = (seat.name.clone(), seat.namespace, seat.home);
+            let (name, namespace) = (seat.name.clone(), seat.namespace);
             let (place, invited) = (seat.place.take(), std::mem::take(&mut seat.invited));
             seat.room = None;
             self.leave_place(place);
             let room = Some(room);
-            return Some(Seat { name, namespace, home, room, pending: 0, place: None, invited });
+            let (pending, place, again) = (0, None, None);
+            return Some(Seat { name, namespace, room, pending, place, invited, again });
         }
         let seat = session.seats.remove(at);
         if session.seats.is_empty() {
@@ -318,9 +350,14 @@ impl Shard {
     /// All seats of a session fall quiet: nothing of their rooms reaches it.
     pub(super) fn quiet_all_seats(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let places: Vec<_> =
-            session.seats.iter_mut().filter_map(|seat| seat.place.take()).collect();
-        for place in places {
+        let seats = session.seats.iter_mut();
+        let places = seats.filter_map(|seat| {
+            if let Some(again) = &mut seat.again {
+                again.heard = None;
+            }
+            seat.place.take()
+        });
+        for place in places.collect::<Vec<_>>() {
             self.leave_place(Some(place));
         }
     }
@@ -359,7 +396,13 @@ impl Shard {
                 (session, link, generation, reference)
             }
             ReplyTo::Call { id, .. } => return self.call_done(id, answer),
-            ReplyTo::Nobody => return,
+            ReplyTo::Awaited { .. } => {
+                if let Some(to) = self.asker_of(to) {
+                    self.answer(to, answer);
+                }
+                return;
+            }
+            ReplyTo::Again { .. } | ReplyTo::Nobody => return,
         };
         let same_link = self.links.generation(link) == Some(generation);
         if !same_link || self.session_at(session).is_none_or(|one| one.link != Some(link)) {

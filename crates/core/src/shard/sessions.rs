@@ -15,9 +15,10 @@ use subtle::ConstantTimeEq;
 use super::Shard;
 use super::commands::Asker;
 use super::identity::is_same_user;
+use crate::directory::ShardId;
 use crate::envelope::{Grant, JoinRights, RoomOp, Word};
 use crate::hook::HookMask;
-use crate::io::{LinkId, LinkLoss, Output, ShardId};
+use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
 use crate::rights::Identity;
@@ -48,13 +49,13 @@ impl Shard {
         message: &Bytes,
     ) {
         if let Some(resume) = hello.resume
-            && self.home_of_session(resume.session) != self.id
+            && self.shard_of_session(resume.session) != self.id
         {
             // Moved again and again, it would never meet its deadline; and what it was answered
             // may still wait in the outbox.
             let stays = self.links.get(link).is_none_or(|entry| entry.refused);
             if !stays {
-                return self.move_link(link, self.home_of_session(resume.session), message);
+                return self.move_link(link, self.shard_of_session(resume.session), message);
             }
             if !self.recovers(link) {
                 return self.refuse_on(link, reference, &cannot_resume());
@@ -216,7 +217,7 @@ impl Shard {
         let namespace = session.namespace;
         let Some(lobby) = &self.policy(namespace).lobby else { return };
         let room = self.full_name(namespace, lobby);
-        if self.draining.is_some() || self.expect_seat(slot, namespace, &room).is_err() {
+        if self.draining.is_some() || self.expect_seat(slot, namespace, &room, None).is_err() {
             return;
         }
         let session = self.sessions.get_mut(slot as usize);
@@ -295,8 +296,11 @@ impl Shard {
         let format = self.links.get(link).map(|link| link.format);
         loop {
             let random = self.random_u128();
-            let id = format.map_or(SessionId(random), |format| format.session_id(random));
-            if self.home_of_session(id) == self.id && !self.session_by_id.contains_key(&id) {
+            let mut id = format.map_or(SessionId(random), |format| format.session_id(random));
+            if let Some(cluster) = &self.cluster {
+                id = cluster.homes.mark(id, self.id);
+            }
+            if self.shard_of_session(id) == self.id && !self.session_by_id.contains_key(&id) {
                 return id;
             }
         }
@@ -435,22 +439,19 @@ impl Shard {
     fn tell_all_homes(&mut self, slot: u32, op: impl Fn() -> RoomOp) {
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let caller = session.caller(ReplyTo::Nobody);
-        let seats: Vec<_> = session
-            .seats
-            .iter()
-            .map(|seat| (seat.home, seat.name.clone(), seat.namespace))
-            .collect();
-        for (home, room, namespace) in seats {
-            self.send(home, Word::Room { room, namespace, caller: caller.clone(), op: op() });
+        let seats: Vec<_> =
+            session.seats.iter().map(|seat| (seat.name.clone(), seat.namespace)).collect();
+        for (room, namespace) in seats {
+            self.send_to_room(namespace, room, caller.clone(), op());
         }
     }
 
-    fn tell_user_session(&mut self, slot: u32, here: bool) {
+    pub(super) fn tell_user_session(&mut self, slot: u32, here: bool) {
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let Some(user) = session.sender.user.clone() else { return };
         let (namespace, key) = (session.namespace, session.key);
         let home = self.home_of_user(namespace, &user);
-        self.send(home, Word::UserSession { namespace, user, session: key, here });
+        self.send_home(home, Word::UserSession { namespace, user, session: key, here });
     }
 }
 

@@ -195,15 +195,10 @@ impl Shard {
 
     /// Brings an answer to who asked.
     pub(super) fn answer(&mut self, to: ReplyTo, answer: Answer) {
-        match to {
-            ReplyTo::Nobody => {}
-            ReplyTo::Call { shard, .. } if shard != self.id => {
-                self.send(shard, Word::Answer { to, answer });
-            }
-            ReplyTo::Session { session, .. } if session.shard != self.id => {
-                self.send(session.shard, Word::Answer { to, answer });
-            }
-            _ => self.on_answer(to, answer),
+        match to.shard() {
+            None => {}
+            Some(shard) if shard == self.id => self.on_answer(to, answer),
+            Some(shard) => self.send(shard, Word::Answer { to, answer }),
         }
     }
 }
@@ -212,7 +207,7 @@ impl Shard {
 fn wants_answer(to: ReplyTo) -> bool {
     match to {
         ReplyTo::Session { reference, .. } => reference.is_some(),
-        ReplyTo::Call { .. } => true,
-        ReplyTo::Nobody => false,
+        ReplyTo::Call { .. } | ReplyTo::Awaited { .. } => true,
+        ReplyTo::Again { .. } | ReplyTo::Nobody => false,
     }
 }
