@@ -109,6 +109,8 @@ fn a_bad_link_is_late_and_loses_nothing_that_is_reliable() {
     assert_eq!((&reliable["heard"], &reliable["disordered"]), (&reliable["wanted"], &0.into()));
     assert!(reliable["latency_us"]["p50"].as_f64().unwrap() >= 20_000.0, "{all}");
     assert!(all["packets_lost"].as_u64().unwrap() > 0, "{all}");
+    assert!(all["link_kept_us"]["p50"].as_f64().unwrap() >= 20_000.0, "{all}");
+    assert!(all["packets_of_server"].as_u64().unwrap() > 0, "{all}");
     assert_eq!(all["links_lost"], 0, "{all}");
 }
 

@@ -131,6 +131,14 @@ impl Raw {
         }
     }
 
+    /// Acknowledges what came: nothing is owed to the server any more.
+    pub fn rest(&mut self) {
+        let soon = |raw: &Self| raw.began.elapsed() + Duration::from_secs(1);
+        while self.session.due().is_some_and(|due| due < soon(self)) {
+            self.turn();
+        }
+    }
+
     /// The close code.
     pub fn end(&mut self) -> u16 {
         let start = Instant::now();

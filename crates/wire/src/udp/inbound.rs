@@ -72,6 +72,11 @@ impl Inbound {
         !self.begun.is_empty() || self.waiting_bytes > 0
     }
 
+    /// Whether a piece is missing before one that came.
+    pub fn has_gap(&self) -> bool {
+        self.waiting_bytes > 0
+    }
+
     /// The first piece that has not come.
     pub fn next(&self) -> u32 {
         self.next

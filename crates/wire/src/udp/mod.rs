@@ -15,10 +15,12 @@ pub mod frame;
 pub mod greeting;
 mod inbound;
 mod outbound;
+mod owed;
 mod path;
 mod replay;
 pub mod seal;
 pub mod session;
+mod terms;
 
 /// Largest datagram, in bytes. With the headers of UDP and IPv6 (48 bytes) it fits into the 1,280
 /// bytes that every path of IPv6 takes (RFC 8200 section 5).

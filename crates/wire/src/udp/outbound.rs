@@ -1,9 +1,10 @@
 //! Pieces that go: repeated until they are acknowledged.
 //!
-//! A piece is lost when a datagram came that was sent three after it (RFC 9002 section 6.1.1), or
-//! when nothing is heard of it for a round trip and its usual variation, which doubles with each
-//! repetition. Losses make the window smaller by three tenths, once a round trip, and never so
-//! small that steady small messages stand still.
+//! A piece is lost when a datagram came that was sent three after it, or one that was sent later
+//! and an eighth more than the round trip has passed (RFC 9002 section 6.1), or when nothing is
+//! heard of it for a round trip and its usual variation, which doubles with each repetition. Losses
+//! make the window smaller by three tenths, once a round trip, and never so small that steady small
+//! messages stand still; where the round trip tells that something queues, smaller.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,14 +12,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::frame::Ack;
+use super::owed::ACK_DELAY;
 use super::{PIECE_BYTES_MAX, WINDOW_PIECES};
 
 /// Bytes that are taken before they can be sent. One message more is always taken whole.
 const QUEUE_BYTES: usize = 128 << 10;
 
-/// Bytes under way: at first, at least, at most.
-const WINDOW_FIRST: usize = 32 * PIECE_BYTES_MAX;
+/// Bytes under way: at first; at least, as long as nothing queues on the way, because losses by
+/// chance are no reason to say less; at least where something does; at most.
+const WINDOW_FIRST: usize = 16 * PIECE_BYTES_MAX;
 const WINDOW_LEAST: usize = 16 * PIECE_BYTES_MAX;
+const WINDOW_QUEUED: usize = 4 * PIECE_BYTES_MAX;
 const WINDOW_MOST: usize = WINDOW_PIECES * PIECE_BYTES_MAX;
 
 /// Datagrams that may overtake one before it is taken for lost.
@@ -27,8 +31,16 @@ const OVERTAKEN: u64 = 3;
 /// Until the round trip is known.
 const TIMEOUT_FIRST: Duration = Duration::from_millis(300);
 
-/// Beyond the round trip, at least: a worker's turn and the other side's.
-const SLACK: Duration = Duration::from_millis(20);
+/// Beyond the round trip, at least: an acknowledgement that was lost or waits, a worker's turn and
+/// the other side's.
+const SLACK: Duration = Duration::from_millis(20 + ACK_DELAY.as_millis() as u64);
+
+/// Something queues on the way when the round trip takes so much more than twice the shortest.
+const QUEUED: Duration = Duration::from_millis(50);
+
+/// Datagrams of which the time is known when they are acknowledged: more than are sent in a round
+/// trip.
+const SENT_MAX: usize = 256;
 
 /// A piece is repeated at least so often.
 const TIMEOUT_MOST: Duration = Duration::from_secs(2);
@@ -54,6 +66,11 @@ pub(super) struct Outbound {
     /// Losses of datagrams up to this number have made the window smaller already.
     reduced: u64,
     round_trip: Option<RoundTrip>,
+    /// When datagrams were sent that have not been told of. Kept by datagram, not by piece: one
+    /// that is repeated too early would never tell how long the way is.
+    sent: VecDeque<(u64, Duration)>,
+    /// The highest number of a datagram that has come.
+    seen: Option<u64>,
     /// No piece is overdue before this.
     deadline: Option<Duration>,
     repeated_total: u64,
@@ -80,6 +97,7 @@ enum State {
 struct RoundTrip {
     smoothed: Duration,
     variation: Duration,
+    shortest: Duration,
 }
 
 /// A piece to be sent.
@@ -103,6 +121,8 @@ impl Default for Outbound {
             threshold: WINDOW_MOST,
             reduced: 0,
             round_trip: None,
+            sent: VecDeque::new(),
+            seen: None,
             deadline: None,
             repeated_total: 0,
         }
@@ -167,6 +187,17 @@ impl Outbound {
         Some(Outgoing { number, more: piece.more, bytes: piece.bytes.clone() })
     }
 
+    /// A datagram is sent.
+    pub fn note(&mut self, seq: u64, now: Duration) {
+        if self.pieces.is_empty() {
+            return;
+        }
+        if self.sent.len() >= SENT_MAX {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((seq, now));
+    }
+
     /// The other side says what has come. Returns whether anything of it is news.
     pub fn acknowledge(&mut self, now: Duration, ack: &Ack<'_>) -> bool {
         let count = ack.next.wrapping_sub(self.first) as usize;
@@ -174,10 +205,11 @@ impl Outbound {
         if count > self.begun {
             return false;
         }
+        self.learn(now, ack.seen);
         let mut news = 0;
         for at in 0..self.begun {
             if at < count || ack.has(at - count) {
-                news += self.arrived(now, at, ack.seen);
+                news += self.arrived(at);
             }
         }
         while let Some(Piece { state: State::Acknowledged, .. }) = self.pieces.front() {
@@ -186,28 +218,32 @@ impl Outbound {
             self.begun -= 1;
         }
         if self.pieces.is_empty() {
-            self.pieces = VecDeque::new();
+            (self.pieces, self.sent) = (VecDeque::new(), VecDeque::new());
             self.deadline = None;
         }
         self.grow(news);
-        self.find_lost(|seq| seq.saturating_add(OVERTAKEN) <= ack.seen);
+        self.find_lost(|seq, _| seq.saturating_add(OVERTAKEN) <= ack.seen);
+        self.find_overdue(now);
         news > 0
     }
 
+    /// How long the way is: told of the very datagram.
+    fn learn(&mut self, now: Duration, seen: u64) {
+        self.seen = self.seen.max(Some(seen));
+        while let Some((seq, at)) = self.sent.pop_front_if(|(seq, _)| *seq <= seen) {
+            if seq == seen {
+                self.round_trip = Some(RoundTrip::with(self.round_trip, now.saturating_sub(at)));
+            }
+        }
+    }
+
     /// One piece has come; returns its bytes if that is news, at least 1.
-    fn arrived(&mut self, now: Duration, at: usize, seen: u64) -> usize {
+    fn arrived(&mut self, at: usize) -> usize {
         let Some(piece) = self.pieces.get_mut(at) else { return 0 };
         let len = piece.bytes.len();
         match std::mem::replace(&mut piece.state, State::Acknowledged) {
             State::Acknowledged => return 0,
-            State::Flying { seq, at } => {
-                self.flying -= len;
-                // Told of the very datagram: how long that took is known.
-                if seq == seen {
-                    let took = now.saturating_sub(at);
-                    self.round_trip = Some(RoundTrip::with(self.round_trip, took));
-                }
-            }
+            State::Flying { .. } => self.flying -= len,
             State::Lost => self.lost -= 1,
             State::Waiting => {}
         }
@@ -226,31 +262,30 @@ impl Outbound {
 
     /// Takes those for lost that nothing was heard of for too long.
     pub fn tick(&mut self, now: Duration) {
-        if self.deadline.is_none_or(|deadline| deadline > now) {
-            return;
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.find_overdue(now);
         }
-        let round_trip = self.round_trip;
-        let mut next = None;
-        let mut overdue = Vec::new();
-        for piece in self.pieces.iter().take(self.begun) {
-            if let State::Flying { seq, at } = piece.state {
-                let due = at + timeout(round_trip, piece.times);
-                if due <= now {
-                    overdue.push(seq);
-                } else {
-                    next = Some(next.map_or(due, |next: Duration| next.min(due)));
-                }
-            }
-        }
-        self.deadline = next;
-        self.find_lost(|seq| overdue.contains(&seq));
     }
 
-    fn find_lost(&mut self, is_lost: impl Fn(u64) -> bool) {
+    fn find_overdue(&mut self, now: Duration) {
+        let (round_trip, seen) = (self.round_trip, self.seen);
+        let due = |seq: u64, at: Duration, times: u32| {
+            let overtaken = round_trip.filter(|_| seen.is_some_and(|seen| seq < seen));
+            at + overtaken.map_or_else(|| timeout(round_trip, times), RoundTrip::and_an_eighth)
+        };
+        self.find_lost(|seq, (at, times)| due(seq, at, times) <= now);
+        let flying = self.pieces.iter().take(self.begun).filter_map(|piece| match piece.state {
+            State::Flying { seq, at } => Some(due(seq, at, piece.times)),
+            _ => None,
+        });
+        self.deadline = flying.min();
+    }
+
+    fn find_lost(&mut self, is_lost: impl Fn(u64, (Duration, u32)) -> bool) {
         let mut last = None;
         for piece in self.pieces.iter_mut().take(self.begun) {
-            if let State::Flying { seq, .. } = piece.state
-                && is_lost(seq)
+            if let State::Flying { seq, at } = piece.state
+                && is_lost(seq, (at, piece.times))
             {
                 piece.state = State::Lost;
                 self.flying -= piece.bytes.len();
@@ -260,7 +295,9 @@ impl Outbound {
         }
         // What was sent before the last reduction says nothing about the smaller window.
         if last.is_some_and(|last| last >= self.reduced) {
-            self.threshold = (self.window / 10 * 7).max(WINDOW_LEAST);
+            let queued = self.round_trip.is_some_and(RoundTrip::is_queued);
+            let least = if queued { WINDOW_QUEUED } else { WINDOW_LEAST };
+            self.threshold = (self.window / 10 * 7).max(least);
             self.window = self.threshold;
             self.reduced = u64::MAX;
         }
@@ -286,6 +323,7 @@ impl Outbound {
     /// The way is another: what was learned of the old one does not hold.
     pub fn change_path(&mut self) {
         self.round_trip = None;
+        self.sent = VecDeque::new();
         self.window = WINDOW_FIRST;
         self.threshold = WINDOW_MOST;
     }
@@ -302,11 +340,21 @@ impl Outbound {
 }
 
 impl RoundTrip {
+    fn is_queued(self) -> bool {
+        self.smoothed > self.shortest * 2 + QUEUED
+    }
+
+    /// RFC 9002 section 6.1.2.
+    fn and_an_eighth(self) -> Duration {
+        (self.smoothed * 9 / 8).max(Duration::from_millis(1))
+    }
+
     /// RFC 6298 section 2.
     fn with(before: Option<Self>, took: Duration) -> Self {
         match before {
-            None => Self { smoothed: took, variation: took / 2 },
-            Some(Self { smoothed, variation }) => Self {
+            None => Self { smoothed: took, variation: took / 2, shortest: took },
+            Some(Self { smoothed, variation, shortest }) => Self {
+                shortest: shortest.min(took),
                 variation: (variation * 3 + smoothed.abs_diff(took)) / 4,
                 smoothed: (smoothed * 7 + took) / 8,
             },
@@ -315,7 +363,7 @@ impl RoundTrip {
 }
 
 fn timeout(round_trip: Option<RoundTrip>, times: u32) -> Duration {
-    let once = round_trip.map_or(TIMEOUT_FIRST, |RoundTrip { smoothed, variation }| {
+    let once = round_trip.map_or(TIMEOUT_FIRST, |RoundTrip { smoothed, variation, .. }| {
         smoothed + (variation * 4).max(SLACK)
     });
     (once * (1 << times.saturating_sub(1).min(6))).min(TIMEOUT_MOST)
@@ -371,6 +419,21 @@ mod tests {
         assert!(outbound.acknowledge(3 * MS, &Ack { seen: 5, next: 5, bitmap: &[] }));
         assert!(outbound.is_empty() && outbound.flying == 0 && outbound.bytes == 0);
         assert_eq!(outbound.due(), None);
+    }
+
+    #[test]
+    fn numbers_of_pieces_begin_again_behind_the_last() {
+        let mut outbound = Outbound { first: u32::MAX - 1, ..filled(5) };
+        assert_eq!(sent(&mut outbound, MS, 0), [u32::MAX - 1, u32::MAX, 0, 1, 2]);
+        // The third has not come.
+        assert!(outbound.acknowledge(2 * MS, &Ack { seen: 0, next: 0, bitmap: &[0b11] }));
+        assert_eq!((outbound.first, outbound.bytes), (0, 7));
+        outbound.tick(Duration::from_secs(3));
+        assert_eq!(sent(&mut outbound, Duration::from_secs(3), 1), [0]);
+        assert!(
+            outbound.acknowledge(Duration::from_secs(4), &Ack { seen: 1, next: 3, bitmap: &[] })
+        );
+        assert!(outbound.is_empty());
     }
 
     #[test]

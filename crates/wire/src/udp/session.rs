@@ -14,9 +14,11 @@ use super::chunk::cut;
 use super::frame::{Ack, FROM_CLIENT, FROM_SERVER, Frame, HEADER_BYTES, REASON_BYTES_MAX};
 use super::inbound::{Inbound, TooLarge};
 use super::outbound::Outbound;
+use super::owed::Owed;
 use super::path::Probe;
 use super::replay::Replay;
 use super::seal::{Key, TAG_BYTES};
+pub use super::terms::{Event, Refused, Role, Terms};
 use super::{DATAGRAM_BYTES_MAX, PIECE_BYTES_MAX, WINDOW_PIECES};
 use crate::{CloseCode, Codec};
 
@@ -43,66 +45,6 @@ const CLOSES: u32 = 4;
 /// How often a silent peer is asked for a sign of life.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// It began.
-    Client,
-    /// It accepted.
-    Server,
-}
-
-/// What a session keeps to.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    /// On which side this is.
-    pub role: Role,
-    /// Largest message that may come, in bytes.
-    pub message_bytes_max: usize,
-    /// After so much silence the peer is asked for a sign of life. A client also speaks at least so
-    /// often, so that what translates addresses on the way remembers it.
-    pub ping: Duration,
-    /// After so much silence the peer is gone.
-    pub silence: Duration,
-    /// A secret of this side's own, for [`Frame::Challenge`].
-    pub secret: Key,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A whole message came.
-    Message(Bytes),
-    /// The peer is there.
-    Alive,
-    /// After [`Session::send`] had no room: there is some.
-    Writable,
-    /// The peer has ended the session.
-    Closed {
-        /// Why, as a number of [`CloseCode`].
-        code: u16,
-        /// For the person who reads it.
-        reason: String,
-    },
-    /// The peer is silent, or acknowledges nothing.
-    Lost,
-    /// The peer broke the rules: it is told, and the session ends.
-    Fault(CloseCode),
-    /// The peer is at another address, and has shown it.
-    Moved,
-}
-
-/// A datagram that was passed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// It is none of this session.
-    Foreign,
-    /// Its tag is wrong.
-    Forged,
-    /// It came before, or long ago.
-    Replayed,
-}
-
 /// One side of a session.
 #[derive(Debug)]
 pub struct Session {
@@ -122,7 +64,7 @@ pub struct Session {
     held: bool,
     /// Somebody waits for [`Event::Writable`].
     refused: bool,
-    ack_owed: bool,
+    owed: Owed,
     ping_owed: bool,
     response: Option<[u8; TAG_BYTES]>,
     heard: Duration,
@@ -190,7 +132,7 @@ impl Session {
             whole: VecDeque::new(),
             held: false,
             refused: false,
-            ack_owed: false,
+            owed: Owed::default(),
             ping_owed: false,
             response: None,
             heard: now,
@@ -260,7 +202,7 @@ impl Session {
             Frame::Close { code, reason } => self.peer_closes(now, code, reason, events),
             Frame::Response(token) => self.answered(from, token, events),
             _ if !open => {}
-            Frame::Ping => self.ack_owed = true,
+            Frame::Ping => self.owed.at_once(now),
             Frame::Challenge(token) => self.response = Some(token),
             Frame::Unreliable(bytes) if bytes.len() > self.terms.message_bytes_max => {
                 self.fault(now, CloseCode::TooLarge, events);
@@ -280,9 +222,15 @@ impl Session {
         if self.held && self.whole.iter().map(Bytes::len).sum::<usize>() > WHOLE_BYTES_MAX {
             return;
         }
-        self.ack_owed = true;
         let (before, waited) = (self.inbound.next(), self.inbound.is_incomplete());
+        let missing = self.inbound.has_gap();
         let taken = self.inbound.take(piece, self.terms.message_bytes_max, &mut self.whole);
+        // What is missing, what fills a gap and what came again the sender hears of at once.
+        if missing || self.inbound.has_gap() || self.inbound.next() == before {
+            self.owed.at_once(now);
+        } else {
+            self.owed.soon(now);
+        }
         if self.inbound.next() != before || !waited {
             self.progressed = now;
         }
@@ -460,7 +408,7 @@ impl Session {
             Stage::Ending { next, .. } => return Some(*next),
             Stage::Over => return None,
         };
-        Some(self.outbound.due().map_or(own, |due| due.min(own)))
+        [self.outbound.due(), self.owed.due()].into_iter().flatten().chain([own]).min()
     }
 
     fn ping_due(&self) -> Duration {
@@ -488,12 +436,15 @@ impl Session {
         self.finish(now);
         while !matches!(self.stage, Stage::Over) {
             self.begin(scratch);
+            let acknowledged = self.acknowledge(scratch);
             self.fill(now, scratch);
-            if scratch.len() == HEADER_BYTES {
+            // An acknowledgement alone waits for company until it is due.
+            if scratch.len() == acknowledged && !self.owed.is_due(now) {
                 return;
             }
+            self.owed.settle();
             self.spoke = now;
-            self.seal(scratch);
+            self.seal(now, scratch);
             sink(self.peer, scratch);
         }
     }
@@ -505,7 +456,17 @@ impl Session {
         out.extend_from_slice(&self.next_seq.to_be_bytes());
     }
 
-    fn seal(&mut self, out: &mut Vec<u8>) {
+    /// Writes what came, if that is owed. Returns where it ends.
+    fn acknowledge(&self, out: &mut Vec<u8>) -> usize {
+        if self.owed.due().is_some() {
+            let seen = self.replay.highest().unwrap_or_default();
+            Frame::Ack(self.inbound.ack(seen, &mut [0; WINDOW_PIECES / 8])).put(out);
+        }
+        out.len()
+    }
+
+    fn seal(&mut self, now: Duration, out: &mut Vec<u8>) {
+        self.outbound.note(self.next_seq, now);
         let tag = self.key.tag(out);
         out.extend_from_slice(&tag);
         // 2^64 datagrams are not sent in a lifetime.
@@ -515,10 +476,6 @@ impl Session {
     /// Appends frames until there are no more, or the next does not fit.
     fn fill(&mut self, now: Duration, out: &mut Vec<u8>) {
         const END: usize = DATAGRAM_BYTES_MAX - TAG_BYTES;
-        if std::mem::take(&mut self.ack_owed) {
-            let seen = self.replay.highest().unwrap_or_default();
-            Frame::Ack(self.inbound.ack(seen, &mut [0; WINDOW_PIECES / 8])).put(out);
-        }
         if std::mem::take(&mut self.ping_owed) {
             Frame::Ping.put(out);
         }
@@ -562,7 +519,7 @@ impl Session {
         let Some(token) = probe.ask(now, BYTES) else { return };
         self.begin(scratch);
         Frame::Challenge(token).put(scratch);
-        self.seal(scratch);
+        self.seal(now, scratch);
         sink(address, scratch);
     }
 

@@ -25,7 +25,7 @@ fn number(message: &Bytes) -> usize {
 #[test]
 fn what_is_reliable_arrives_in_order_over_a_bad_way() {
     for seed in 0..20 {
-        let way = Way { delay: 50 * MS, jitter: 30 * MS, lost: 200, doubled: 50 };
+        let way = Way { delay: 50 * MS, jitter: 30 * MS, lost: 200, doubled: 50, rate: 0 };
         let mut pair = Pair::new(way, seed);
         let mut said = 0;
         let mut heard = [Vec::new(), Vec::new()];
@@ -120,6 +120,78 @@ fn ten_bad_seconds_are_over_three_seconds_later() {
     }
     // 600 messages at a loss of 0.2 need 150 repetitions, and lost acknowledgements some more.
     assert!(worst <= 300, "{worst} repetitions of 600 messages");
+}
+
+/// The server knew a short way; the repetitions hid how long it had become, and went on for ever.
+#[test]
+fn a_way_that_becomes_longer_is_learned_and_little_is_repeated() {
+    let mut pair = Pair::new(Way::default(), 1);
+    for said in 0..1_200 {
+        if said == 60 {
+            pair.way.delay = 150 * MS;
+        }
+        assert!(pair.server.session.send(&numbered(said, 64), true));
+        let until = pair.now + 1_000 * MS / 60;
+        pair.run_until(until);
+    }
+    let until = pair.now + 1_000 * MS;
+    pair.run_until(until);
+    let heard: Vec<_> = pair.client.take_messages().iter().map(number).collect();
+    assert_eq!(heard, (0..1_200).collect::<Vec<_>>());
+    // Those of the first round trip or two, which is 18 messages.
+    let repeated = pair.server.session.repeated_total();
+    assert!(repeated < 60, "{repeated} repetitions of 1200 messages");
+}
+
+#[test]
+fn a_narrow_way_is_used_and_not_flooded() {
+    for rate in [20_000, 100_000] {
+        let mut pair = Pair::new(Way { delay: 25 * MS, rate, ..Way::default() }, 1);
+        let (mut said, mut early) = (0, 0);
+        while pair.now < 20_000 * MS {
+            if pair.now < 5_000 * MS {
+                early = pair.server.session.repeated_total();
+            }
+            while pair.server.session.send(&numbered(said, 1_000), true) {
+                said += 1;
+            }
+            let until = pair.now + 10 * MS;
+            pair.run_until(until);
+        }
+        let heard = pair.client.take_messages().len() as u64;
+        let (whole, repeated) = (rate * 20 / 1_043, pair.server.session.repeated_total());
+        assert!(heard * 100 > whole * 85, "{rate}: {heard} of {whole}");
+        // How much the way takes is found out by losses.
+        assert!(early < 120, "{rate}: {early} repetitions in the first seconds");
+        let later = repeated - early;
+        assert!(later * 100 < heard * 8, "{rate}: {later} repetitions of {heard}");
+    }
+}
+
+#[test]
+fn acknowledgements_share_datagrams_unless_something_is_missing() {
+    let mut pair = Pair::new(Way { delay: 5 * MS, ..Way::default() }, 1);
+    for said in 0..100 {
+        pair.server.session.send(&numbered(said, 64), true);
+        let until = pair.now + 5 * MS;
+        pair.run_until(until);
+    }
+    assert_eq!(pair.client.take_messages().len(), 100);
+    // The fourth piece is acknowledged at once.
+    assert!((24..=26).contains(&pair.client.sent), "{}", pair.client.sent);
+    let until = pair.now + 1_000 * MS;
+    pair.run_until(until);
+    assert_eq!(pair.server.session.repeated_total(), 0);
+    // One that is lost is known of as soon as the next has come.
+    let sent = pair.client.sent;
+    pair.way.lost = 1_000;
+    pair.server.session.send(&numbered(100, 64), true);
+    pair.transmit();
+    pair.way.lost = 0;
+    pair.server.session.send(&numbered(101, 64), true);
+    let until = pair.now + 5 * MS;
+    pair.run_until(until);
+    assert_eq!(pair.client.sent, sent + 1);
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub struct Way {
     pub jitter: Duration,
     pub lost: u64,
     pub doubled: u64,
+    /// Bytes a second in each direction, with half a second of them in the queue at most; 0: any.
+    pub rate: u64,
 }
 
 /// One end.
@@ -56,6 +58,8 @@ pub struct Pair {
     pub way: Way,
     /// On their way: to whom, from where, what.
     flying: BTreeMap<(Duration, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
+    /// Until when the way is full, from the client and from the server.
+    busy: [Duration; 2],
     count: u64,
     random: u64,
     /// Everything that was ever sent.
@@ -76,6 +80,7 @@ impl Pair {
             server: end(Role::Server, server_address(), client_address()),
             way,
             flying: BTreeMap::new(),
+            busy: [Duration::ZERO; 2],
             count: 0,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             log: Vec::new(),
@@ -107,6 +112,9 @@ impl Pair {
                 false => self.client.sent += 1,
             }
             self.log.push((to, from, datagram.clone()));
+            let Some(left) = self.pass(from == self.server.address, datagram.len()) else {
+                continue;
+            };
             let copies = match self.random() % 1_000 {
                 lost if lost < self.way.lost => 0,
                 other if other < self.way.lost + self.way.doubled => 2,
@@ -115,11 +123,25 @@ impl Pair {
             for _ in 0..copies {
                 let jitter = self.way.jitter.as_micros() as u64;
                 let jitter = Duration::from_micros(self.random() % (jitter + 1));
-                let at = self.now + self.way.delay + jitter;
+                let at = left + self.way.delay + jitter;
                 self.count += 1;
                 self.flying.insert((at, self.count), (to, from, datagram.clone()));
             }
         }
+    }
+
+    /// When a datagram has passed the narrowest place, if it finds room in the queue there.
+    fn pass(&mut self, from_server: bool, bytes: usize) -> Option<Duration> {
+        if self.way.rate == 0 {
+            return Some(self.now);
+        }
+        let busy = &mut self.busy[usize::from(from_server)];
+        let begin = self.now.max(*busy);
+        if begin - self.now > 500 * MS {
+            return None;
+        }
+        *busy = begin + Duration::from_micros(bytes as u64 * 1_000_000 / self.way.rate);
+        Some(*busy)
     }
 
     /// Goes to the next moment, not beyond `until`. `false`: nothing happens before that.

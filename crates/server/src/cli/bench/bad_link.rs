@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::histogram::Histogram;
+
 /// What may be on its way in one direction of one link, in datagrams or segments. More datagrams
 /// are lost, as in a router; a stream waits.
 const UNDERWAY_MAX: usize = 1_024;
@@ -114,6 +116,17 @@ pub struct Passed {
     pub bytes: AtomicU64,
     /// Lost, or sent again where nothing is lost.
     pub lost: AtomicU64,
+    /// Those of `packets` that the server sent.
+    pub back: AtomicU64,
+    /// How long the link kept what it handed on from the server, in nanoseconds.
+    pub kept: Mutex<Histogram>,
+}
+
+impl Passed {
+    fn keep(&self, since: Instant) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.add(since.elapsed().as_nanos() as u64);
+    }
 }
 
 /// A bad link in front of one server. It ends with this.
@@ -257,11 +270,14 @@ impl Chance {
     }
 }
 
-type Underway = (Instant, Bytes);
+/// Something on its way: when it is due, when it came, and its bytes.
+type Underway = (Instant, Instant, Bytes);
 
-/// Hands on what is under way when it is due, in that order, until nothing more comes.
+/// Hands on what is under way when it is due, in that order, until nothing more comes. `passed`
+/// hears how long each was kept.
 async fn hand_on<F: Future<Output = io::Result<()>>>(
     mut coming: mpsc::Receiver<Underway>,
+    passed: Option<&Passed>,
     mut send: impl FnMut(Bytes) -> F,
 ) -> io::Result<()> {
     let mut underway = BTreeMap::new();
@@ -277,14 +293,15 @@ async fn hand_on<F: Future<Output = io::Result<()>>>(
         };
         tokio::select! {
             next = coming.recv(), if open => match next {
-                Some((due, bytes)) => {
+                Some((due, came, bytes)) => {
                     number += 1;
-                    underway.insert((due, number), bytes);
+                    underway.insert((due, number), (came, bytes));
                 }
                 None => open = false,
             },
             () = due => {
-                if let Some((_, bytes)) = underway.pop_first() {
+                if let Some((_, (came, bytes))) = underway.pop_first() {
+                    passed.into_iter().for_each(|passed| passed.keep(came));
                     send(bytes).await?;
                 }
             }
@@ -315,8 +332,9 @@ async fn carry_datagrams(socket: Arc<UdpSocket>, road: Road) {
             clients.insert(from, Client { out: road.way(number), to_server });
         }
         let Some(client) = clients.get_mut(&from) else { continue };
-        if let Some(due) = client.out.datagram(Instant::now(), len) {
-            let _ = client.to_server.try_send((due, Bytes::copy_from_slice(&buffer[..len])));
+        let now = Instant::now();
+        if let Some(due) = client.out.datagram(now, len) {
+            let _ = client.to_server.try_send((due, now, Bytes::copy_from_slice(&buffer[..len])));
         }
     }
 }
@@ -335,21 +353,24 @@ async fn serve_client(
     mut back: Way,
 ) {
     let (to_client, returning) = mpsc::channel(UNDERWAY_MAX);
+    let passed = Arc::clone(&back.road.passed);
     let read = async {
         let mut buffer = vec![0; DATAGRAM_MAX];
         loop {
             let Ok(len) = server.recv(&mut buffer).await else { continue };
-            if let Some(due) = back.datagram(Instant::now(), len) {
-                let _ = to_client.try_send((due, Bytes::copy_from_slice(&buffer[..len])));
+            let now = Instant::now();
+            passed.back.fetch_add(1, Ordering::Relaxed);
+            if let Some(due) = back.datagram(now, len) {
+                let _ = to_client.try_send((due, now, Bytes::copy_from_slice(&buffer[..len])));
             }
         }
     };
     // What cannot be sent is lost, as on any link.
-    let out = hand_on(coming, async |bytes: Bytes| {
+    let out = hand_on(coming, None, async |bytes: Bytes| {
         let _ = server.send(&bytes).await;
         Ok(())
     });
-    let home = hand_on(returning, async |bytes: Bytes| {
+    let home = hand_on(returning, Some(&passed), async |bytes: Bytes| {
         let _ = clients.send_to(&bytes, client).await;
         Ok(())
     });
@@ -372,8 +393,9 @@ async fn carry_stream(client: TcpStream, road: Road, number: u64) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let there = carry_bytes(from_client, to_server, road.way(number));
-    let back = carry_bytes(from_server, to_client, road.way(number + 1));
+    let there = carry_bytes(from_client, to_server, road.way(number), None);
+    let passed = Some(&*road.passed);
+    let back = carry_bytes(from_server, to_client, road.way(number + 1), passed);
     // A direction that ends well leaves the other open; a broken one ends both.
     let _ = tokio::try_join!(there, back);
 }
@@ -382,6 +404,7 @@ async fn carry_bytes(
     mut from: tokio::net::tcp::OwnedReadHalf,
     to: tokio::net::tcp::OwnedWriteHalf,
     mut way: Way,
+    passed: Option<&Passed>,
 ) -> io::Result<()> {
     let (sender, coming) = mpsc::channel(UNDERWAY_MAX);
     let read = async move {
@@ -391,14 +414,17 @@ async fn carry_bytes(
             if len == 0 {
                 return Ok(());
             }
-            let due = way.segment(Instant::now(), len);
-            if sender.send((due, Bytes::copy_from_slice(&buffer[..len]))).await.is_err() {
+            let now = Instant::now();
+            let due = way.segment(now, len);
+            passed.into_iter().for_each(|passed| _ = passed.back.fetch_add(1, Ordering::Relaxed));
+            if sender.send((due, now, Bytes::copy_from_slice(&buffer[..len]))).await.is_err() {
                 return Ok(());
             }
         }
     };
     let to = tokio::sync::Mutex::new(to);
-    let write = hand_on(coming, async |bytes: Bytes| to.lock().await.write_all(&bytes).await);
+    let write = async |bytes: Bytes| to.lock().await.write_all(&bytes).await;
+    let write = hand_on(coming, passed, write);
     tokio::try_join!(read, write)?;
     to.into_inner().shutdown().await
 }

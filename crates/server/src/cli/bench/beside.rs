@@ -22,7 +22,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::sync::mpsc;
 
 use super::bad_link::{BadLink, Quality};
-use super::quality::{CLASSES, Ear, Outcome, Plan, carried};
+use super::quality::{CLASSES, Ear, Outcome, Plan, watch};
 
 /// What an event of the native dialect has around its data, in JSON, about:
 /// 158 bytes if it is reliable, 194 if it is not.
@@ -60,7 +60,7 @@ async fn measure(plan: &Plan, words: &str) -> Result<Outcome> {
     writeln!(orders, "link {}", link.address.port())?;
     word_after(&mut lines, "ready").await?;
     link.set(plan.quality);
-    let before = carried(&link.passed);
+    let before = watch(&link.passed);
     writeln!(orders, "begin")?;
     let begun = Instant::now();
     let mut worse = None;
@@ -79,7 +79,7 @@ async fn measure(plan: &Plan, words: &str) -> Result<Outcome> {
     }
     let ears: Vec<_> = told.ears.iter().collect();
     let times = [&told.times[0], &told.times[1]];
-    Ok(Outcome::new(&ears, &times, worse, before, carried(&link.passed)))
+    Ok(Outcome::new(&ears, &times, worse, before, &link.passed))
 }
 
 /// The lines as they come; a thread waits for them, so that the link goes on.

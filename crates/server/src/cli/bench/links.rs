@@ -21,8 +21,8 @@ use super::speech::{Framing, Speech};
 const OPEN_MAX: Duration = Duration::from_secs(60);
 /// Links that are opened at the same time; listeners queue at least 128.
 const OPENING_MAX: usize = 100;
-/// How often peers of UDP are looked after: what is lost on loopback is repeated late enough.
-const TICK: Duration = Duration::from_millis(50);
+/// How often peers of UDP are looked after: acknowledgements wait for 25 ms.
+const TICK: Duration = Duration::from_millis(5);
 
 /// Where the other side listens and how it talks.
 #[derive(Debug, Clone)]

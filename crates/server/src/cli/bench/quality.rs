@@ -82,18 +82,23 @@ pub struct Outcome {
     pub packets: u64,
     pub bytes: u64,
     pub lost: u64,
+    /// Those of `packets` that the server sent.
+    pub back: u64,
+    /// How long the link kept what it handed on to members, in nanoseconds.
+    pub kept: Histogram,
 }
 
 impl Outcome {
     /// `times`: when each event of a class was said, by its number. `worse`: from when to when the
-    /// link was worse. Then what the link had [carried](carried) before and after.
+    /// link was worse. `before`: what the link had carried when that began ([`watch`]).
     pub fn new(
         ears: &[impl Deref<Target = Ear>],
         times: &[impl Deref<Target = Vec<Instant>>; CLASSES],
         worse: Option<(Instant, Instant)>,
-        before: [u64; 3],
-        after: [u64; 3],
+        before: Carried,
+        passed: &Passed,
     ) -> Self {
+        let after = carried(passed);
         Self {
             reliable: class_of(ears, 0, &times[0], worse),
             unreliable: class_of(ears, 1, &times[1], worse),
@@ -101,6 +106,8 @@ impl Outcome {
             packets: after[0] - before[0],
             bytes: after[1] - before[1],
             lost: after[2] - before[2],
+            back: after[3] - before[3],
+            kept: lock(&passed.kept).clone(),
         }
     }
 
@@ -159,7 +166,7 @@ async fn measure(plan: &Plan) -> Result<Outcome> {
         members.push((client, ear));
     }
     link.set(plan.quality);
-    let before = carried(&link.passed);
+    let before = watch(&link.passed);
     let times = [Times::default(), Times::default()];
     speak(&stage, plan, plan.duration, &times).await?;
     let mut worse = None;
@@ -172,10 +179,9 @@ async fn measure(plan: &Plan) -> Result<Outcome> {
         speak(&stage, plan, plan.duration, &times).await?;
     }
     settle(&members, &times[0]).await;
-    let after = carried(&link.passed);
     let ears: Vec<_> = members.iter().map(|(_, ear)| lock(ear)).collect();
     let times = [lock(&times[0]), lock(&times[1])];
-    let outcome = Outcome::new(&ears, &times, worse, before, after);
+    let outcome = Outcome::new(&ears, &times, worse, before, &link.passed);
     drop(ears);
     for (client, _) in &members {
         client.close().await;
@@ -189,9 +195,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Packets, bytes and lost packets.
-pub fn carried(passed: &Passed) -> [u64; 3] {
-    [&passed.packets, &passed.bytes, &passed.lost].map(|count| count.load(Ordering::Relaxed))
+/// What a link has carried: packets, bytes, lost packets, and packets of the server.
+pub type Carried = [u64; 4];
+
+fn carried(passed: &Passed) -> Carried {
+    let Passed { packets, bytes, lost, back, .. } = passed;
+    [packets, bytes, lost, back].map(|count| count.load(Ordering::Relaxed))
+}
+
+/// What the link has carried so far. How long it keeps what it hands on is noted from here on.
+pub fn watch(passed: &Passed) -> Carried {
+    *lock(&passed.kept) = Histogram::default();
+    carried(passed)
 }
 
 async fn listen(room: Room, ear: Arc<Mutex<Ear>>) {

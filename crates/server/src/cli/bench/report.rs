@@ -216,9 +216,18 @@ pub fn link_table(outcome: &quality::Outcome) -> String {
             number(class.well_again.map(|time| time.as_secs_f64() * 1e3), 0),
         ]);
     }
+    let millis = |share| outcome.kept.quantile(share) as f64 / 1e6;
+    let wanted = outcome.reliable.wanted + outcome.unreliable.wanted;
     format!(
-        "{}the link carried {} packets, {} bytes, and lost {} packets; links or rooms lost: {}\n",
+        "{}the link kept what it let through {:.1} ms (p50), {:.1} (p99), {:.1} (p99.9)\n\
+         the server sent {} packets, {:.2} for each event that was to be heard\n\
+         the link carried {} packets, {} bytes, and lost {} packets; links or rooms lost: {}\n",
         table(&rows),
+        millis(0.5),
+        millis(0.99),
+        millis(0.999),
+        outcome.back,
+        outcome.back as f64 / wanted.max(1) as f64,
         outcome.packets,
         outcome.bytes,
         outcome.lost,
@@ -265,6 +274,8 @@ fn link_outcome_json(outcome: &quality::Outcome) -> Value {
     json!({
         "reliable": class(&outcome.reliable),
         "unreliable": class(&outcome.unreliable),
+        "link_kept_us": latency_json(&outcome.kept),
+        "packets_of_server": outcome.back,
         "links_lost": outcome.links_lost,
         "packets": outcome.packets,
         "bytes": outcome.bytes,
