@@ -28,7 +28,8 @@ use self::answer::{Cors, Failure};
 use self::session::{Session, Word};
 use super::routes::check_origin;
 use crate::acceptor::admission::Admission;
-use crate::server::{Shared, random};
+use crate::server::Shared;
+use crate::system::random;
 use crate::worker::{Address, Exchange, Mail};
 
 /// How often sessions are looked for whose client has gone.
