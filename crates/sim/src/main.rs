@@ -1,6 +1,6 @@
 //! Replays random schedules: `roomcast-sim SEED [--verbose] [--steps N] [--cluster]` one, with what
-//! it came to; `roomcast-sim --seeds A..B [--cluster]` many, each in one line if a promise was broken.
-//! `--cluster`: of several nodes, which fail.
+//! it came to; `roomcast-sim --seeds A..B [--cluster]` many, each in one line if a promise was
+//! broken. `--cluster`: of several nodes, which fail.
 
 use std::process::ExitCode;
 

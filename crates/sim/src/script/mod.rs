@@ -13,8 +13,8 @@
 //! plain                                    always one shard and JSON: where bytes are counted
 //! shards 2                                 always so many
 //! envelopes 50ms                           how long they are on their way between shards
-//! nodes 3                                  always so many, of one shard each, and JSON; the clients
-//!                                          connect to them in turn
+//! nodes 3                                  always so many, of one shard each, and JSON; the
+//!                                          clients connect to them in turn
 //! home lobby 2                             the node that is home to a room from now on
 //! node 1 kill                              or start, cut, reach, pause 5s, lose 2 (words to it)
 //! alice: hello Mina token=sesame           verbs of clients: see `verbs.rs`
