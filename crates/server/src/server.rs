@@ -23,7 +23,7 @@ use crate::config::{Config, ConfigError, LimitsConfig, QuicConfig, SocketioConfi
 use crate::entrance::{self, Entrance, Entrances};
 use crate::handle::{ServerHandle, Workers};
 use crate::hooks::Hooks;
-use crate::http::{self, ApiAccess, Handed, Http, Sessions};
+use crate::http::{self, ApiAccess, Handed, Http, Lines, Sessions};
 use crate::metrics::WorkerCounters;
 use crate::tls::{CertificateError, Tls};
 use crate::transport::{self, Open, Site, Transport};
@@ -115,6 +115,12 @@ struct Drain {
     retry_ms_max: u64,
 }
 
+impl Drain {
+    fn of(drain_ms: u64, retry_ms_max: u64) -> Self {
+        Self { longest: Duration::from_millis(drain_ms), retry_ms_max }
+    }
+}
+
 /// What all threads of one server know.
 pub(crate) struct Shared {
     started: Instant,
@@ -136,6 +142,8 @@ pub(crate) struct Shared {
     pub(crate) admissions: Arc<Admissions>,
     /// Sessions of Engine.IO that are with long-polling.
     pub(crate) polling: Sessions,
+    /// Answers that go on, whose peers speak by POST.
+    pub(crate) lines: Lines,
     pub(crate) api: ApiAccess,
     draining: AtomicBool,
 }
@@ -220,6 +228,7 @@ impl Server {
             hooks: Arc::new(builder.hooks),
             admissions: Arc::clone(&admissions),
             polling: Sessions::default(),
+            lines: Lines::default(),
             draining: AtomicBool::new(false),
         });
         let (addresses, prepared) = prepare_workers(count)?;
@@ -242,8 +251,7 @@ impl Server {
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
-        let longest = Duration::from_millis(config.drain_ms);
-        let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
+        let drain = Drain::of(config.drain_ms, config.drain_retry_ms);
         Ok(Self {
             listeners: bound.public,
             handle,
