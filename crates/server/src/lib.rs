@@ -12,7 +12,10 @@
 mod acceptor;
 pub mod auth;
 mod builder;
+mod cluster;
 pub mod config;
+#[allow(dead_code, reason = "shards have no words for other nodes yet")]
+mod engine;
 mod entrance;
 pub mod event;
 pub mod groups;
@@ -25,6 +28,7 @@ mod metrics;
 mod room_task;
 mod server;
 pub mod socketio;
+mod system;
 mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -35,6 +39,7 @@ mod worker;
 
 pub use builder::Builder;
 pub use config::Config;
+pub use engine::EngineError;
 pub use entrance::{Entrance, EntranceError, Speaks};
 pub use event::HubEvent;
 pub use handle::{

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use roomcast_core::Counters;
 
+use crate::engine::Engine;
 use crate::server::Shared;
 
 macro_rules! counters {
@@ -208,6 +209,9 @@ impl Scrape {
             let line = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value as i64).encode(line)?;
         }
+        if let Some(engine) = &self.0.engine {
+            encode_cluster(encoder, engine)?;
+        }
         let help = "Callbacks of a logic that took longer than 20 ms";
         let mut lines = encoder.encode_descriptor("logic_slow", help, None, MetricType::Counter)?;
         for (logic, slow) in self.0.watch.slow() {
@@ -215,4 +219,40 @@ impl Scrape {
         }
         Ok(())
     }
+}
+
+/// What only a server of a cluster has.
+fn encode_cluster(
+    encoder: &mut DescriptorEncoder<'_>,
+    engine: &Engine,
+) -> Result<(), std::fmt::Error> {
+    let of = &engine.state.counters;
+    let counters = [
+        ("cluster_bytes_received", "Bytes of other nodes", &of.bytes_received_total),
+        ("cluster_bytes_sent", "Bytes for other nodes", &of.bytes_sent_total),
+        ("cluster_disturbed", "Times words of a node may be lost", &of.disturbed_total),
+        ("cluster_dropped", "Parcels of words for a node not sent", &of.dropped_total),
+        ("cluster_leases_lost", "Times the node's own lease ended", &of.leases_lost_total),
+        ("cluster_messages_received", "Messages of nodes", &of.messages_received_total),
+        ("cluster_messages_sent", "Messages for nodes", &of.messages_sent_total),
+        ("cluster_reconnects", "Connections to the engine made", &of.reconnects_total),
+        ("cluster_renewals_failed", "Renewals that failed", &of.renewals_failed_total),
+        ("cluster_takeovers", "Partitions of homes taken", &of.takeovers_total),
+        ("cluster_words_received", "Words of other nodes", &of.words_received_total),
+    ];
+    for (name, help, value) in counters {
+        let line = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value.load(Ordering::Relaxed)).encode(line)?;
+    }
+    let ready = u64::from(engine.state.unready().is_none());
+    let gauges = [
+        ("cluster_homes", "Partitions held, of 256", of.homes.load(Ordering::Relaxed)),
+        ("cluster_nodes", "Live nodes, this one included", of.nodes.load(Ordering::Relaxed)),
+        ("cluster_ready", "1 while the node has its lease", ready),
+    ];
+    for (name, help, value) in gauges {
+        let line = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value as i64).encode(line)?;
+    }
+    Ok(())
 }

@@ -9,26 +9,32 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, UdpSocket};
-use roomcast_core::{Now, ShardId};
+use roomcast_core::{HubConfig, NodeId, Now, ShardId};
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::ws::handshake::SitePolicy;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::acceptor::admission::Admissions;
 use crate::acceptor::{self, Acceptor, AcceptorCounters};
 use crate::auth::Tokens;
 use crate::builder::Builder;
+use crate::cluster;
 use crate::config::listener::{ListenerUrl, Scheme};
 use crate::config::{Config, ConfigError, LimitsConfig, QuicConfig, SocketioConfig};
+use crate::engine::{Engine, EngineError};
 use crate::entrance::{self, Entrance, Entrances};
 use crate::handle::{ServerHandle, Workers};
 use crate::hooks::Hooks;
 use crate::http::{self, ApiAccess, Handed, Http, Lines, Sessions};
 use crate::metrics::WorkerCounters;
+use crate::system::{raise_descriptor_limit, random, worker_count};
 use crate::tls::{CertificateError, Tls};
 use crate::transport::{self, Open, Site, Transport};
 use crate::watch::Watch;
 use crate::worker::{Address, Mail, Port, Prepared};
+
+/// How long a stop waits for NATS to hear that the node leaves; else the others wait for its lease
+/// to end.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// A running server. Dropping it ends it at once; [`Server::drain_and_stop`] takes leave first.
 ///
@@ -37,6 +43,7 @@ use crate::worker::{Address, Mail, Port, Prepared};
 /// println!("{}", server.listeners()[0].url); // with the port that was free
 /// server.handle().namespace("default").broadcast("news", "open").wait()?;
 /// assert_eq!((server.connections(), server.take_connections_most()), (0, 0));
+/// assert_eq!(server.node(), None); // no part of a cluster
 /// server.reload_certificates()?; // after new ones were put in place
 /// server.reload_token_keys()?;
 /// server.drain_and_stop();
@@ -85,6 +92,9 @@ pub enum StartError {
     /// A listener needs a certificate that cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The cluster cannot be joined.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// An address cannot be listened on.
     #[error("{url}: cannot listen on {address}: {hint}")]
     Listen {
@@ -145,6 +155,8 @@ pub(crate) struct Shared {
     /// Answers that go on, whose peers speak by POST.
     pub(crate) lines: Lines,
     pub(crate) api: ApiAccess,
+    /// The way to other nodes; none: this server is alone.
+    pub(crate) engine: Option<Engine>,
     draining: AtomicBool,
 }
 
@@ -198,10 +210,10 @@ impl Server {
     pub(crate) fn start(mut builder: Builder) -> Result<Self, StartError> {
         raise_descriptor_limit();
         let count = worker_count(builder.config.workers);
-        let mut hub = builder.hub_config(random_seed()?, count)?;
+        let seed = random().ok_or_else(|| no("random bytes")(io::ErrorKind::Other.into()))?;
+        let mut hub = builder.hub_config(seed, count)?;
         let watch = Arc::new(Watch::new(count));
         hub.logics = watch.around(hub.logics);
-        let hub = Arc::new(hub);
         let (tokens, config) = (builder.tokens, builder.config);
         let urls = config.listeners()?;
         let certificates = Certificates::load(&urls, &config)?;
@@ -212,8 +224,11 @@ impl Server {
         let admissions = Admissions::new(connections, connections_per_address);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(no("epoll"))?;
+        let (addresses, prepared) = prepare_workers(count)?;
+        let started = Instant::now();
+        let engine = cluster::join(&config.cluster, &addresses, started, &mut hub)?;
         let shared = Arc::new(Shared {
-            started: Instant::now(),
+            started,
             api: ApiAccess::load(&config)?,
             socketio: config.socketio.within(&config.limits),
             limits: config.limits,
@@ -229,20 +244,15 @@ impl Server {
             admissions: Arc::clone(&admissions),
             polling: Sessions::default(),
             lines: Lines::default(),
+            engine,
             draining: AtomicBool::new(false),
         });
-        let (addresses, prepared) = prepare_workers(count)?;
         give_ports(bound.ports, &shared, &addresses)?;
         let handle = shared.handle(&addresses);
         // The rooms that are always there are made as soon as a worker starts.
         _ = builder.running.set(handle.clone());
         shared.hooks.open(&handle, shared.socketio.recovery);
-        let mut workers = Vec::new();
-        for (id, prepared) in (0..count).zip(prepared) {
-            let (hub, shared) = (Arc::clone(&hub), Arc::clone(&shared));
-            let started = prepared.start(ShardId::alone(id), hub, shared, Arc::clone(&addresses));
-            workers.push(started.map_err(no("thread"))?);
-        }
+        let workers = start_workers(prepared, hub, &shared, &addresses)?;
         if let Some(tokens) = &tokens {
             tokens.keep_fetching(runtime.handle());
         }
@@ -251,7 +261,6 @@ impl Server {
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
-        let drain = Drain::of(config.drain_ms, config.drain_retry_ms);
         Ok(Self {
             listeners: bound.public,
             handle,
@@ -262,7 +271,7 @@ impl Server {
             addresses,
             workers,
             http,
-            drain,
+            drain: Drain::of(config.drain_ms, config.drain_retry_ms),
         })
     }
 
@@ -279,6 +288,11 @@ impl Server {
     /// The way in for clients whom the embedding program brings, to the default namespace.
     pub fn entrance(&self) -> Entrance {
         Entrance::new(Arc::clone(&self.addresses), Arc::clone(&self.shared))
+    }
+
+    /// Its number in its cluster; none: it is alone.
+    pub fn node(&self) -> Option<u16> {
+        self.shared.engine.as_ref().map(|engine| engine.membership.node)
     }
 
     /// How many connections count towards the limit.
@@ -327,6 +341,9 @@ impl Server {
     /// and the server ends when all have gone, or after `drain_ms`. Returns when it has ended.
     pub fn drain_and_stop(mut self) {
         self.shared.draining.store(true, Ordering::Release);
+        if let Some(engine) = &self.shared.engine {
+            engine.drain();
+        }
         let (left, all_left) = mpsc::channel();
         for worker in self.addresses.iter() {
             let retry_ms_max = self.drain.retry_ms_max;
@@ -347,6 +364,9 @@ impl Server {
 
     fn end(&mut self) {
         self.acceptor.stop();
+        if let Some(engine) = &self.shared.engine {
+            engine.leave(LEAVE);
+        }
         for worker in self.addresses.iter() {
             worker.send(Mail::Stop);
         }
@@ -405,7 +425,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-fn namespaces_of(hub: &roomcast_core::HubConfig) -> Vec<Arc<str>> {
+fn namespaces_of(hub: &HubConfig) -> Vec<Arc<str>> {
     hub.namespaces.keys().map(|name| Arc::from(name.as_str())).collect()
 }
 
@@ -542,33 +562,24 @@ fn prepare_workers(count: u16) -> Result<(Arc<[Address]>, Vec<Prepared>), StartE
     Ok((addresses.into(), prepared))
 }
 
+fn start_workers(
+    prepared: Vec<Prepared>,
+    hub: HubConfig,
+    shared: &Arc<Shared>,
+    addresses: &Arc<[Address]>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let hub = Arc::new(hub);
+    let node = shared.engine.as_ref().and_then(|engine| NodeId::new(engine.membership.node));
+    let node = node.unwrap_or(NodeId::ALONE);
+    let mut workers = Vec::new();
+    for (worker, prepared) in (0..).zip(prepared) {
+        let (hub, shared) = (Arc::clone(&hub), Arc::clone(shared));
+        let id = ShardId { node, worker };
+        workers.push(prepared.start(id, hub, shared, Arc::clone(addresses)).map_err(no("thread"))?);
+    }
+    Ok(workers)
+}
+
 fn no(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |source| StartError::System { what, source }
-}
-
-fn worker_count(configured: usize) -> u16 {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let count = if configured == 0 { cores() } else { configured };
-    u16::try_from(count).unwrap_or(u16::MAX).max(1)
-}
-
-/// From the operating system, through the TLS library.
-fn random_seed() -> Result<[u8; 32], StartError> {
-    random().ok_or_else(|| no("random bytes")(io::ErrorKind::Other.into()))
-}
-
-/// Random bytes that nobody can guess; none if the system has none.
-pub(crate) fn random<const N: usize>() -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    random.fill(&mut bytes).ok().map(|()| bytes)
-}
-
-/// The soft limit of most systems (1,024) is there for programs that use select(2), which this one
-/// does not. Fails only where the hard limit forbids it, and then the soft one stands.
-fn raise_descriptor_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum {
-        _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    }
 }

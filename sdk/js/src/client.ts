@@ -251,6 +251,16 @@ export class Client<Events = AnyEvents, Messages = AnyEvents> {
     this.#driver.refreshed(token);
   }
 
+  /** Sends any command of the protocol, and resolves with its reply as it came. */
+  request(command: { type: string } & Record<string, unknown>): Promise<Record<string, unknown>> {
+    return this.#ask(command);
+  }
+
+  /** Connects again now, if the client waits to: for a button. */
+  reconnect(): void {
+    this.#driver.hurry();
+  }
+
   /** How many milliseconds the way to the server and back takes now. */
   async ping(): Promise<number> {
     const began = performance.now();

@@ -22,7 +22,8 @@ export class Deadlines {
 
   /** Calls `then` in `ms`, unless it is cleared by the number that is returned. */
   set(ms: number, then: () => void): number {
-    const at = this.#now() + ms;
+    // What is no number would never be due, and would hold up what is.
+    const at = this.#now() + (ms || 0);
     this.#count += 1;
     this.#entries.set(this.#count, { at, then });
     if (at < this.#wakeAt) this.#arm(at);

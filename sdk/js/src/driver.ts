@@ -91,9 +91,7 @@ export class Driver<Room extends Seated> {
     this.#dialer = new Dialer(settings);
     this.resume = settings.resume;
     this.deadlines = new Deadlines(WAKE_PROBE_MS, () => this.#wake(false));
-    this.#renewal = new Renewal(settings.token, this.deadlines, (token) => {
-      if (this.state === "open") this.ledger.ask({ type: "refresh", token });
-    });
+    this.#renewal = new Renewal(settings.token, this.deadlines, (token) => this.#refresh(token));
     this.ledger = new Ledger({
       ...outside,
       codec: settings.codec,
@@ -131,6 +129,20 @@ export class Driver<Room extends Seated> {
 
   refreshed(token: string): void {
     this.#renewal.replace(token);
+  }
+
+  /** Does not wait until it is time to connect again. */
+  hurry(): void {
+    if (this.state === "waiting") this.#tryAgain();
+  }
+
+  #refresh(token: string): void {
+    if (this.state !== "open") return;
+    try {
+      this.ledger.ask({ type: "refresh", token });
+    } catch (error) {
+      this.#tell("refused", error);
+    }
   }
 
   async #connect(): Promise<void> {
@@ -230,7 +242,7 @@ export class Driver<Room extends Seated> {
     this.#setState("open");
     this.ledger.messageBytesMax = welcome.limits.messageBytes;
     if (isBack) this.#tell("reconnected", { session, resumed, transport: this.transport });
-    this.ledger.open();
+    this.ledger.open(welcome.user === undefined ? session : `user ${welcome.user}`);
     this.#watchSilence();
   }
 
@@ -333,7 +345,7 @@ export class Driver<Room extends Seated> {
   #wake(isNewNetwork: boolean): void {
     if (isNewNetwork) this.#dialer.forget();
     if (this.state === "open") return this.#probe(WAKE_PROBE_MS);
-    if (this.state === "waiting" && !this.#isTold) this.#tryAgain();
+    if (!this.#isTold) this.hurry();
   }
 }
 

@@ -74,6 +74,8 @@ interface Pending {
   command: Command;
   /** Absent: the client asks itself, or who asked has given up. */
   asker: Asker | undefined;
+  /** As whom it was sent, if it was. */
+  sentAs: string | undefined;
 }
 
 export interface Asker {
@@ -102,7 +104,8 @@ export class Ledger<Room extends Seated> {
   /** By `ref`, so that repeats keep their order. Without a link nothing of it was sent. */
   #pending = new Map<number, Pending>();
   #ref = 0;
-  #isOpen = false;
+  /** Who the server takes the client for; nobody while there is no link. */
+  #self: string | undefined;
   messageBytesMax = Infinity;
 
   constructor(around: Surroundings<Room>) {
@@ -114,10 +117,10 @@ export class Ledger<Room extends Seated> {
   ask(command: Command, asker?: Asker): () => void {
     if (asker) this.#makeRoom();
     const ref = (this.#ref += 1);
-    this.#pending.set(ref, { command, asker });
+    this.#pending.set(ref, { command, asker, sentAs: this.#self });
     try {
       const message = this.#encode({ ...command, ref });
-      if (this.#isOpen) this.#around.write(message, false);
+      if (this.#self !== undefined) this.#around.write(message, false);
     } catch (error) {
       this.#pending.delete(ref);
       throw error;
@@ -132,16 +135,13 @@ export class Ledger<Room extends Seated> {
   tell(command: Command): void {
     const message = this.#encode(command);
     const mayBeLost = command.reliable === false;
-    if (this.#isOpen) this.#around.write(message, mayBeLost);
+    if (this.#self !== undefined) this.#around.write(message, mayBeLost);
   }
 
   /** The link is gone. Commands that may be repeated stay; the others' askers are told. */
   lose(reason: string): void {
-    this.#isOpen = false;
-    const gone = new RoomcastError(
-      "disconnected",
-      `the connection was lost before the answer came (${reason})`,
-    );
+    this.#self = undefined;
+    const gone = disconnected(reason);
     for (const [ref, { command, asker }] of this.#pending) {
       if (asker && mayRepeat(command)) continue;
       this.#pending.delete(ref);
@@ -150,9 +150,10 @@ export class Ledger<Room extends Seated> {
   }
 
   /** There is a link: take every seat again, then say what waits. The server carries out one
-   * link's commands in order, so no answer need be awaited. */
-  open(): void {
-    this.#isOpen = true;
+   * link's commands in order, so no answer need be awaited. `self`: the user, or the session of one
+   * who has none. */
+  open(self: string): void {
+    this.#self = self;
     const waiting = this.#pending;
     this.#pending = new Map();
     const left = new Set<unknown>();
@@ -162,11 +163,16 @@ export class Ledger<Room extends Seated> {
     for (const room of [...this.#seats.keys()].sort()) {
       if (!left.has(room)) this.#rejoin(room);
     }
-    for (const [ref, { command, asker }] of waiting) {
+    for (const [ref, { command, asker, sentAs = self }] of waiting) {
       if (!asker) continue;
+      // A room knows the keys of each user by itself: it would take this for another publish.
+      if (sentAs !== self && command.type === "publish") {
+        asker.reject(disconnected("and the session with it"));
+        continue;
+      }
       try {
         this.#around.write(this.#encode({ ...command, ref }), false);
-        this.#pending.set(ref, { command, asker });
+        this.#pending.set(ref, { command, asker, sentAs: self });
       } catch (error) {
         // This server takes less than the last one.
         asker.reject(error as RoomcastError);
@@ -185,7 +191,7 @@ export class Ledger<Room extends Seated> {
 
   /** The client has ended: everybody who waits is told. */
   end(reason: string): void {
-    this.#isOpen = false;
+    this.#self = undefined;
     const error = new RoomcastError("closed", `the client has ended: ${reason}`);
     for (const { asker } of this.#pending.values()) asker?.reject(error);
     this.#pending.clear();
@@ -220,11 +226,16 @@ export class Ledger<Room extends Seated> {
 
   #rejoin(name: string): void {
     const seat = this.#seats.get(name);
-    if (!seat || !this.#isOpen) return;
+    if (!seat || this.#self === undefined) return;
     seat.rejoins = true;
     seat.refused = false;
     const { data } = seat;
-    this.ask({ type: "join", room: name, since: seat.room.position, data });
+    try {
+      this.ask({ type: "join", room: name, since: seat.room.position, data });
+    } catch (error) {
+      // This server takes less than the last one.
+      this.#dropSeat(name, { refused: error as RoomcastError });
+    }
   }
 
   #hearReply({ command, asker }: Pending, frame: Frame): void {
@@ -384,6 +395,11 @@ function tellChange(listeners: Listeners, frame: Frame): void {
   }
   if (!from || !/^member_(left|dropped|resumed)$/.test(frame.type)) return;
   listeners.tell(frame.type, { from, reason: asText(frame.reason), data: frame.data });
+}
+
+function disconnected(how: string): RoomcastError {
+  const message = `the connection was lost before the answer came (${how})`;
+  return new RoomcastError("disconnected", message);
 }
 
 /** Whether a command that may have been carried out already can be said again. */

@@ -52,8 +52,11 @@ export class Renewal {
 
   #take(given: string | Token): string {
     const { token, lastsMs } = typeof given === "string" ? { token: given } : given;
+    // Without one the client would be somebody else: anonymous.
+    if (typeof token !== "string") throw new Error("the callback gave none");
     this.stop();
-    if (lastsMs !== undefined) this.#next(Math.max(AGAIN_MS, lastsMs * 0.8));
+    // One that lasts for ever is not replaced.
+    if (Number.isFinite(lastsMs)) this.#next(Math.max(AGAIN_MS, lastsMs! * 0.8));
     return token;
   }
 

@@ -61,9 +61,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the start, so that a signal never finds its default action, which is to cut everybody.
     let signals = runtime.block_on(async { Signals::new() })?;
+    let cluster = config.cluster.clone();
     let server = Server::builder().config(config).start()?;
-    for listener in server.listeners() {
+    if let Some(node) = server.node() {
         // Standard output may be closed; the server is there all the same.
+        _ = writeln!(io::stdout(), "node {node} of {cluster}");
+    }
+    for listener in server.listeners() {
         _ = writeln!(io::stdout(), "{}", invitation(listener));
     }
     runtime.block_on(run_until_signal(server, signals))

@@ -57,6 +57,7 @@ impl Config {
         problems.extend(ApiKeys::load(self).err().into_iter().flat_map(|error| error.problems));
         check_http(self, &mut problems);
         check_socketio(&self.socketio.path, &mut problems);
+        self.cluster.check(&mut problems);
         check_log(&self.log.level, &mut problems);
         problems.extend(self.rooms.check().err().map(|message| Problem::new("rooms", message)));
         hub::check_logic("rooms", &self.rooms, logics, &mut problems);
@@ -77,13 +78,15 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 38] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 40] {
     let (limits, socketio) = (&config.limits, &config.socketio);
     let count = |n: usize| n as u64;
     [
         ("workers", count(config.workers), 0, 1_024),
         ("drain_ms", config.drain_ms, 0, 600_000),
         ("drain_retry_ms", config.drain_retry_ms, 0, 600_000),
+        ("cluster.lease_s", config.cluster.lease_s, 2, 60),
+        ("cluster.replicas", count(config.cluster.replicas), 1, 5),
         ("api.batch_max", config.api.batch_max.into(), 1, 10_000),
         ("api.batch_bytes", count(config.api.batch_bytes), 1_024, count(MESSAGE_BYTES_CEILING)),
         ("socketio.ping_interval", socketio.ping_interval, 10, 3_600_000),

@@ -2,6 +2,7 @@
 
 mod api;
 mod check;
+mod cluster;
 mod hub;
 pub mod listener;
 mod load;
@@ -20,6 +21,7 @@ use roomcast_wire::engineio::Handshake;
 use serde::{Deserialize, Serialize};
 
 pub use api::{ApiConfig, ApiKeyConfig};
+pub use cluster::ClusterConfig;
 pub use listener::{Dialect, ListenerError, ListenerUrl, Scheme};
 pub use load::{ENV_OTHER, FILE_DEFAULT};
 pub(crate) use problem::none_of;
@@ -63,6 +65,10 @@ const ENGINEIO_PATH: &str = "/engine.io/";
 /// [quic]
 /// large_unreliable = "drop"
 ///
+/// [cluster]
+/// engine = "nats://127.0.0.1:4222"
+/// name = "europe"
+///
 /// [limits]
 /// connections = 5_000
 ///
@@ -77,6 +83,7 @@ const ENGINEIO_PATH: &str = "/engine.io/";
 /// config.check()?;
 /// assert_eq!((config.limits.connections, config.log.format), (5_000, LogFormat::Json));
 /// assert_eq!(config.quic.large_unreliable, LargeUnreliable::Drop);
+/// assert_eq!((config.cluster.name.as_str(), config.cluster.lease_s), ("europe", 10));
 /// assert_eq!(config.auth.tokens[0].algorithm, Algorithm::HS256);
 /// assert_eq!(config.auth.keys[0].user.as_deref(), Some("mina"));
 /// assert!(config.namespaces["game"].r#static.contains_key("lobby"));
@@ -120,6 +127,8 @@ pub struct Config {
     pub socketio: SocketioConfig,
     /// QUIC and WebTransport.
     pub quic: QuicConfig,
+    /// What makes several servers one.
+    pub cluster: ClusterConfig,
     /// Bounds.
     pub limits: LimitsConfig,
     /// Options of all rooms, unless a namespace says otherwise.
@@ -150,6 +159,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             socketio: SocketioConfig::default(),
             quic: QuicConfig::default(),
+            cluster: ClusterConfig::default(),
             limits: LimitsConfig::default(),
             rooms: RoomOptions::default(),
             namespaces: BTreeMap::new(),

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::suggest::hint;
 use super::{
-    ApiConfig, ApiKeyConfig, AuthConfig, Config, KeyConfig, NamespaceSection, RuleConfig,
-    TlsConfig, TokenConfig,
+    ApiConfig, ApiKeyConfig, AuthConfig, ClusterConfig, Config, KeyConfig, NamespaceSection,
+    RuleConfig, TlsConfig, TokenConfig,
 };
 
 /// Stands for any name in a map whose keys the operator chooses.
@@ -62,6 +62,7 @@ impl Schema {
                 tokens: vec![TokenConfig::full()],
                 ..AuthConfig::default()
             },
+            cluster: ClusterConfig::full(),
             namespaces: BTreeMap::from([(ANY.to_owned(), namespace)]),
             ..Config::default()
         };

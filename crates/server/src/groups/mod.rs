@@ -34,7 +34,7 @@ pub use self::error::{InvalidGroupId, JoinError, LeaveError, NewGroupError};
 pub use self::look::{Group, GroupNode};
 pub use self::notice::{Notice, event};
 pub use self::setup::{GroupSetup, Lost};
-use crate::server::random;
+use crate::system::random;
 use crate::{CallError, RoomHandle, ServerHandle};
 
 /// The namespace whose rooms are groups: the room of the group `ID` is `groups/ID`.

@@ -119,10 +119,14 @@ async fn live() -> Response {
     say(StatusCode::OK, TEXT, "live\n".to_owned())
 }
 
-/// Fails as soon as the server is about to stop, so that nobody new is sent here.
+/// Fails as soon as the server is about to stop, and while it has no lease in its cluster, so that
+/// nobody new is sent here.
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if shared.is_draining() {
         return say(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".to_owned());
+    }
+    if let Some(reason) = shared.engine.as_ref().and_then(|engine| engine.state.unready()) {
+        return say(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {reason}\n"));
     }
     say(StatusCode::OK, TEXT, "ready\n".to_owned())
 }

@@ -20,7 +20,7 @@ use super::datagrams::{Counts, Datagrams, Peer, PeerLoss, Port, Told};
 use crate::acceptor::admission::{Admission, Admissions};
 use crate::acceptor::refusal::RETRY_S;
 use crate::config::LimitsConfig;
-use crate::server::random;
+use crate::system::random;
 
 /// Answers to greetings that may wait for the socket; beyond it clients ask again.
 const ANSWERS_MAX: usize = 4_096;

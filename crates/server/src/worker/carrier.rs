@@ -100,7 +100,7 @@ pub(super) fn carrier(lines: &mut Lines, key: u32) -> Option<&mut Carrier> {
 impl Worker {
     /// A WebSocket begins a session of its own. Returns whether it could.
     pub(super) fn open_carrier(&mut self, key: u32, mut response: Vec<u8>) -> bool {
-        let Some(sid) = crate::server::random() else { return false };
+        let Some(sid) = crate::system::random() else { return false };
         let open = self.shared.socketio.handshake(u128::from_be_bytes(sid), false);
         let mut frame = BytesMut::new();
         open.write_frame(&mut frame);

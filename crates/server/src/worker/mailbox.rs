@@ -47,6 +47,8 @@ pub(crate) enum Mail {
     TaskDone { room: RoomRef, call: u64, answer: Option<Box<dyn Any + Send>> },
     /// What a hook or handler has decided.
     Decided(Input),
+    /// What has become of the cluster.
+    Cluster(Input),
     /// Send everybody away. Dropped when nobody is left.
     Drain { retry_ms_max: u64, left: Sender<()> },
     /// End at once.

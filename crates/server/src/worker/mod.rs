@@ -45,6 +45,7 @@ use self::readiness::{Readiness, Ready, Source};
 use self::socket::Socket;
 use self::timers::{Due, Timer, Timers};
 use crate::acceptor::admission::Admission;
+use crate::engine::Engine;
 use crate::hooks::Voice;
 use crate::metrics::{self, WorkerCounters};
 use crate::server::Shared;
@@ -98,6 +99,8 @@ pub(crate) struct Worker {
     closes: Vec<u32>,
     /// Workers that were sent something in this turn.
     to_wake: Vec<bool>,
+    /// The way to other nodes; none: there are no others.
+    engine: Option<Engine>,
     calls: HashMap<u64, oneshot::Sender<ServerReply>>,
     calls_made: u64,
     /// Tells what happens in the shard.
@@ -175,6 +178,7 @@ impl Worker {
         Self {
             id,
             to_wake: vec![false; addresses.len()],
+            engine: shared.engine.clone(),
             mailbox: prepared.mailbox,
             readiness: prepared.readiness,
             shard: Shard::new(hub, id),
@@ -279,9 +283,10 @@ impl Worker {
         own.into_iter().chain(self.time_to_ports()).min()
     }
 
-    /// Whether another worker has more to read than it should.
+    /// Whether another worker or the engine has more to read than it should.
     fn is_congested(&self) -> bool {
         self.addresses.iter().any(Address::is_congested)
+            || self.engine.as_ref().is_some_and(Engine::is_congested)
     }
 
     fn read_mail(&mut self) {
@@ -323,7 +328,7 @@ impl Worker {
             Mail::TaskDone { room, call, answer } => {
                 self.tell(Input::TaskDone { room, call, answer });
             }
-            Mail::Decided(input) => self.tell(input),
+            Mail::Decided(input) | Mail::Cluster(input) => self.tell(input),
             Mail::Drain { retry_ms_max, left } => {
                 self.draining = Some(left);
                 self.close_idle_carriers();

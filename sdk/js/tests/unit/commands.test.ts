@@ -252,6 +252,58 @@ test("tokens are asked for each link, and before they end", async () => {
   await client.close();
 });
 
+test("tokens that last for ever or not at all are asked for in measure", async () => {
+  for (const [lastsMs, most] of [[Infinity, 1], [NaN, 1], [0, 13], [-1, 13]] as const) {
+    let asked = 0;
+    const token = () => ({ token: `${(asked += 1)}`, lastsMs });
+    const client = await new Fake({ token }).connect({ ping_ms: 0 });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect([lastsMs, asked]).toEqual([lastsMs, Math.min(asked, most)]);
+    // Nothing else is held up by it.
+    const waiting = client.ping().catch(({ kind }) => kind);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(await waiting).toBe("timeout");
+    await client.close();
+  }
+});
+
+test("a client without a token to show does not connect", async () => {
+  const never = () => new Promise<string>(() => {});
+  const nothing = () => ({}) as { token: string };
+  for (const [token, message] of [
+    [() => Promise.reject(new Error("nobody is logged in")), "no token: nobody is logged in"],
+    [nothing, "no token: the callback gave none"], [never, /no answer within 3000 ms/],
+  ] as const) {
+    const fake = new Fake({ token, connectTimeoutMs: 3_000 });
+    const connecting = connect("ws://fake", fake.options);
+    connecting.catch(() => {});
+    await vi.advanceTimersByTimeAsync(3_000);
+    await expect(connecting).rejects.toThrow(message);
+    expect(fake.lines).toEqual([]);
+  }
+});
+
+test("an answer does not go to a later link", async () => {
+  const fake = new Fake();
+  const { client, line } = await inLobby(fake);
+  let answer = (_: string): void => {};
+  client.onCall("slow", () => new Promise<string>((resolve) => (answer = resolve)));
+  await line.say({ type: "call", id: 1, call: "slow" });
+  await line.break();
+  const again = await fake.next();
+  await again.welcome("secret-2", { resumed: true });
+  answer("too late");
+  await settle();
+  expect(again.heard.map(({ type }) => type)).toEqual(["join"]);
+});
+
+test("any command can be asked", async () => {
+  const { client, line } = await inLobby();
+  const asking = client.request({ type: "presence", room: "lobby" });
+  await line.answer("presence", { type: "presence", members: 3, users: 2 });
+  expect(await asking).toMatchObject({ members: 3, users: 2 });
+});
+
 test("a token given by refresh is used for the next link", async () => {
   const fake = new Fake({ token: "one" });
   const client = await fake.connect();

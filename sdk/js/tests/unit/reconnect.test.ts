@@ -88,6 +88,28 @@ test("a keyed publish is repeated with its key, and anything else is not", async
   expect(await keyed).toEqual(at(1));
 });
 
+test("a publish is not repeated by another session, unless its user is the same", async () => {
+  for (const user of [undefined, "u17"]) {
+    const fake = new Fake();
+    const client = await fake.connect({ user });
+    const joining = client.join("lobby");
+    await settle();
+    await fake.line.letJoin(0);
+    const room = await joining;
+    const sent = room.publish("chat", "sent");
+    sent.catch(() => {});
+    await fake.line.break();
+    const unsent = room.publish("chat", "unsent");
+    const line = await fake.next();
+    await line.welcome("secret-2", { user, session: "B".repeat(22) });
+    await recovered(line, 0);
+    if (user) await line.answer("publish", { type: "ok", position: at(1) });
+    else await expect(sent).rejects.toMatchObject({ kind: "disconnected" });
+    expect((await line.answer("publish", { type: "ok", position: at(2) })).data).toBe("unsent");
+    expect(await unsent).toEqual(at(2));
+  }
+});
+
 test("what is asked without a link is said on the next one, or given up in time", async () => {
   const fake = new Fake({ reconnect: { baseMs: 8_000, capMs: 8_000 }, ackTimeoutMs: 60_000 });
   const { room, line } = await inLobby(fake);
@@ -245,6 +267,91 @@ test("attempts can be bounded, or left out", async () => {
     await two.line.break();
   }
   expect([client.state, two.lines.length]).toEqual(["closed", 3]);
+});
+
+test("rooms are joined again under their full names", async () => {
+  const fake = new Fake();
+  const client = await fake.connect();
+  for (const room of ["b", "a"]) {
+    const joining = client.join(room, { data: room });
+    await settle();
+    await fake.line.letJoin(0, { room: `game/${room}` });
+    expect((await joining).name).toBe(`game/${room}`);
+  }
+  await fake.line.break();
+  const line = await fake.resumed();
+  const again = line.heard.map(({ room, data }) => [room, data]);
+  expect(again).toEqual([["game/a", "a"], ["game/b", "b"]]);
+});
+
+test("a lobby of a new session brings what was missed, in order", async () => {
+  const fake = new Fake();
+  const client = await fake.connect();
+  const given = collect<any>((listener) => client.watch("joined", listener));
+  await settle();
+  const unasked = { type: "joined", room: "lobby", members: 2 };
+  await fake.line.say({ ...unasked, position: at(1) });
+  const heard = collect<RoomEvent>((listener) => given[0].onAny(listener));
+  await fake.line.break();
+  // The session is gone; the new one is given its seat before it asks.
+  const line = await fake.next();
+  await line.open();
+  const { ref } = line.take("hello");
+  const welcome = { type: "welcome", ref, session: "B".repeat(22), resume: "s", limits: LIMITS };
+  await line.say(welcome, { ...unasked, position: at(3) }, event(4));
+  expect(await recovered(line, 4)).toMatchObject({ since: at(1) });
+  await line.say(event(2), event(3), event(4), event(5));
+  expect([given.length, offsets(heard)]).toEqual([1, [2, 3, 4, 5]]);
+});
+
+test("what may be dropped is never taken for a repeat", async () => {
+  const { said, line } = await inLobby(new Fake());
+  await line.say(event(1), event(1), event(1, { reliable: false }), event(2));
+  expect(offsets(said)).toEqual([1, 1, 2]);
+});
+
+test("a token that is no longer valid ends the client", async () => {
+  const fake = new Fake({ token: "old" });
+  const { client, room, line } = await inLobby(fake);
+  const closed = collect((listener) => room.watch("closed", listener));
+  await line.break(4804);
+  const second = await fake.next();
+  await second.open();
+  await second.refuse("hello", 4011, "invalid_token");
+  expect([client.state, closed]).toEqual(["closed", [{ reason: "client_closed" }]]);
+  expect(second.closedWith).not.toBeNull();
+});
+
+test("what the next server takes no more is refused, and nothing else", async () => {
+  const fake = new Fake();
+  const { client, room, line } = await inLobby(fake);
+  const joining = client.join("wide", { data: "x".repeat(500) });
+  await settle();
+  await line.letJoin(0, { room: "wide" });
+  const wide = await joining;
+  const closed = collect<any>((listener) => wide.watch("closed", listener));
+  await line.break();
+  const publishing = room.publish("chat", "x".repeat(500));
+  publishing.catch(() => {});
+  const second = await fake.next();
+  await second.welcome("secret-2", { resumed: true, limits: { ...LIMITS, message_bytes: 300 } });
+  await expect(publishing).rejects.toMatchObject({ kind: "invalid" });
+  expect(closed[0].refused).toMatchObject({ kind: "invalid" });
+  expect(second.heard.map(({ room }) => room)).toEqual(["lobby"]);
+  expect([client.state, room.joined, wide.joined]).toEqual(["open", true, false]);
+});
+
+test("a button need not wait for the delay", async () => {
+  const fake = new Fake({ reconnect: { baseMs: 600_000, capMs: 600_000 } });
+  const { client, line } = await inLobby(fake);
+  await line.break();
+  expect([client.state, fake.lines.length]).toEqual(["waiting", 1]);
+  client.reconnect();
+  await settle();
+  expect([client.state, fake.lines.length]).toEqual(["connecting", 2]);
+  client.reconnect();
+  await settle();
+  expect(fake.lines.length).toBe(2);
 });
 
 test("closing while there is no link ends it at once", async () => {

@@ -15,7 +15,7 @@ use super::given::Given;
 use super::verbs::{self, Reach, VERBS, Verb};
 use crate::config::suggest::hint;
 use crate::config::{ApiKeyConfig, Config, ConfigError, Problem, none_of};
-use crate::server::random;
+use crate::system::random;
 use crate::tls::sha256;
 
 /// What begins a new key: who finds one in the wrong place sees what it is.

@@ -27,7 +27,8 @@ use self::session::{Session, Word};
 use super::cors::Cors;
 use super::pair;
 use crate::acceptor::admission::Admission;
-use crate::server::{Shared, random};
+use crate::server::Shared;
+use crate::system::random;
 use crate::worker::{Address, Exchange, Mail};
 
 /// How often sessions are looked for whose client has gone.

@@ -1,0 +1,398 @@
+//! Who is there and who holds what, read from the records that all nodes share, and what this
+//! node should write to them. Pure: records in, wishes out.
+//!
+//! Records are numbered by revisions that grow in the whole registry. Each write names the
+//! revision that it replaces and fails if there is another, so of two that want the same only one
+//! gets it. A node's record ends with its lease; the others stay.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `cluster` | [`ClusterRecord`]: what all nodes agree on |
+//! | `node.{number}` | [`NodeRecord`]: who has the number, until its lease ends |
+//! | `home.{partition}` | [`HomeRecord`]: who holds the partition |
+//!
+//! A node holds a partition if its record says so and was written since its lease began: what it
+//! held before, another may have taken and given back.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Holder, Node, PARTITIONS, Table};
+
+/// Of the records and of words. Nodes of different versions don't share a cluster.
+pub(super) const VERSION: u32 = 1;
+
+/// What all nodes agree on, written by the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClusterRecord {
+    pub(super) version: u32,
+    /// 32 bytes in hexadecimal digits. Secret: with them session ids tell where they live.
+    pub(super) home_seed: String,
+    /// Before this (milliseconds since 1970) nobody takes a partition that has no record: the
+    /// records were lost, and who held it may hold it still.
+    pub(super) settled_ms: u64,
+}
+
+/// One node, until its lease ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NodeRecord {
+    /// In hexadecimal digits.
+    pub(super) incarnation: String,
+    pub(super) name: String,
+    pub(super) workers: u16,
+    pub(super) draining: bool,
+    /// Of what all nodes must have alike.
+    pub(super) digest: String,
+}
+
+/// Who holds a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HomeRecord {
+    pub(super) node: u16,
+    /// In hexadecimal digits.
+    pub(super) incarnation: String,
+    pub(super) fence: u64,
+}
+
+/// One process with a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) node: u16,
+    pub(super) incarnation: u64,
+}
+
+/// What a record has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change<'a> {
+    Written(&'a [u8]),
+    /// Deleted, or its lease has ended.
+    Ended,
+}
+
+/// What this node should write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) partition: usize,
+    /// The revision that it replaces; 0: none.
+    pub(super) replaces: u64,
+    pub(super) record: HomeRecord,
+    /// It is given away: nothing may be accepted any more when it is written.
+    pub(super) gives: bool,
+}
+
+/// All records as far as they are known here.
+#[derive(Debug)]
+pub(super) struct Registry {
+    own: Peer,
+    /// The revision of the node's own record with which its lease began; none: it has none.
+    leased_since: Option<u64>,
+    pub(super) settled_ms: u64,
+    nodes: BTreeMap<u16, (u64, NodeRecord)>,
+    homes: Vec<Home>,
+    gone: Vec<u16>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Home {
+    revision: u64,
+    record: Option<(Peer, u64)>,
+    /// A write is on its way.
+    writing: bool,
+    /// Whether a write of this node has happened is not known: held again only by another.
+    doubtful: bool,
+}
+
+impl Registry {
+    pub(super) fn new(own: Peer) -> Self {
+        Self {
+            own,
+            leased_since: None,
+            settled_ms: 0,
+            nodes: BTreeMap::new(),
+            homes: vec![Home::default(); PARTITIONS],
+            gone: Vec::new(),
+        }
+    }
+
+    /// The same records, read anew: whoever is missing now has gone meanwhile, unless the records
+    /// were lost and are not settled yet. Fences are kept where they are lost.
+    pub(super) fn replace(&mut self, mut new: Self, now_ms: u64) {
+        new.leased_since = self.leased_since;
+        for (number, (_, record)) in std::mem::take(&mut self.nodes) {
+            match new.nodes.get(&number) {
+                Some((_, found)) if found.incarnation == record.incarnation => {}
+                None if now_ms < new.settled_ms => _ = new.nodes.insert(number, (0, record)),
+                _ if number == self.own.node => {}
+                _ => self.gone.push(number),
+            }
+        }
+        new.gone = std::mem::take(&mut self.gone);
+        for (old, new) in self.homes.iter().zip(&mut new.homes) {
+            new.writing = old.writing;
+            new.doubtful = old.doubtful && (new.revision == 0 || old.revision == new.revision);
+            if new.record.is_none() {
+                new.record = old.record;
+            }
+        }
+        *self = new;
+    }
+
+    /// The node's lease has begun with this revision of its record.
+    pub(super) fn lease_begins(&mut self, revision: u64) {
+        self.leased_since = Some(revision);
+    }
+
+    /// The node's lease has ended: it holds nothing, and comes back as another.
+    pub(super) fn lease_ends(&mut self, incarnation: u64) {
+        self.leased_since = None;
+        self.own.incarnation = incarnation;
+    }
+
+    /// Forgets who has not come back since the records were lost.
+    pub(super) fn settle(&mut self, now_ms: u64) {
+        if now_ms < self.settled_ms {
+            return;
+        }
+        let own = self.own.node;
+        let missing = |number: &u16, revision: u64| revision == 0 && *number != own;
+        self.gone.extend(self.nodes.iter().filter(|(n, (r, _))| missing(n, *r)).map(|(n, _)| n));
+        self.nodes.retain(|number, (revision, _)| !missing(number, *revision));
+    }
+
+    /// A live node that differs from this one in what all must have alike.
+    pub(super) fn stranger(&self, digest: &str) -> Option<&str> {
+        let mut records = self.nodes.values().map(|(_, record)| record);
+        records.find(|record| record.digest != digest).map(|record| record.name.as_str())
+    }
+
+    /// The records are lost, the lease is not: what is held is held on once it stands there again.
+    pub(super) fn restart(&mut self) {
+        self.leased_since = None;
+    }
+
+    pub(super) fn is_leased(&self) -> bool {
+        self.leased_since.is_some()
+    }
+
+    /// Takes over what has changed. Unknown keys are passed over.
+    ///
+    /// # Errors
+    /// The record cannot be read; it counts as none.
+    pub(super) fn apply(
+        &mut self,
+        key: &str,
+        revision: u64,
+        change: Change<'_>,
+    ) -> Result<(), serde_json::Error> {
+        if let Some(number) = number_of(key, "node.") {
+            return self.apply_node(number, revision, change);
+        }
+        if let Some(partition) = number_of(key, "home.") {
+            return self.apply_home(usize::from(partition), revision, change);
+        }
+        if let (CLUSTER_KEY, Change::Written(bytes)) = (key, change) {
+            self.settled_ms = serde_json::from_slice::<ClusterRecord>(bytes)?.settled_ms;
+        }
+        Ok(())
+    }
+
+    fn apply_node(
+        &mut self,
+        number: u16,
+        revision: u64,
+        change: Change<'_>,
+    ) -> Result<(), serde_json::Error> {
+        let record: Option<NodeRecord> = read(change)?;
+        let new = record.as_ref().map(|record| record.incarnation.as_str());
+        if let Some((_, old)) = self.nodes.get(&number)
+            && new != Some(old.incarnation.as_str())
+            && number != self.own.node
+        {
+            self.gone.push(number);
+        }
+        match record {
+            Some(record) => self.nodes.insert(number, (revision, record)),
+            None => self.nodes.remove(&number),
+        };
+        Ok(())
+    }
+
+    fn apply_home(
+        &mut self,
+        partition: usize,
+        revision: u64,
+        change: Change<'_>,
+    ) -> Result<(), serde_json::Error> {
+        let Some(home) = self.homes.get_mut(partition) else { return Ok(()) };
+        (home.revision, home.doubtful) = (revision, false);
+        let record: Option<HomeRecord> = read(change)?;
+        if let Some(record) = record {
+            let incarnation = incarnation_of(&record.incarnation);
+            home.record = Some((Peer { node: record.node, incarnation }, record.fence));
+        }
+        Ok(())
+    }
+
+    /// The write of a wish has ended. `sure`: it is known whether it happened, and what it wrote
+    /// comes by [`Registry::apply`].
+    pub(super) fn written(&mut self, partition: usize, sure: bool) {
+        if let Some(home) = self.homes.get_mut(partition) {
+            home.writing = false;
+            home.doubtful |= !sure;
+        }
+    }
+
+    /// Nodes that have gone since this was last asked.
+    pub(super) fn take_gone(&mut self) -> Vec<u16> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// What should be written now; each is on its way from now on.
+    pub(super) fn wishes(&mut self, now_ms: u64) -> Vec<Wish> {
+        let Some(leased_since) = self.leased_since else { return Vec::new() };
+        let candidates: Vec<Peer> = self.candidates();
+        let mut wishes = Vec::new();
+        for partition in 0..self.homes.len() {
+            let Some(to) = desired(partition, &candidates) else { break };
+            let home = &self.homes[partition];
+            if home.writing {
+                continue;
+            }
+            let held = self.is_held(home, leased_since);
+            let live = home.record.is_some_and(|(peer, _)| peer != self.own && self.is_live(peer));
+            let take = to == self.own && !held && !live;
+            let keep = !held && home.record.is_some_and(|(peer, _)| peer == self.own);
+            let settled = home.revision > 0 || now_ms >= self.settled_ms || keep;
+            if !((take || keep) && settled || held && to != self.own) {
+                continue;
+            }
+            let old = home.record.map_or(0, |(_, fence)| fence);
+            let to = if held { to } else { self.own };
+            // What was never given up goes on when its record is lost.
+            let goes_on = keep && home.revision == 0 && !home.doubtful;
+            wishes.push(Wish {
+                partition,
+                replaces: home.revision,
+                record: HomeRecord {
+                    node: to.node,
+                    incarnation: hex(to.incarnation),
+                    // Not below what was ever given, even if the records are lost.
+                    fence: if goes_on { old } else { now_ms.max(old + 1) },
+                },
+                gives: held,
+            });
+        }
+        for wish in &wishes {
+            self.homes[wish.partition].writing = true;
+        }
+        wishes
+    }
+
+    /// Who is there, and who holds what.
+    pub(super) fn table(&self) -> Table {
+        let holders = self.homes.iter().map(|home| {
+            let (peer, fence) = home.record?;
+            let holds = match self.leased_since {
+                // Without contact nobody knows who holds what.
+                None => false,
+                Some(since) if peer == self.own => self.is_held(home, since) && !home.writing,
+                Some(_) => self.is_live(peer),
+            };
+            holds.then_some(Holder { node: peer.node, fence })
+        });
+        let nodes = self.nodes.iter().map(|(number, (_, record))| Node {
+            number: *number,
+            incarnation: incarnation_of(&record.incarnation),
+            workers: record.workers,
+            draining: record.draining,
+            name: record.name.clone(),
+        });
+        Table { nodes: nodes.collect(), homes: holders.collect() }
+    }
+
+    fn candidates(&self) -> Vec<Peer> {
+        let staying = self.nodes.iter().filter(|(_, (_, record))| !record.draining);
+        let peers = staying.map(|(number, (_, record))| Peer {
+            node: *number,
+            incarnation: incarnation_of(&record.incarnation),
+        });
+        peers.collect()
+    }
+
+    fn is_held(&self, home: &Home, leased_since: u64) -> bool {
+        home.record.is_some_and(|(peer, _)| peer == self.own)
+            && home.revision > leased_since
+            && !home.doubtful
+    }
+
+    fn is_live(&self, peer: Peer) -> bool {
+        let record = self.nodes.get(&peer.node);
+        record.is_some_and(|(_, record)| incarnation_of(&record.incarnation) == peer.incarnation)
+    }
+}
+
+pub(super) const CLUSTER_KEY: &str = "cluster";
+
+pub(super) fn node_key(number: u16) -> String {
+    format!("node.{number}")
+}
+
+pub(super) fn home_key(partition: usize) -> String {
+    format!("home.{partition}")
+}
+
+/// Not every reader of JSON keeps 64 bits.
+pub(super) fn hex(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+impl ClusterRecord {
+    pub(super) fn new(home_seed: [u8; 32]) -> Self {
+        let home_seed = home_seed.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { version: VERSION, home_seed, settled_ms: 0 }
+    }
+
+    /// None: it is not 64 hexadecimal digits.
+    pub(super) fn seed(&self) -> Option<[u8; 32]> {
+        let mut seed = [0; 32];
+        if self.home_seed.len() != 64 {
+            return None;
+        }
+        for (at, byte) in seed.iter_mut().enumerate() {
+            let digits = self.home_seed.get(2 * at..2 * at + 2)?;
+            *byte = u8::from_str_radix(digits, 16).ok()?;
+        }
+        Some(seed)
+    }
+}
+
+/// 0 for what is none: no process draws it.
+pub(super) fn incarnation_of(text: &str) -> u64 {
+    u64::from_str_radix(text, 16).unwrap_or(0)
+}
+
+fn number_of(key: &str, prefix: &str) -> Option<u16> {
+    key.strip_prefix(prefix)?.parse().ok()
+}
+
+fn read<T: for<'a> Deserialize<'a>>(change: Change<'_>) -> Result<Option<T>, serde_json::Error> {
+    match change {
+        Change::Written(bytes) => serde_json::from_slice(bytes).map(Some),
+        Change::Ended => Ok(None),
+    }
+}
+
+/// Who should hold a partition: each node has a score for it, and the highest has it. So only
+/// what a node held moves when it goes, and a new one takes its share from all.
+pub(super) fn desired(partition: usize, candidates: &[Peer]) -> Option<Peer> {
+    let score = |peer: &Peer| mix(peer.incarnation ^ mix(partition as u64 + 1));
+    candidates.iter().copied().max_by_key(|peer| (score(peer), peer.node))
+}
+
+/// SplitMix64's finalizer: each bit of the input changes half of those of the output.
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
