@@ -1,15 +1,22 @@
 /** A timer that comes so much too late was asleep with its tab, or with the machine. */
 const ASLEEP_MS = 2_000;
 
+interface Entry {
+  at: number;
+  then(): void;
+  isSpared: boolean;
+}
+
 /**
  * All timers of one client behind one of the system. After a sleep none of them is taken at its
  * word: what arrived meanwhile still waits to be read, so each gets a grace period, and the client
- * is told.
+ * is told. It gets one only: in a hidden tab timers may come once a minute, each as after a
+ * sleep.
  */
 export class Deadlines {
   readonly #graceMs: number;
   readonly #slept: () => void;
-  readonly #entries = new Map<number, { at: number; then: () => void }>();
+  readonly #entries = new Map<number, Entry>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #wakeAt = Infinity;
   #count = 0;
@@ -25,7 +32,7 @@ export class Deadlines {
     // What is no number would never be due, and would hold up what is.
     const at = this.#now() + (ms || 0);
     this.#count += 1;
-    this.#entries.set(this.#count, { at, then });
+    this.#entries.set(this.#count, { at, then, isSpared: false });
     if (at < this.#wakeAt) this.#arm(at);
     return this.#count;
   }
@@ -56,7 +63,9 @@ export class Deadlines {
     const asleep = late > ASLEEP_MS;
     this.#wakeAt = Infinity;
     for (const entry of this.#entries.values()) {
-      if (asleep) entry.at = Math.max(entry.at, now + this.#graceMs);
+      if (!asleep || entry.isSpared || entry.at > now + this.#graceMs) continue;
+      entry.at = now + this.#graceMs;
+      entry.isSpared = true;
     }
     for (const [id, { at, then }] of [...this.#entries]) {
       if (at <= now && this.#entries.delete(id)) then();

@@ -344,7 +344,11 @@ export class Driver<Room extends Seated> {
 
   #wake(isNewNetwork: boolean): void {
     if (isNewNetwork) this.#dialer.forget();
-    if (this.state === "open") return this.#probe(WAKE_PROBE_MS);
+    if (this.state === "open") {
+      // One that was asked before a sleep is as good.
+      if (this.#probing === undefined) this.#probe(WAKE_PROBE_MS);
+      return;
+    }
     if (!this.#isTold) this.hurry();
   }
 }

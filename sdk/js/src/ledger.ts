@@ -275,7 +275,7 @@ export class Ledger<Room extends Seated> {
     seat.room.position = recovery?.recovered ? (command.since as Position) : position;
     if (!recovery?.recovered) seat.newest = undefined;
     if (!recovery) return;
-    if (recovery.recovered) seat.room.listeners.tell("recovered", recovery);
+    if (recovery.recovered) seat.room.listeners.tell("recovered", { ...recovery, until: position });
     else seat.room.listeners.tell("lost", recovery);
   }
 

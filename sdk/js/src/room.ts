@@ -28,8 +28,8 @@ export interface RoomChanges {
   /** Where the room tells numbers only. */
   presence: Presence;
   /** The client was away and has everything it missed: the events that follow continue those
-   * before, without gap or repeat. */
-  recovered: { recovered: true };
+   * before, without gap or repeat. Those up to `until` were said while it was away. */
+  recovered: { recovered: true; until: Position };
   /** Something is missing before the events that follow: read the state of the room anew. `unread`:
    * nobody listened, and the oldest of what was held went. */
   lost: { recovered: false; reason: string; missed?: number };

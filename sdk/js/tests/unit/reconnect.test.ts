@@ -43,7 +43,7 @@ test("a lost link is resumed, and nothing is missed or repeated", async () => {
   expect(join.since).toEqual(at(3));
   await second.say(event(2), event(3), event(4), event(5), event(5), event(6));
   expect(offsets(said)).toEqual([1, 2, 3, 4, 5, 6]);
-  expect(ok).toEqual([{ recovered: true }]);
+  expect(ok).toEqual([{ recovered: true, until: at(5) }]);
   expect(states).toEqual(["open", "waiting", "connecting", "open"]);
   expect(back).toEqual([expect.objectContaining({ resumed: true, transport: "websocket" })]);
 });
@@ -242,6 +242,20 @@ test("after a sleep no deadline is believed, and the link is tried at once", asy
   line.take("ping");
   await vi.advanceTimersByTimeAsync(5_000);
   expect(client.state).not.toBe("open");
+});
+
+test("a tab whose timers come once a minute still notices a dead link", async () => {
+  const fake = new Fake();
+  const { client, room } = await inLobby(fake);
+  const publishing = room.publish("chat", "hi");
+  publishing.catch(() => {});
+  await vi.advanceTimersByTimeAsync(5_000);
+  for (let minute = 0; minute < 6; minute += 1) {
+    vi.setSystemTime(Date.now() + 55_000);
+    await vi.advanceTimersByTimeAsync(5_000);
+  }
+  expect(client.state).not.toBe("open");
+  await expect(publishing).rejects.toMatchObject({ kind: "timeout" });
 });
 
 test("a clock that is set back holds no deadline up", async () => {
