@@ -367,6 +367,10 @@ fn s15_pages_of_other_sites_follow_only_where_they_are_listed() {
     };
     assert_eq!(open("https://evil.example").map(|(status, _)| status), Some(403));
     assert!(open("https://game.example").is_none());
+    // An image, say, whose page reads nothing: it would still take a seat.
+    let headers = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n";
+    let image = Follower::try_open(at, "/sse?room=lobby", headers).err();
+    assert_eq!(image.map(|(status, _)| status), Some(403));
     let asked = |method: &str, path: &str, origin: &str| {
         let headers = format!("Host: localhost\r\nConnection: close\r\nOrigin: {origin}\r\n");
         http(at, &format!("{method} {path} HTTP/1.1\r\n{headers}\r\n"))

@@ -178,6 +178,13 @@ async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next)
 /// In words, which setting lists it.
 pub(super) fn check_origin(headers: &HeaderMap, policy: &SitePolicy) -> Result<(), String> {
     if !headers.contains_key(ORIGIN) {
+        // A page may have something fetched that it cannot read: then browsers name no origin, but
+        // say that the page is of another one (Fetch Metadata, section 2.3).
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let is_other = matches!(site, Some(b"cross-site" | b"same-site"));
+        if is_other && !policy.origins.iter().any(|allowed| allowed == "*") {
+            return Err("pages of other sites may not have this fetched".to_owned());
+        }
         return Ok(());
     }
     let named = [("host", HOST), ("origin", ORIGIN)];

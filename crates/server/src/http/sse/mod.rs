@@ -37,7 +37,8 @@ use super::pair;
 use crate::acceptor::admission::Admission;
 use crate::config::suggest::hint;
 use crate::entrance::Speaks;
-use crate::server::{Shared, random};
+use crate::server::Shared;
+use crate::system::random;
 use crate::worker::{Address, Mail};
 
 /// Headers that a page of another site, which is allowed here, may send.
