@@ -1,6 +1,9 @@
 //! Which nodes there are, and which of them is home to what.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use crate::homes::Homes;
 
 /// The number of a node: leased in the cluster's registry while the node runs. Alone a server is
 /// [`NodeId::ALONE`].
@@ -26,8 +29,7 @@ impl NodeId {
 }
 
 /// One shard of all there are: a worker of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-// Compared for every delivery: as one number of 32 bits.
+#[derive(Debug, Clone, Copy, Eq, PartialOrd, Ord)]
 #[repr(C, align(4))]
 pub struct ShardId {
     /// Which node.
@@ -44,6 +46,25 @@ impl ShardId {
     pub const fn alone(worker: u16) -> Self {
         Self { node: NodeId::ALONE, worker }
     }
+
+    const fn bits(self) -> u32 {
+        (self.worker as u32) << 16 | self.node.0 as u32
+    }
+}
+
+/// As one number: shards are compared for every receiver of a delivery.
+impl PartialEq for ShardId {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.bits() == other.bits()
+    }
+}
+
+impl Hash for ShardId {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.bits());
+    }
 }
 
 /// One of the parts into which all rooms and users are divided by a hash of their names, the same
@@ -54,6 +75,12 @@ pub struct Partition(pub u8);
 impl Partition {
     /// How many there are.
     pub const COUNT: usize = 256;
+
+    /// The one that a room of this full name belongs to, in the cluster with this seed
+    /// ([`HubConfig::home_seed`](crate::HubConfig::home_seed)).
+    pub fn of_room(home_seed: [u8; 32], room: &str) -> Self {
+        Homes::new(home_seed).of_room(room)
+    }
 
     /// All of them, by number.
     pub fn all() -> impl Iterator<Item = Self> {

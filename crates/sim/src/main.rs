@@ -1,13 +1,14 @@
-//! Replays random schedules: `roomcast-sim SEED [--verbose] [--steps N]` one, with what it came to;
-//! `roomcast-sim --seeds A..B` many, each in one line if a promise was broken.
+//! Replays random schedules: `roomcast-sim SEED [--verbose] [--steps N] [--cluster]` one, with what
+//! it came to; `roomcast-sim --seeds A..B [--cluster]` many, each in one line if a promise was
+//! broken. `--cluster`: of several nodes, which fail.
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use roomcast_sim::sim::{self, Options, Outcome};
 
-const USAGE: &str = "usage: roomcast-sim SEED [--verbose] [--steps N]
-       roomcast-sim --seeds A..B";
+const USAGE: &str = "usage: roomcast-sim SEED [--verbose] [--steps N] [--cluster]
+       roomcast-sim --seeds A..B [--cluster]";
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut options = Options::default();
@@ -16,6 +17,7 @@ fn main() -> anyhow::Result<ExitCode> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--verbose" | "-v" => options.verbose = true,
+            "--cluster" => options.cluster = true,
             "--steps" => {
                 let steps = words.next().context(USAGE)?;
                 options.steps = Some(steps.parse().context("--steps wants a number")?);
@@ -44,8 +46,14 @@ fn replay(seed: u64, options: &Options) -> ExitCode {
         println!("{line}");
     }
     println!(
-        "seed {seed}: {} shards, {} clients ({} calm), {} steps, {:?}, {:?}",
-        plan.config.shards, plan.players, plan.calm, plan.steps, plan.dials, plan.faults
+        "seed {seed}: {} nodes, {} shards each, {} clients ({} calm), {} steps, {:?}, {:?}",
+        plan.nodes,
+        plan.config.shards,
+        plan.players,
+        plan.calm,
+        plan.steps,
+        plan.dials,
+        plan.faults
     );
     println!("{counts:?}");
     match violation {

@@ -1,5 +1,5 @@
-//! Every script of `scripts/` gives the same text with one shard and with several, in JSON and
-//! with MessagePack beside it. `UPDATE=1` rewrites what is expected.
+//! Every script of `scripts/` gives the same text with one shard, with several, and with several
+//! nodes, in JSON and with MessagePack beside it. `UPDATE=1` rewrites what is expected.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use roomcast_sim::script::{self, Variant};
 use roomcast_wire::{CloseCode, ErrorCode};
 
-const VARIANTS: [Variant; 4] = [
-    Variant { shards: 1, mixed: false },
-    Variant { shards: 1, mixed: true },
-    Variant { shards: 3, mixed: false },
-    Variant { shards: 4, mixed: true },
+const VARIANTS: [Variant; 6] = [
+    Variant { shards: 1, mixed: false, nodes: 1 },
+    Variant { shards: 1, mixed: true, nodes: 1 },
+    Variant { shards: 3, mixed: false, nodes: 1 },
+    Variant { shards: 4, mixed: true, nodes: 1 },
+    Variant { shards: 1, mixed: false, nodes: 2 },
+    Variant { shards: 2, mixed: true, nodes: 2 },
 ];
 
 fn scripts() -> Vec<(PathBuf, String)> {

@@ -64,6 +64,27 @@ fn every_seed_holds_every_promise() {
     assert!(sum.by_logics > 10 * SEEDS && sum.told > SEEDS && sum.failed > SEEDS / 4, "{sum:?}");
 }
 
+/// Nodes are killed, stand still, are cut off; words are lost, partitions move.
+#[test]
+fn every_seed_of_a_cluster_holds_every_promise() {
+    const SEEDS: u64 = 60;
+    let options = Options { cluster: true, ..Options::default() };
+    let outcomes = run_all(SEEDS, &options, |seed, outcome| {
+        let broken = outcome.violation.map(|violation| {
+            let replay = format!("cargo run -p roomcast-sim -- {seed} -v --cluster");
+            format!("seed {seed}: {violation}\n  replay: {replay}")
+        });
+        (broken, outcome.counts)
+    });
+    let broken: Vec<_> = outcomes.iter().filter_map(|(broken, _)| broken.clone()).collect();
+    assert!(broken.is_empty(), "{} of {SEEDS}:\n{}", broken.len(), broken.join("\n"));
+    let sum = |of: fn(&Counts) -> u64| outcomes.iter().map(|(_, counts)| of(counts)).sum::<u64>();
+    let events = sum(|counts| counts.events);
+    let (seated_again, recovered) = (sum(|it| it.seated_again), sum(|it| it.recovered));
+    assert!(events > 20 * SEEDS && seated_again > SEEDS, "{events} {seated_again}");
+    assert!(recovered > SEEDS / 2, "{recovered}");
+}
+
 #[test]
 fn a_seed_is_the_whole_story() {
     let options = Options { verbose: true, ..Options::default() };
@@ -72,6 +93,10 @@ fn a_seed_is_the_whole_story() {
     assert_eq!(first.trace, again.trace);
     let short = sim::run(7, &Options { steps: Some(3), ..options });
     assert!(short.trace.len() < first.trace.len());
+    let options = Options { cluster: true, ..options };
+    let (first, again) = (sim::run(8, &options), sim::run(8, &options));
+    assert!(first.trace.len() > 100);
+    assert_eq!(first.trace, again.trace);
 }
 
 /// Which promise each kind of cheating breaks. A cheat may hit another promise first.

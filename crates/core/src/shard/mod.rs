@@ -303,7 +303,7 @@ impl Shard {
             Word::NotHome { at, fence, tries, word } => self.on_not_home(at, fence, tries, *word),
             Word::Echo { at, from } => self.on_echo(at, from),
             Word::Echoed { at, from } => self.on_echoed(at, from),
-            Word::TellSeats { to } => self.tell_seats(to),
+            Word::TellSeats { to } => self.on_tell_seats(to),
             Word::SeatsFollow { from } => self.on_seats_follow(from),
             Word::SeatsTold { from } => self.on_seats_told(from),
             Word::Answer { to, answer } => self.on_answer(to, answer),

@@ -168,9 +168,7 @@ impl Shard {
         if node == here.node {
             return;
         }
-        self.let_go(node);
-        self.give_up_on(node);
-        self.ask_surveys_again(node);
+        self.doubt(node);
         for worker in 0..workers {
             let to = ShardId { node, worker };
             self.send(to, Word::TellSeats { to: here });
@@ -178,8 +176,21 @@ impl Shard {
         }
     }
 
+    /// What was asked of a node may not have reached it, nor its answer this shard.
+    fn doubt(&mut self, node: NodeId) {
+        self.let_go(node);
+        self.give_up_on(node);
+        self.ask_surveys_again(node);
+    }
+
+    /// Another shard has noticed that words are lost.
+    pub(super) fn on_tell_seats(&mut self, to: ShardId) {
+        self.doubt(to.node);
+        self.tell_seats(to);
+    }
+
     /// Tells a shard of all seats and users that it is home to.
-    pub(super) fn tell_seats(&mut self, to: ShardId) {
+    fn tell_seats(&mut self, to: ShardId) {
         let from = self.id;
         self.send(to, Word::SeatsFollow { from });
         self.retell(&Retold::To(to));

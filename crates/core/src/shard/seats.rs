@@ -199,21 +199,34 @@ impl Shard {
     pub(super) fn on_join_refused(
         &mut self,
         to: ReplyTo,
-        session: SessionKey,
+        key: SessionKey,
         room: &str,
         refusal: Refusal,
     ) {
         let Some(to) = self.asker_of(to) else { return };
-        if let Some(session) = self.session_at(session)
+        if let Some(session) = self.session_at(key)
             && let Some(at) = session.seats.iter().position(|seat| seat.name == room)
         {
             let seat = &mut session.seats[at];
             seat.pending = seat.pending.saturating_sub(1);
             if seat.pending == 0 && seat.room.is_none() {
                 session.seats.remove(at);
+                self.tell_later_link(to, key, room);
             }
         }
         self.answer(to, Answer::Refused(refusal));
+    }
+
+    /// A client that came back before its join was answered was told of the seat in `welcome`: it
+    /// has none.
+    fn tell_later_link(&mut self, to: ReplyTo, key: SessionKey, room: &str) {
+        let ReplyTo::Session { link, generation, .. } = to else { return };
+        let is_same = self.links.generation(link) == Some(generation);
+        let now = self.session_at(key).and_then(|session| session.link);
+        if now.is_some_and(|now| now != link || !is_same) {
+            let reason = ClosedReason::Expired;
+            self.push_to(key.slot, &Push::RoomClosed { room, reason }, true);
+        }
     }
 
     pub(super) fn on_left(&mut self, to: ReplyTo, session: SessionKey, room: RoomKey) {

@@ -53,9 +53,11 @@ impl Shard {
         {
             // Moved again and again, it would never meet its deadline; and what it was answered
             // may still wait in the outbox.
-            let stays = self.links.get(link).is_none_or(|entry| entry.refused);
+            let home = self.shard_of_session(resume.session);
+            let stays =
+                self.links.get(link).is_none_or(|entry| entry.refused) || home.node != self.id.node;
             if !stays {
-                return self.move_link(link, self.shard_of_session(resume.session), message);
+                return self.move_link(link, home, message);
             }
             if !self.recovers(link) {
                 return self.refuse_on(link, reference, &cannot_resume());

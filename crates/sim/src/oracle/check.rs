@@ -260,7 +260,7 @@ impl Oracle {
         Ok(())
     }
 
-    fn live_seat(&mut self, wire: WireId, room: &str) -> Option<&mut super::Seat> {
+    pub(super) fn live_seat(&mut self, wire: WireId, room: &str) -> Option<&mut super::Seat> {
         let who = self.session_of(wire)?;
         let seat = self.sessions.get_mut(&who)?.seats.get_mut(room)?;
         seat.place.is_some().then_some(seat)
@@ -321,6 +321,8 @@ impl Oracle {
         let allowed = match code {
             Some(CloseCode::Drain | CloseCode::Replaced) => true,
             Some(CloseCode::TooManyErrors) => conn.garbage > 0,
+            // Its node stood still.
+            Some(CloseCode::NoPong) => self.plan.nodes > 1,
             Some(CloseCode::Normal | CloseCode::Disconnected) | None => conn.bye,
             _ => false,
         };

@@ -102,6 +102,8 @@ pub struct Counts {
     pub told: u64,
     /// Rooms that failed with their logic.
     pub failed: u64,
+    /// Seats that were told again, because their home was lost or words to it.
+    pub seated_again: u64,
 }
 
 /// What was said in a room, by its number: the number stands in the payload.
@@ -340,6 +342,15 @@ impl Oracle {
         }
         for conn in self.conns.values_mut() {
             conn.bye = true;
+        }
+    }
+
+    /// The process at the other end of a link is no more.
+    pub(crate) fn killed(&mut self, wire: WireId) {
+        let Some(conn) = self.conns.get_mut(&wire) else { return };
+        conn.bye = true;
+        if let Some(session) = conn.session.and_then(|who| self.sessions.get_mut(&who)) {
+            session.over = true;
         }
     }
 

@@ -16,6 +16,9 @@ impl Oracle {
         let Some(reference) = incoming.reference else {
             return match &incoming.body {
                 Body::Error { .. } => self.unasked_error(wire),
+                Body::Joined { room, position, members, recovery: Some(recovery) } => {
+                    self.seated_again(wire, room, (*position, *members), *recovery, sight)
+                }
                 // A seat that the server gave.
                 Body::Joined { room, position, members, .. } => {
                     self.joined(wire, room, (*position, *members), (None, None), sight)
@@ -123,6 +126,10 @@ impl Oracle {
             return broken(Guarantee::Bounds, format!("{asked:?}: an error {code:?}"));
         }
         let Asked::Publish { said, seated } = asked else { return Ok(()) };
+        if code == Some(ErrorCode::Unavailable) {
+            // Nobody knows whether it stands in the room.
+            return Ok(());
+        }
         self.said[said].refusals += 1;
         let room = self.said[said].room.clone();
         let session = self.session_of(wire).and_then(|who| self.sessions.get(&who));
@@ -164,7 +171,11 @@ impl Oracle {
         }
         self.counts.resumed += 1;
         for room in session.seats.keys().filter(|room| !rooms.contains(room)) {
-            let long = u64::from(self.plan.options(room).resume_s) * 1_000 >= resume_ms;
+            let options = self.plan.options(room);
+            // Whose home was lost may find its room full.
+            let has_place =
+                self.plan.nodes == 1 || options.members_max as usize > self.plan.players;
+            let long = u64::from(options.resume_s) * 1_000 >= resume_ms && has_place;
             if long && !session.uncertain.contains(room) && !self.plan.is_wild(room) {
                 let text = format!("{name} came back in time and has lost its seat in {room}");
                 return broken(Guarantee::Presence, text);
@@ -229,6 +240,37 @@ impl Oracle {
             seat.counts = None;
         }
         seat.place = Some(place);
+        Ok(())
+    }
+
+    /// The room's home is another, or words to it were lost: its member is told whether it missed
+    /// anything.
+    fn seated_again(
+        &mut self,
+        wire: WireId,
+        room: &str,
+        (position, members): (Position, u32),
+        recovery: Recovery,
+        sight: Sight,
+    ) -> Verdict {
+        let name = self.player(wire).to_owned();
+        let Some(seat) = self.live_seat(wire, room).filter(|_| members > 0) else {
+            let text = format!("{name} is told again of {room}, where it has no live seat");
+            return broken(Guarantee::Presence, text);
+        };
+        let place = seat.place.clone();
+        let Some(Place { epoch, last, .. }) = place else { return Ok(()) };
+        let since = Position { epoch, offset: last };
+        self.verdict(room, since, position, recovery, sight)?;
+        self.counts.seated_again += 1;
+        let (last, replayed) = match recovery {
+            Recovery::Recovered => (last, position.offset),
+            _ => (position.offset, position.offset),
+        };
+        if let Some(seat) = self.live_seat(wire, room) {
+            (seat.view, seat.counts) = (None, None);
+            seat.place = Some(Place { epoch: position.epoch, last, replayed });
+        }
         Ok(())
     }
 

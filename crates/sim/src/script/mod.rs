@@ -13,11 +13,15 @@
 //! plain                                    always one shard and JSON: where bytes are counted
 //! shards 2                                 always so many
 //! envelopes 50ms                           how long they are on their way between shards
+//! nodes 3                                  always so many, of one shard each, and JSON; the
+//!                                          clients connect to them in turn
+//! home lobby 2                             the node that is home to a room from now on
+//! node 1 kill                              or start, cut, reach, pause 5s, lose 2 (words to it)
 //! alice: hello Mina token=sesame           verbs of clients: see `verbs.rs`
 //! alice < welcome user=ops                 what alice read, until nothing more happens
 //! + bob: join lobby                        `+`: in the same turn as the step before
 //! repeat 3 bob: say lobby {i}              three times in one turn
-//! open carol line namespace=game           connect and say nothing (ws, line, length, msgpack)
+//! open carol line namespace=game node=1    connect and say nothing (ws, line, length, msgpack)
 //! cut bob      close bob      half_open bob     stop bob (reading)     read bob     mute bob
 //! window bob 2000                          how many unread bytes its link takes
 //! wait 61s                                 or 500ms

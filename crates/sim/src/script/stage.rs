@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
-use roomcast_core::{CallTicket, HubConfig, KeyGrant, Limits, NamespaceConfig, ShardId};
+use roomcast_core::{CallTicket, HubConfig, KeyGrant, Limits, NamespaceConfig, Partition, ShardId};
 use roomcast_wire::dialect::native;
 use roomcast_wire::incoming::{Body, Incoming};
 use roomcast_wire::{
@@ -23,6 +23,8 @@ pub struct Variant {
     pub shards: u16,
     /// Whether every second client speaks MessagePack.
     pub mixed: bool,
+    /// How many nodes; the clients connect to them in turn.
+    pub nodes: u16,
 }
 
 pub(super) struct Stage {
@@ -57,6 +59,8 @@ pub(super) struct Client {
     pub asked: Option<u64>,
 }
 
+/// What says where rooms are at home, where a script has several nodes.
+const HOME_SEED: [u8; 32] = [5; 32];
 /// Stands before the clients in the order of lines.
 const SERVER: usize = usize::MAX;
 /// Stands behind them.
@@ -100,19 +104,10 @@ impl Stage {
             "lobby" => self.lobby(words),
             "client_logics" => self.client_logics(words),
             "key" => self.key(words),
-            "shards" => {
-                self.config.shards = number(words.need("a count")?)?;
-                Ok(())
-            }
             "envelopes" => {
                 let ms = duration_ms(words.need("a time")?)?;
                 let dials = &mut self.world().dials;
                 (dials.envelope_delay_ms_min, dials.envelope_delay_ms) = (ms, ms);
-                Ok(())
-            }
-            "plain" => {
-                self.variant.mixed = false;
-                self.config.shards = 1;
                 Ok(())
             }
             "repeat" => {
@@ -133,19 +128,76 @@ impl Stage {
             }
             "restart" => {
                 self.config.seed[0] += 1;
-                let config = self.config.clone();
+                let mut config = self.config.clone();
+                if self.variant.nodes > 1 {
+                    (config.in_cluster, config.home_seed) = (true, Some(HOME_SEED));
+                }
                 self.world().restart(config);
                 Ok(())
             }
             "open" => {
                 let name = words.need("a name")?.to_owned();
                 let namespace = words.value("namespace").map(str::to_owned);
+                let node = words.value("node").map(number).transpose()?;
                 let format = words.next().map(format_of).transpose()?;
-                self.open(&name, format, namespace.as_deref());
+                self.open(&name, format, namespace.as_deref(), node);
                 Ok(())
             }
+            "shards" | "nodes" | "plain" | "node" | "home" => self.server_step(step),
             verb => self.link_step(verb, words),
         }
+    }
+
+    /// What the server consists of, and what happens to its nodes.
+    fn server_step(&mut self, step: &str) -> Result<(), String> {
+        let mut words = Words::new(step);
+        match words.need("a step")? {
+            "shards" => {
+                self.config.shards = number(words.need("a count")?)?;
+                self.variant.nodes = 1;
+                Ok(())
+            }
+            "nodes" => {
+                let nodes = number(words.need("a count")?)?;
+                self.variant = Variant { shards: 1, mixed: false, nodes };
+                self.config.shards = 1;
+                Ok(())
+            }
+            "node" => self.node_step(words),
+            "home" => {
+                let room = words.need("a room")?;
+                let node = number(words.need("a node")?)?;
+                let at = Partition::of_room(HOME_SEED, room);
+                self.world().move_partition(at, node);
+                Ok(())
+            }
+            _ => {
+                self.variant.mixed = false;
+                self.variant.nodes = 1;
+                self.config.shards = 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn node_step(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        let node = number(words.need("a node")?)?;
+        match words.need("what happens")? {
+            "kill" => self.world().kill(node),
+            "start" => self.world().start_node(node),
+            "cut" => self.world().set_cut(node, true),
+            "reach" => self.world().set_cut(node, false),
+            "pause" => {
+                let ms = duration_ms(words.need("a time")?)?;
+                self.world().pause(node, ms);
+            }
+            "lose" => {
+                let to = number(words.need("the other node")?)?;
+                self.world().lose_words(node, to);
+            }
+            _ => return Err("wants kill, start, cut, reach, pause or lose".to_owned()),
+        }
+        Ok(())
     }
 
     fn link_step(&mut self, verb: &str, mut words: Words<'_>) -> Result<(), String> {
@@ -188,8 +240,18 @@ impl Stage {
     }
 
     pub fn world(&mut self) -> &mut World {
-        let config = &self.config;
-        self.world.get_or_insert_with(|| World::new(config.clone(), Dials::CALM, Chance::new(1)))
+        let (config, nodes) = (&self.config, self.variant.nodes);
+        self.world.get_or_insert_with(|| {
+            let (mut config, chance) = (config.clone(), Chance::new(1));
+            if nodes == 1 {
+                return World::new(config, Dials::CALM, chance);
+            }
+            (config.in_cluster, config.home_seed) = (true, Some(HOME_SEED));
+            let mut world = World::cluster(config, nodes, Dials::CALM, chance);
+            // Who comes finds a cluster that knows itself.
+            while world.step(0) {}
+            world
+        })
     }
 
     /// The client of this name, made if it is new.
@@ -215,10 +277,22 @@ impl Stage {
         self.clients.len() - 1
     }
 
-    pub fn open(&mut self, name: &str, format: Option<Format>, namespace: Option<&str>) -> WireId {
+    pub fn open(
+        &mut self,
+        name: &str,
+        format: Option<Format>,
+        namespace: Option<&str>,
+        node: Option<u16>,
+    ) -> WireId {
         let client = self.client(name);
         let format = format.unwrap_or(self.clients[client].format);
-        let wire = self.world().connect(format, namespace, client as u16);
+        let (nodes, shards) = (self.variant.nodes, self.config.shards);
+        let turn = client as u16;
+        let shard = match nodes {
+            1 => turn,
+            _ => node.unwrap_or(turn) % nodes * shards + turn / nodes % shards,
+        };
+        let wire = self.world().connect(format, namespace, shard);
         let entry = &mut self.clients[client];
         (entry.wire, entry.format, entry.reference) = (Some(wire), format, 0);
         wire
@@ -245,7 +319,7 @@ impl Stage {
 
     fn wire_of(&mut self, client: usize) -> WireId {
         let name = self.clients[client].name.clone();
-        self.clients[client].wire.unwrap_or_else(|| self.open(&name, None, None))
+        self.clients[client].wire.unwrap_or_else(|| self.open(&name, None, None, None))
     }
 
     fn take_happened(&mut self) {
@@ -286,6 +360,7 @@ impl Stage {
                     self.called.push_back((shard, ticket));
                     (HOOK, line)
                 }
+                Happened::Killed { .. } => continue,
                 Happened::Stuck => (SERVER, "stuck".to_owned()),
             };
             self.lines.push((client, line));

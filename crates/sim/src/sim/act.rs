@@ -14,6 +14,7 @@ const DRAIN_MS: u64 = 1_000;
 
 impl Sim {
     pub(super) fn act(&mut self) {
+        self.mend_due();
         if self.fault() {
             return;
         }
@@ -264,12 +265,14 @@ impl Sim {
         let (cut, half_open) = (is(faults.cut), is(faults.half_open));
         let (stop, mass_cut) = (is(faults.stop_reading), is(faults.mass_cut));
         let (restart, garbage) = (is(faults.restart), is(faults.garbage));
+        let node = is(faults.node);
         let rough: Vec<_> = (0..self.players.len())
             .filter(|&at| !self.players[at].calm && self.players[at].wire.is_some())
             .collect();
         let victim = self.chance.pick(&rough);
         match victim {
             _ if restart => self.drain(),
+            _ if node => self.node_fault(),
             Some(_) if mass_cut => rough.iter().for_each(|&at| self.cut(at)),
             Some(at) if cut => self.cut(at),
             Some(at) if half_open => self.half_open(at),

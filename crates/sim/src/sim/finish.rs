@@ -13,6 +13,7 @@ impl Sim {
         self.note(|| "everything is quiet now".to_owned());
         self.finishing = true;
         self.world.dials.short_writes = 0;
+        self.mend_all();
         for player in &self.players {
             if let Some(wire) = player.wire {
                 self.world.set_reads(wire, true);

@@ -3,6 +3,7 @@
 mod act;
 mod finish;
 mod hooks;
+mod nodes;
 mod plan;
 mod player;
 mod sabotage;
@@ -34,6 +35,8 @@ pub struct Options {
     pub verbose: bool,
     /// Falsify what clients read, to see that it is noticed.
     pub sabotage: Option<Sabotage>,
+    /// Several nodes, which fail.
+    pub cluster: bool,
 }
 
 /// What a seed came to.
@@ -55,6 +58,9 @@ pub struct Outcome {
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let mut chance = Chance::new(seed);
     let mut plan = Plan::draw(&mut chance);
+    if options.cluster {
+        plan.spread(&mut chance);
+    }
     if let Some(steps) = options.steps {
         plan.steps = steps;
     }
@@ -87,11 +93,17 @@ struct Sim {
     restart_at: Option<u64>,
     /// What hooks have decided and say later.
     late: Vec<Late>,
+    /// Nodes that come back at a time.
+    mends: Vec<nodes::Mend>,
 }
 
 impl Sim {
     fn new(plan: Plan, mut chance: Chance, options: &Options) -> Self {
-        let world = World::new(plan.config.clone(), plan.dials, Chance::new(chance.number()));
+        let weather = Chance::new(chance.number());
+        let world = match plan.nodes {
+            1 => World::new(plan.config.clone(), plan.dials, weather),
+            nodes => World::cluster(plan.config.clone(), nodes, plan.dials, weather),
+        };
         let players = (0..plan.players).map(|at| Player::draw(at, &plan, &mut chance)).collect();
         Self {
             oracle: Oracle::new(plan.clone()),
@@ -105,6 +117,7 @@ impl Sim {
             down_until: 0,
             restart_at: None,
             late: Vec::new(),
+            mends: Vec::new(),
             plan,
             chance,
         }
@@ -171,6 +184,7 @@ impl Sim {
                 }
                 Happened::Ended { wire, code } => self.ended(wire, code)?,
                 Happened::Nonsense { text, .. } => return broken(Guarantee::Bounds, text),
+                Happened::Killed { wire } => self.oracle.killed(wire),
                 Happened::Stuck => return broken(Guarantee::Progress, "shards go in circles"),
                 Happened::Asked { shard, ticket, question } => {
                     self.on_asked(shard, ticket, question);

@@ -37,6 +37,8 @@ pub struct Plan {
     pub steps: u32,
     /// Longest time between two steps, in milliseconds.
     pub step_ms: u64,
+    /// How many nodes there are.
+    pub nodes: u16,
 }
 
 /// How many of 1,000 steps are which fault.
@@ -54,6 +56,8 @@ pub struct Faults {
     pub restart: u64,
     /// A client sends bytes that mean nothing.
     pub garbage: u64,
+    /// Something happens to a node, or between two.
+    pub node: u64,
 }
 
 impl Plan {
@@ -71,6 +75,7 @@ impl Plan {
                 mass_cut: 8,
                 restart: 5,
                 garbage: 20,
+                node: 0,
             },
         };
         let players = chance.between(3, 10) as usize;
@@ -90,6 +95,26 @@ impl Plan {
             calm: chance.between(1, players as u64) as usize,
             steps,
             step_ms: chance.pick(&[5, 50, 400, 2_000]).unwrap_or(50),
+            nodes: 1,
+        }
+    }
+
+    /// The same with several nodes, to which things happen.
+    pub fn spread(&mut self, chance: &mut Chance) {
+        self.nodes = chance.between(2, 4) as u16;
+        self.faults.restart = 0;
+        self.faults.node = chance.pick(&[0, 10, 40, 100]).unwrap_or(40);
+        self.step_ms = chance.pick(&[50, 400, 2_000]).unwrap_or(400);
+        self.config.shards = chance.between(1, 2) as u16;
+        self.config.in_cluster = true;
+        self.config.home_seed = Some(chance.seed());
+        for namespace in self.config.namespaces.values_mut() {
+            let patterns = namespace.patterns.iter_mut().map(|(_, options)| options);
+            let rooms = patterns.chain(namespace.static_rooms.values_mut());
+            for options in rooms.chain([&mut namespace.options]) {
+                // What a slow member was told before its home was lost, only the server knows.
+                options.slow = SlowRule::Close;
+            }
         }
     }
 

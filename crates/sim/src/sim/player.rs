@@ -92,7 +92,7 @@ impl Player {
 
 impl Sim {
     pub(super) fn connect(&mut self, at: usize) {
-        let shards = u64::from(self.plan.config.shards);
+        let shards = u64::from(self.plan.config.shards * self.plan.nodes);
         let shard = self.chance.up_to(shards - 1) as u16;
         let player = &mut self.players[at];
         let wire = self.world.connect(player.format, Some(player.namespace), shard);

@@ -1,6 +1,7 @@
 //! A server of several shards, its links and its clock, in a box. Time is virtual: it jumps to the
 //! next thing that is due. Everything a real worker does with a shard stands in `worker.rs`.
 
+mod engine;
 mod reader;
 mod wire;
 mod worker;
@@ -12,15 +13,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roomcast_core::hook::Call;
 use roomcast_core::{
-    CallTicket, Counters, Envelope, HubConfig, Input, LinkLoss, Question, ServerCall, ServerReply,
+    CallTicket, Counters, HubConfig, Input, LinkLoss, NodeId, Question, ServerCall, ServerReply,
     ShardId, Ticket, Verdict,
 };
 use roomcast_wire::{CloseCode, Format, Payload, Refusal};
 
 use crate::chance::Chance;
+use engine::Engine;
 use reader::{Piece, Reader};
 use wire::{Down, Place, Up, Wire};
-use worker::Worker;
+use worker::{Mail, Worker};
 
 /// How long a worker waits for a peer that does not read its last bytes, in milliseconds.
 const CLOSE_MS: u64 = 5_000;
@@ -118,6 +120,11 @@ pub enum Happened {
         /// What is asked.
         call: Box<Call>,
     },
+    /// The process at the server's end of a link is no more.
+    Killed {
+        /// Which link.
+        wire: WireId,
+    },
     /// The shards go round in circles at one moment.
     Stuck,
 }
@@ -129,7 +136,12 @@ pub struct World {
     /// How bad the weather is.
     pub dials: Dials,
     now: u64,
+    /// Of all nodes, one node's after the other's.
     workers: Vec<Worker>,
+    /// How many of them each node has.
+    workers_each: u16,
+    /// What carries words between nodes; none: there is one, and it is alone.
+    engine: Option<Engine>,
     wires: Vec<Wire>,
     due: BinaryHeap<Reverse<(u64, u8, u64, Due)>>,
     count: u64,
@@ -148,6 +160,8 @@ enum Due {
     Envelope(u16),
     /// A task of a room's logic may be done.
     Task(u16),
+    /// The engine has something to do.
+    Engine(engine::Job),
     Writable(WireId),
     CloseOver(WireId),
     KernelGivesUp(WireId),
@@ -162,6 +176,8 @@ impl World {
             dials,
             now: 0,
             workers: Vec::new(),
+            workers_each: 1,
+            engine: None,
             wires: Vec::new(),
             due: BinaryHeap::new(),
             count: 0,
@@ -178,16 +194,18 @@ impl World {
         for wire in 0..self.wires.len() {
             let wire = WireId(wire);
             if self.wires[wire.0].place != Place::Gone {
-                self.cut(wire);
-                self.wires[wire.0].place = Place::Gone;
-                self.wires[wire.0].up.clear();
+                self.break_off(wire);
             }
         }
-        self.start(config);
+        match self.engine {
+            None => self.start(config),
+            Some(_) => self.restart_cluster(config),
+        }
     }
 
     fn start(&mut self, config: HubConfig) {
         let shards = config.shards.max(1);
+        self.workers_each = shards;
         let config = Arc::new(config);
         self.workers =
             (0..shards).map(|id| Worker::new(&config, ShardId::alone(id), shards)).collect();
@@ -224,7 +242,11 @@ impl World {
             outbox_most: 0,
         });
         let at = self.now + self.chance.up_to(self.dials.delay_ms);
-        self.set(at, Due::Opened(wire, shard % self.workers.len() as u16));
+        let count = self.workers.len() as u16;
+        let shards = (0..count).map(|next| (shard + next) % count);
+        let runs = |&shard: &u16| self.workers[usize::from(shard)].runs;
+        let shard = shards.clone().find(runs).unwrap_or(shard % count);
+        self.set(at, Due::Opened(wire, shard));
         wire
     }
 
@@ -262,6 +284,14 @@ impl World {
         let at = self.now + self.chance.up_to(self.dials.delay_ms);
         let at = self.wires[wire.0].push_down(at, Down::End(None));
         self.set(at, Due::Down(wire));
+    }
+
+    /// The process at the server's end is no more.
+    fn break_off(&mut self, wire: WireId) {
+        self.happened.push_back(Happened::Killed { wire });
+        self.cut(wire);
+        self.wires[wire.0].place = Place::Gone;
+        self.wires[wire.0].up.clear();
     }
 
     /// Nothing passes any more in either direction, and neither end is told.
@@ -309,9 +339,10 @@ impl World {
     /// The application has decided what becomes of a command.
     pub fn decide(&mut self, shard: ShardId, ticket: Ticket, verdict: Verdict) {
         // A server that was restarted knows nothing of what the one before asked.
-        let Some(worker) = self.workers.get_mut(usize::from(shard.worker)) else { return };
+        let at = self.index_of(shard);
+        let Some(worker) = self.workers.get_mut(usize::from(at)) else { return };
         worker.decided.push_back(Input::Verdict { ticket, verdict });
-        self.set_turn(shard.worker, self.now);
+        self.set_turn(at, self.now);
     }
 
     /// The application has answered a client's call.
@@ -321,9 +352,10 @@ impl World {
         ticket: CallTicket,
         answer: Result<Option<Payload>, Refusal>,
     ) {
-        let Some(worker) = self.workers.get_mut(usize::from(shard.worker)) else { return };
+        let at = self.index_of(shard);
+        let Some(worker) = self.workers.get_mut(usize::from(at)) else { return };
         worker.decided.push_back(Input::Answered { ticket, answer });
-        self.set_turn(shard.worker, self.now);
+        self.set_turn(at, self.now);
     }
 
     /// The server is about to stop.
@@ -361,7 +393,8 @@ impl World {
 
     /// The counters of all shards.
     pub fn counters(&self) -> Vec<Counters> {
-        self.workers.iter().map(|worker| *worker.shard.counters()).collect()
+        let running = self.workers.iter().filter(|worker| worker.runs);
+        running.map(|worker| *worker.shard.counters()).collect()
     }
 
     /// Carries out the next thing due at or before `until`; `false` if there is none, and then it
@@ -383,11 +416,15 @@ impl World {
         match due {
             Due::Up(wire) => self.wake_reader_of(wire),
             Due::Down(wire) => self.client_reads(wire),
+            Due::Opened(wire, shard) if !self.workers[usize::from(shard)].runs => {
+                self.break_off(wire);
+            }
             Due::Opened(wire, shard) => {
                 self.workers[usize::from(shard)].opened.push_back(wire);
                 self.set_turn(shard, self.now);
             }
             Due::Envelope(shard) | Due::Task(shard) => self.set_turn(shard, self.now),
+            Due::Engine(job) => self.engine_works(job),
             Due::Writable(wire) => self.write_again(wire),
             Due::CloseOver(wire) => self.lose(wire),
             Due::KernelGivesUp(wire) => {
@@ -398,6 +435,17 @@ impl World {
             Due::Turn(shard) => self.turn(shard),
         }
         true
+    }
+
+    /// Where a shard stands among all workers.
+    fn index_of(&self, shard: ShardId) -> u16 {
+        shard.node.number() * self.workers_each + shard.worker
+    }
+
+    /// Which shard stands there.
+    fn shard_at(&self, index: u16) -> ShardId {
+        let node = NodeId::new(index / self.workers_each).unwrap_or_default();
+        ShardId { node, worker: index % self.workers_each }
     }
 
     fn set(&mut self, at: u64, due: Due) {
@@ -501,8 +549,8 @@ impl World {
     }
 }
 
-/// An envelope on its way.
-type InFlight = (u64, u16, Envelope);
+/// Something on its way to a worker.
+type InFlight = (u64, Mail);
 
 /// The code of a message above the limit, which the worker itself closes for.
 const TOO_LARGE: CloseCode = CloseCode::TooLarge;

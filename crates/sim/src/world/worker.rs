@@ -9,7 +9,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use roomcast_core::logic::{RoomRef, Task};
-use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId};
+use roomcast_core::{
+    Directory, Envelope, HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard,
+    ShardId,
+};
 
 use super::wire::{Down, Place, Up};
 use super::{CLOSE_MS, Due, Happened, InFlight, TOO_LARGE, TURNS_AT_ONCE_MAX, WireId, World};
@@ -19,8 +22,13 @@ pub(super) struct Worker {
     pub shard: Shard,
     /// When its next turn is set for.
     pub turn_at: Option<u64>,
-    /// From each shard, with the time of arrival.
-    inbox: Vec<VecDeque<InFlight>>,
+    /// From each shard of the own node, from each node, and from the engine, with the time of
+    /// arrival.
+    pub inbox: Vec<VecDeque<InFlight>>,
+    /// The process runs.
+    pub runs: bool,
+    /// The cluster as the shard knows it.
+    pub directory: Arc<Directory>,
     links: Vec<Option<WireId>>,
     pub opened: VecDeque<WireId>,
     pub readable: Vec<WireId>,
@@ -33,6 +41,16 @@ pub(super) struct Worker {
 
 /// Longest time a task takes until it is looked at, in milliseconds.
 const TASK_MS_MAX: u64 = 400;
+
+/// What waits in a worker's inbox.
+pub(super) enum Mail {
+    /// Word from another shard of the node.
+    Word(ShardId, Envelope),
+    /// Word from another node, as bytes, with the incarnation that sent it.
+    Abroad(ShardId, u64, Bytes),
+    /// What the engine tells.
+    Told(Input),
+}
 
 /// A task of a room's logic, and when it is looked at next.
 struct Waiting {
@@ -57,11 +75,13 @@ enum Work {
 }
 
 impl Worker {
-    pub fn new(config: &Arc<HubConfig>, id: ShardId, shards: u16) -> Self {
+    pub fn new(config: &Arc<HubConfig>, id: ShardId, lanes: u16) -> Self {
         Self {
             shard: Shard::new(Arc::clone(config), id),
             turn_at: None,
-            inbox: (0..shards).map(|_| VecDeque::new()).collect(),
+            inbox: (0..lanes).map(|_| VecDeque::new()).collect(),
+            runs: true,
+            directory: Arc::default(),
             links: Vec::new(),
             opened: VecDeque::new(),
             readable: Vec::new(),
@@ -92,6 +112,12 @@ impl World {
             return;
         }
         worker.turn_at = None;
+        if !worker.runs {
+            return;
+        }
+        if let Some(until) = self.paused_until(shard) {
+            return self.set_turn(shard, until);
+        }
         self.turns_now += 1;
         if self.turns_now > TURNS_AT_ONCE_MAX {
             if self.turns_now == TURNS_AT_ONCE_MAX + 1 {
@@ -144,8 +170,8 @@ impl World {
                     if inbox.front().is_none_or(|&(at, ..)| at > now) {
                         return;
                     }
-                    let Some((_, from, envelope)) = inbox.pop_front() else { return };
-                    self.handle(shard, Input::Envelope { from: ShardId::alone(from), envelope });
+                    let Some((_, mail)) = inbox.pop_front() else { return };
+                    self.take(shard, mail);
                 }
             }
             Work::Read(wire) => self.read(shard, wire),
@@ -219,7 +245,7 @@ impl World {
         self.workers[usize::from(shard)].links[link.0 as usize] = None;
     }
 
-    fn handle(&mut self, shard: u16, input: Input) {
+    pub(super) fn handle(&mut self, shard: u16, input: Input) {
         let now = Now(self.now);
         self.workers[usize::from(shard)].shard.handle(now, input);
         self.drain_outputs(shard);
@@ -228,7 +254,7 @@ impl World {
     fn drain_outputs(&mut self, shard: u16) {
         while let Some(output) = self.workers[usize::from(shard)].shard.poll_output() {
             match output {
-                Output::Envelope { to, envelope } => self.post(shard, to.worker, envelope),
+                Output::Envelope { to, envelope } => self.post(shard, to, envelope),
                 Output::Close { link, code } => {
                     if let Some(wire) = self.wire_at(shard, link) {
                         self.wires[wire.0].closing = Some(code.number());
@@ -245,7 +271,8 @@ impl World {
                     }
                 }
                 Output::Move { link, to, message } => {
-                    self.hand_over(shard, link, to.worker, message);
+                    let to = self.index_of(to);
+                    self.hand_over(shard, link, to, message);
                 }
                 Output::CallDone { id, reply } => {
                     self.happened.push_back(Happened::Called { id, reply });
@@ -257,7 +284,7 @@ impl World {
                     if let Some(wire) = self.wire_at(shard, link) {
                         self.wires[wire.0].asking = true;
                     }
-                    let shard = ShardId::alone(shard);
+                    let shard = self.shard_at(shard);
                     self.happened.push_back(Happened::Asked { shard, ticket, question });
                 }
                 Output::Release { link } => {
@@ -267,7 +294,7 @@ impl World {
                     }
                 }
                 Output::Called { ticket, call } => {
-                    let shard = ShardId::alone(shard);
+                    let shard = self.shard_at(shard);
                     self.happened.push_back(Happened::CalledBy { shard, ticket, call });
                 }
                 Output::Event(_) | Output::Note(_) => {}
@@ -295,11 +322,25 @@ impl World {
         self.handle(shard, Input::TaskDone { room, call, answer });
     }
 
-    fn post(&mut self, from: u16, to: u16, envelope: roomcast_core::Envelope) {
+    fn post(&mut self, from: u16, to: ShardId, envelope: Envelope) {
+        let from = self.shard_at(from);
+        if from.node != to.node {
+            return self.post_abroad(from, to, &envelope);
+        }
         let at = self.now + self.envelope_delay();
-        let inbox = &mut self.workers[usize::from(to)].inbox[usize::from(from)];
+        let mail = Mail::Word(from, envelope);
+        self.put_in(self.index_of(to), usize::from(from.worker), at, mail);
+    }
+
+    /// Puts something in a worker's inbox, after what is there from the same source.
+    pub(super) fn put_in(&mut self, to: u16, lane: usize, at: u64, mail: Mail) {
+        let worker = &mut self.workers[usize::from(to)];
+        if !worker.runs {
+            return;
+        }
+        let inbox = &mut worker.inbox[lane];
         let at = inbox.back().map_or(at, |&(last, ..)| last.max(at));
-        inbox.push_back((at, from, envelope));
+        inbox.push_back((at, mail));
         self.set(at, Due::Envelope(to));
     }
 
@@ -311,7 +352,7 @@ impl World {
         self.set(at, Due::Opened(wire, to));
     }
 
-    fn envelope_delay(&mut self) -> u64 {
+    pub(super) fn envelope_delay(&mut self) -> u64 {
         self.chance.between(self.dials.envelope_delay_ms_min, self.dials.envelope_delay_ms)
     }
 
