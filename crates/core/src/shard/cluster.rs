@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::awaited::{Awaited, unavailable};
+use super::given::Travels;
 use crate::directory::{Directory, NodeId, Partition, ShardId};
 use crate::envelope::{Caller, Homed, RoomOp, Word};
 use crate::homes::Homes;
@@ -43,6 +44,8 @@ pub(super) struct Cluster {
     early: VecDeque<Kept<Homed>>,
     /// Partitions whose seats and users are to be told again at the end of the turn.
     pub moved: Vec<Partition>,
+    /// Sessions on their way to here, and away.
+    pub travels: Travels,
     /// Seats of other shards that those have not named since they began to tell theirs anew.
     pub unnamed: BTreeMap<ShardId, BTreeSet<(RoomKey, SessionKey)>>,
 }
@@ -84,6 +87,7 @@ impl Cluster {
             waiting: BTreeMap::new(),
             early: VecDeque::new(),
             moved: Vec::new(),
+            travels: Travels::default(),
             unnamed: BTreeMap::new(),
         }
     }
@@ -120,7 +124,8 @@ impl Cluster {
         let waiting = self.waiting.values().flat_map(|line| &line.words);
         let waiting = waiting.map(|kept| kept.until).min();
         let early = self.early.front().map(|kept| kept.until);
-        [self.awaited.next_deadline(), waiting, early].into_iter().flatten().min()
+        let owed = [self.awaited.next_deadline(), self.travels.next_deadline()];
+        owed.into_iter().chain([waiting, early]).flatten().min()
     }
 
     fn count(&self) -> usize {

@@ -163,6 +163,7 @@ impl Shard {
         self.end_calls();
         if self.cluster.is_some() {
             self.give_up_late();
+            self.give_up_late_fetches();
             self.give_up_waiting();
         }
         self.replays.forget_old(self.now);

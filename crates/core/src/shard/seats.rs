@@ -25,9 +25,14 @@ impl Shard {
         }
         let Some(session) = self.session_at(key) else { return };
         let link = session.link;
+        let is_again = matches!(to, ReplyTo::Again { .. } | ReplyTo::Nobody);
+        if is_again && session.seat(&joined.name).is_none() {
+            // It was given up, or closed, while its home was told of it.
+            return self.on_joined_late(&joined);
+        }
         let was_heard = match session.seat_mut(&joined.name) {
             Some(seat) => {
-                if !matches!(to, ReplyTo::Again { .. } | ReplyTo::Nobody) {
+                if !is_again {
                     seat.pending = seat.pending.saturating_sub(1);
                 }
                 seat.invited |= to.is_call();
