@@ -24,7 +24,7 @@ use crate::engine::{Engine, EngineError};
 use crate::entrance::{self, Entrance, Entrances};
 use crate::handle::{ServerHandle, Workers};
 use crate::hooks::Hooks;
-use crate::http::{self, ApiAccess, Handed, Http, Sessions};
+use crate::http::{self, ApiAccess, Handed, Http, Lines, Sessions};
 use crate::metrics::WorkerCounters;
 use crate::system::{raise_descriptor_limit, random, worker_count};
 use crate::tls::{CertificateError, Tls};
@@ -125,6 +125,12 @@ struct Drain {
     retry_ms_max: u64,
 }
 
+impl Drain {
+    fn of(drain_ms: u64, retry_ms_max: u64) -> Self {
+        Self { longest: Duration::from_millis(drain_ms), retry_ms_max }
+    }
+}
+
 /// What all threads of one server know.
 pub(crate) struct Shared {
     started: Instant,
@@ -146,6 +152,8 @@ pub(crate) struct Shared {
     pub(crate) admissions: Arc<Admissions>,
     /// Sessions of Engine.IO that are with long-polling.
     pub(crate) polling: Sessions,
+    /// Answers that go on, whose peers speak by POST.
+    pub(crate) lines: Lines,
     pub(crate) api: ApiAccess,
     /// The way to other nodes; none: this server is alone.
     pub(crate) engine: Option<Engine>,
@@ -235,6 +243,7 @@ impl Server {
             hooks: Arc::new(builder.hooks),
             admissions: Arc::clone(&admissions),
             polling: Sessions::default(),
+            lines: Lines::default(),
             engine,
             draining: AtomicBool::new(false),
         });
@@ -252,8 +261,6 @@ impl Server {
         let (all, to_workers) = (Arc::clone(&shared), Arc::clone(&addresses));
         let acceptor = Acceptor::start(bound.sockets, all, to_workers, admissions);
         let acceptor = acceptor.map_err(no("acceptor thread"))?;
-        let longest = Duration::from_millis(config.drain_ms);
-        let drain = Drain { longest, retry_ms_max: config.drain_retry_ms };
         Ok(Self {
             listeners: bound.public,
             handle,
@@ -264,7 +271,7 @@ impl Server {
             addresses,
             workers,
             http,
-            drain,
+            drain: Drain::of(config.drain_ms, config.drain_retry_ms),
         })
     }
 

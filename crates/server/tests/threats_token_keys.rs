@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jsonwebtoken::Algorithm as Jwa;
-use peer::{Lines, Ws, connect, get, read_head, start, until};
+use peer::{Lines, Ws, connect, get, http, read_head, start, until};
 use roomcast::Server;
 use roomcast::config::TokenConfig;
 use serde_json::{Value, json};
@@ -133,11 +133,14 @@ fn s34_no_token_makes_the_server_fetch_anything() {
 fn s36_tokens_stand_in_no_log_and_no_metrics() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
+    let hash = roomcast::config::api_key_hash("a key that nobody shows");
+    let api_keys = format!("[{{ name = \"backend\", hash = \"{hash}\" }}]");
     let tokens = format!("[{{ algorithm = \"HS256\", secret = \"{SECRET}\" }}]");
     let mut child = Command::new(env!("CARGO_BIN_EXE_roomcast"))
         .args(["serve", "--workers", "1", "--listen", "ws://127.0.0.1:0"])
         .env("ROOMCAST_LOG__LEVEL", "trace")
         .env("ROOMCAST_AUTH__TOKENS", tokens)
+        .env("ROOMCAST_API__KEYS", api_keys)
         .current_dir(directory.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -157,6 +160,17 @@ fn s36_tokens_stand_in_no_log_and_no_metrics() {
         peer.expect(wanted);
         // What does not belong into a URL is put there all the same.
         assert_eq!(get(address, &format!("/nowhere?token={token}")).0, 404);
+        // There, browsers must put it: their EventSource sends no header.
+        let mut follower = connect(address);
+        let head = format!("GET /sse?room=lobby&token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        follower.write_all(head.as_bytes()).unwrap();
+        let status = if n % 2 == 0 { "HTTP/1.1 200 " } else { "HTTP/1.1 401 " };
+        assert!(read_head(&mut follower).starts_with(status));
+        let api = format!(
+            "GET /api/v1/info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\n\r\n"
+        );
+        assert!([401, 429].contains(&http(address, &api).0));
         shown.push(token);
     }
     let metrics = get(address, "/metrics").2;

@@ -173,7 +173,7 @@ impl Entrances {
         self.0.contains_key(namespace)
     }
 
-    fn of(&self, namespace: &str, speaks: Speaks) -> Option<u16> {
+    pub(crate) fn of(&self, namespace: &str, speaks: Speaks) -> Option<u16> {
         self.0.get(namespace).map(|places| places[speaks as usize])
     }
 }

@@ -2,15 +2,18 @@
 //! own; a worker hands a connection over with the bytes it has read.
 
 mod api;
+mod cors;
 mod page;
 mod polling;
 mod routes;
 mod sdk;
+mod sse;
 mod stream;
 mod webtransport;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use roomcast_wire::ws::handshake::{HEAD_BYTES_MAX, HEADERS_MAX};
 use rustls::ServerConnection;
+use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +33,8 @@ pub(crate) use self::api::{Access as ApiAccess, Keys as ApiKeys};
 pub use self::api::{api_key_hash, new_api_key};
 use self::polling::Peer;
 pub(crate) use self::polling::Sessions;
+pub(crate) use self::sse::Lines;
+use self::sse::Streams;
 use self::stream::Stream;
 use crate::acceptor::admission::Admission;
 use crate::server::Shared;
@@ -139,8 +145,11 @@ async fn serve(
         .header_read_timeout(patience)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
+    let streams = Streams::default();
+    let of_requests = streams.clone();
     let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(address));
+        request.extensions_mut().insert(of_requests.clone());
         router.call(request)
     });
     let connection = builder.serve_connection(TokioIo::new(stream), answer).with_upgrades();
@@ -148,10 +157,23 @@ async fn serve(
     let mut ended = tokio::time::timeout(LIFE, connection.as_mut()).await;
     if ended.is_err() {
         connection.as_mut().graceful_shutdown();
-        ended = tokio::time::timeout(rest, connection).await;
+        ended = tokio::time::timeout(rest, connection.as_mut()).await;
+        // One that somebody follows a room on lives as long as its peer takes what is sent.
+        while ended.is_err() && streams.is_open() {
+            ended = tokio::time::timeout(rest, connection.as_mut()).await;
+        }
     }
     if let Ok(Err(error)) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
     drop(admission);
+}
+
+/// A socket pair, one end for tokio and one for a worker: what that does with a socket (read,
+/// write, shut down, watch) is the same for both kinds.
+fn pair() -> io::Result<(UnixStream, TcpStream)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    theirs.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, TcpStream::from(OwnedFd::from(theirs))))
 }

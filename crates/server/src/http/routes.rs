@@ -16,6 +16,7 @@ use axum::routing::{any, get, on};
 use roomcast_wire::ws::handshake::{Head, SitePolicy};
 
 use super::polling::{self, Polls};
+use super::sse::{self, Form};
 use super::webtransport::{OFFER, Offer};
 use super::{api, page, sdk};
 use crate::metrics;
@@ -48,6 +49,14 @@ pub(super) fn router(shared: &Arc<Shared>, workers: &Arc<[Address]>, listener: u
     let served = any(api::serve).with_state(Arc::new(requests));
     router = router.route(&api::openapi::path(), get(api::openapi::serve));
     router = router.route(&format!("{}{{*verb}}", api::PREFIX), served);
+    for (path, form) in [("/sse", Form::Sse), ("/stream", Form::Ndjson)] {
+        let (shared, workers) = (Arc::clone(shared), Arc::clone(workers));
+        // There are fewer listeners than 16 bits can number.
+        let lines = sse::Here { shared, workers, listener: listener as u16, form };
+        router = router
+            .route(path, any(sse::serve).with_state(lines.clone()))
+            .route(&format!("{path}/{{line}}"), any(sse::post).with_state(lines));
+    }
     if let Some(path) = &site.engineio_path {
         let (shared, workers) = (Arc::clone(shared), Arc::clone(workers));
         // There are fewer listeners than 16 bits can number.
@@ -169,6 +178,13 @@ async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next)
 /// In words, which setting lists it.
 pub(super) fn check_origin(headers: &HeaderMap, policy: &SitePolicy) -> Result<(), String> {
     if !headers.contains_key(ORIGIN) {
+        // A page may have something fetched that it cannot read: then browsers name no origin, but
+        // say that the page is of another one (Fetch Metadata, section 2.3).
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let is_other = matches!(site, Some(b"cross-site" | b"same-site"));
+        if is_other && !policy.origins.iter().any(|allowed| allowed == "*") {
+            return Err("pages of other sites may not have this fetched".to_owned());
+        }
         return Ok(());
     }
     let named = [("host", HOST), ("origin", ORIGIN)];

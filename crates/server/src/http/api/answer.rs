@@ -11,16 +11,18 @@ use roomcast_wire::{Codec, ErrorCode, Next, Refusal, Reply};
 
 /// A request that is refused.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(in super::super) struct Fault {
     status: StatusCode,
     refusal: Refusal,
     /// What the path takes, if it was asked in another way.
     allow: Option<&'static str>,
+    /// The refusal as the hub has written it, if it was the hub.
+    told: Option<BytesMut>,
 }
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
-        Self { status: status_of(refusal.code), refusal, allow: None }
+        Self { status: status_of(refusal.code), refusal, allow: None, told: None }
     }
 }
 
@@ -30,18 +32,26 @@ impl Fault {
         code: ErrorCode,
         message: impl Into<std::borrow::Cow<'static, str>>,
     ) -> Self {
-        Self { status, refusal: Refusal::new(code, message), allow: None }
+        Self { status, refusal: Refusal::new(code, message), allow: None, told: None }
     }
 
-    pub(super) fn method(allow: &'static str) -> Self {
+    /// What the hub has told.
+    pub(in super::super) fn told(status: StatusCode, told: BytesMut) -> Self {
+        Self { told: Some(told), ..Self::new(status, ErrorCode::Refused, "") }
+    }
+
+    pub(in super::super) fn method(allow: &'static str) -> Self {
         let status = StatusCode::METHOD_NOT_ALLOWED;
         let text = format!("this path takes {allow}");
         Self { allow: Some(allow), ..Self::new(status, ErrorCode::UnknownType, text) }
     }
 
-    pub(super) fn response(self) -> Response {
-        let mut body = BytesMut::new();
-        refuse(&self.refusal, &mut body);
+    pub(in super::super) fn response(self) -> Response {
+        let body = self.told.unwrap_or_else(|| {
+            let mut body = BytesMut::new();
+            refuse(&self.refusal, &mut body);
+            body
+        });
         let mut response = json(self.status, body);
         let headers = response.headers_mut();
         if let Some(allow) = self.allow {

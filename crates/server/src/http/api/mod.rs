@@ -33,7 +33,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use self::answer::Fault;
+pub(super) use self::answer::Fault;
 use self::given::{Fields, Given};
 pub(crate) use self::keys::Keys;
 use self::keys::{BATCH, Failures, Key};
@@ -117,7 +117,7 @@ impl Api {
             if request.method() != Method::POST {
                 return Err(Fault::method("POST"));
             }
-            let body = self.read_body(request, self.shared.api.batch_bytes).await?;
+            let body = read_body(request, self.shared.api.batch_bytes, self.patience()).await?;
             return self.batch(key, &body).await;
         }
         let verb = verbs::find(name).ok_or_else(|| unknown(name, StatusCode::NOT_FOUND))?;
@@ -132,7 +132,8 @@ impl Api {
                 prepare(key, verb, &given)?
             }
             Method::POST => {
-                let body = self.read_body(request, self.shared.limits.message_bytes).await?;
+                let most = self.shared.limits.message_bytes;
+                let body = read_body(request, most, self.patience()).await?;
                 let fields = read_fields(&body)?;
                 let mut given = Given::of_body(verb, &body, &fields)?;
                 if let Some(header) = &header {
@@ -182,28 +183,9 @@ impl Api {
         Err(Refusal { retry_ms: Some(1_000), ..refusal }.into())
     }
 
-    /// The body, if it is there in time (threat S4) and no larger than it may be.
-    async fn read_body(&self, request: Request, most: usize) -> Result<Bytes, Fault> {
-        let too_large = || {
-            let text = format!("the body may have {most} bytes");
-            Fault::from(Refusal::new(ErrorCode::PayloadTooLarge, text))
-        };
-        let length = request.headers().get(CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length > most) {
-            return Err(too_large());
-        }
-        let patience = Duration::from_millis(self.shared.limits.handshake_ms);
-        match timeout(patience, body::to_bytes(request.into_body(), most)).await {
-            Ok(Ok(body)) => Ok(body),
-            // As long as it said: then the connection broke.
-            Ok(Err(_)) if length.is_some() => Err(malformed("the body broke off")),
-            Ok(Err(_)) => Err(too_large()),
-            Err(_) => {
-                let text = "the body did not come in time (`limits.handshake_ms`)";
-                Err(Fault::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Malformed, text))
-            }
-        }
+    /// How long a body may take.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.shared.limits.handshake_ms)
     }
 
     /// Carries out several commands in their order. Publishes that follow each other go to the hub
@@ -291,6 +273,33 @@ impl Api {
             "deliveries_total": counters.deliveries_total,
             "draining": self.shared.is_draining(),
         })
+    }
+}
+
+/// The body, if it is there in time (threat S4) and no larger than it may be.
+pub(super) async fn read_body(
+    request: Request,
+    most: usize,
+    patience: Duration,
+) -> Result<Bytes, Fault> {
+    let too_large = || {
+        let text = format!("the body may have {most} bytes");
+        Fault::from(Refusal::new(ErrorCode::PayloadTooLarge, text))
+    };
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > most) {
+        return Err(too_large());
+    }
+    match timeout(patience, body::to_bytes(request.into_body(), most)).await {
+        Ok(Ok(body)) => Ok(body),
+        // As long as it said: then the connection broke.
+        Ok(Err(_)) if length.is_some() => Err(malformed("the body broke off")),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => {
+            let text = "the body did not come in time (`limits.handshake_ms`)";
+            Err(Fault::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Malformed, text))
+        }
     }
 }
 

@@ -174,8 +174,15 @@ fn responses(answer: &Value) -> Value {
 fn body(verb: &Verb) -> Value {
     let mut properties = Map::new();
     for field in verb.fields {
-        let mut schema = schema(field.kind);
+        let mut schema = match field.kind {
+            kind if field.required || kind == Kind::Data => schema(kind),
+            // `null` is the same as leaving the field out.
+            kind => json!({ "anyOf": [schema(kind), { "type": "null" }] }),
+        };
         schema["description"] = field.about.into();
+        if let Some(example) = example(field.kind) {
+            schema["examples"] = json!([example]);
+        }
         properties.insert(field.name.into(), schema);
     }
     let required: Vec<_> =
@@ -189,6 +196,17 @@ fn body(verb: &Verb) -> Value {
         body["required"] = required.into();
     }
     body
+}
+
+fn example(kind: Kind) -> Option<Value> {
+    match kind {
+        Kind::Data => Some(json!({ "text": "hi" })),
+        Kind::Event => Some("chat".into()),
+        Kind::Key => Some("order-17".into()),
+        Kind::Options => Some(json!({ "keep_when_empty": true })),
+        Kind::Room => Some("lobby".into()),
+        _ => None,
+    }
 }
 
 fn query_schema(field: &Field) -> Value {

@@ -1,12 +1,10 @@
-//! Answers to requests of Engine.IO: payloads, refusals, and what browsers want to know.
+//! Answers to requests of Engine.IO: payloads and refusals.
 
-use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER,
-    VARY,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+
+use super::super::cors::Cors;
 
 /// Why a request is refused, with the numbers and words of the reference server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,35 +60,4 @@ pub(super) fn done() -> Response {
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     (headers, "ok").into_response()
-}
-
-/// What a page of another site, which is allowed here, is told (Fetch standard, section 3.2): its
-/// site, none if no page of another site asks. Sites are allowed by name, never all of them, so
-/// that they may send along what they know of their users.
-#[derive(Debug, Default)]
-pub(super) struct Cors(pub(super) Option<HeaderValue>);
-
-impl Cors {
-    pub(super) fn allow(&self, mut response: Response) -> Response {
-        let headers = response.headers_mut();
-        headers.append(VARY, HeaderValue::from_static("Origin"));
-        if let Some(origin) = &self.0 {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            let allowed = HeaderValue::from_static("true");
-            headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, allowed);
-        }
-        response
-    }
-
-    /// What may be asked, for a browser that asks first.
-    pub(super) fn preflight(&self) -> Response {
-        let mut response = self.allow(StatusCode::NO_CONTENT.into_response());
-        let headers = response.headers_mut();
-        let methods = HeaderValue::from_static("GET,POST");
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
-        let allowed = HeaderValue::from_static("content-type");
-        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-        response
-    }
 }

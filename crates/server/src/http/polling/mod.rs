@@ -7,26 +7,25 @@ mod session;
 mod upgrade;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{self, Body};
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_LENGTH, ORIGIN};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use roomcast_core::Now;
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::engineio::{Query, Transport};
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use self::answer::{Cors, Failure};
+use self::answer::Failure;
 use self::session::{Session, Word};
-use super::routes::check_origin;
+use super::cors::Cors;
+use super::pair;
 use crate::acceptor::admission::Admission;
 use crate::server::Shared;
 use crate::system::random;
@@ -111,7 +110,7 @@ pub(super) async fn serve(State(polls): State<Polls>, request: Request) -> Respo
         Err(failure) => return failure.response(&Cors::default()),
     };
     if request.method() == Method::OPTIONS {
-        return cors.preflight();
+        return cors.preflight("content-type");
     }
     match polls.answer(request).await {
         Ok(response) => cors.allow(response),
@@ -120,14 +119,11 @@ pub(super) async fn serve(State(polls): State<Polls>, request: Request) -> Respo
 }
 
 impl Polls {
-    /// Pages of other sites may neither read nor send here (threat S15).
     fn cors(&self, headers: &HeaderMap) -> Result<Cors, Failure> {
-        let Some(origin) = headers.get(ORIGIN) else { return Ok(Cors::default()) };
         let Some(listening) = self.shared.listeners.get(usize::from(self.listener)) else {
             return Err(Failure::BadRequest);
         };
-        check_origin(headers, &listening.site.policy).map_err(|_| Failure::Forbidden)?;
-        Ok(Cors(Some(origin.clone())))
+        Cors::check(headers, &listening.site.policy).map_err(|_| Failure::Forbidden)
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Failure> {
@@ -301,15 +297,6 @@ impl Drop for EndOnDrop<'_> {
             self.sessions.end(session, Word::Close);
         }
     }
-}
-
-/// A socket pair, one end for tokio and one for a worker: what that does with a socket (read,
-/// write, shut down, watch) is the same for both kinds.
-fn pair() -> std::io::Result<(UnixStream, TcpStream)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    theirs.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(ours)?, TcpStream::from(OwnedFd::from(theirs))))
 }
 
 async fn read_body(request: Request<Body>, most: usize) -> Result<bytes::Bytes, Failure> {
