@@ -199,12 +199,15 @@ impl Shard {
         let may_take = self.may_take(&homed.word);
         let Some(cluster) = &mut self.cluster else { return };
         let Homed { from, at, fence, .. } = homed;
-        let is_home = cluster.directory.home(at) == Some((self.id, fence));
+        let home = cluster.directory.home(at);
+        let is_home = home == Some((self.id, fence));
+        let known = cluster.fences[usize::from(at.0)];
         if is_home && may_take {
             self.on_word(*homed.word);
         } else if is_home {
             self.refuse_word(*homed.word, lease_over());
-        } else if fence > cluster.fences[usize::from(at.0)] {
+        } else if fence > known || (fence == known && home.is_none()) {
+            // Nobody's for a while, a partition may come back to whom it had.
             // Seats that are told again are as many as there are.
             if !homed.word.is_reseat() && cluster.count() >= WAITING_MAX {
                 return self.refuse_word(*homed.word, no_home());

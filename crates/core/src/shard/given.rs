@@ -104,6 +104,12 @@ impl Shard {
         true
     }
 
+    /// Whether a link waits for its session.
+    pub(super) fn is_fetching(&self, link: LinkId) -> bool {
+        let travels = self.cluster.as_ref().map(|cluster| &cluster.travels);
+        travels.is_some_and(|travels| travels.waiting.contains_key(&link))
+    }
+
     /// Keeps a message of a link that waits for its session. `false`: it does not.
     pub(super) fn waits_for_session(&mut self, link: LinkId, message: &Bytes) -> bool {
         let until = self.now.plus(FETCH_MS);

@@ -37,7 +37,7 @@ impl Shard {
                 }
                 seat.invited |= to.is_call();
                 seat.room = Some(joined.room);
-                seat.again.as_mut().and_then(|again| again.heard.take()).is_some()
+                seat.again.as_ref().is_some_and(|again| again.heard.is_some())
             }
             None => {
                 session.seats.push(Seat {
@@ -122,6 +122,9 @@ impl Shard {
         let receivers = &mut self.audiences[audience as usize];
         receivers.room_members = joined.members;
         receivers.heard = Some(joined.position);
+        if let Some(again) = &mut seat.again {
+            again.heard = None;
+        }
         if seat.place.is_none() {
             seat.place = Some((audience, receivers.add(key, link, format)));
         }
