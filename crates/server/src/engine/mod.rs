@@ -11,6 +11,8 @@
 //! told [`Told::Disturbed`]. No two nodes hold a partition at the same time, as long as each stops
 //! at the end of its own [`Told::Lease`].
 
+#![cfg_attr(not(feature = "nats"), allow(dead_code, reason = "no other engine needs them"))]
+
 mod incoming;
 #[cfg(feature = "nats")]
 mod nats;

@@ -88,6 +88,8 @@ pub(super) struct Registry {
     /// The revision of the node's own record with which its lease began; none: it has none.
     leased_since: Option<u64>,
     pub(super) settled_ms: u64,
+    /// Before this nobody takes what others held: they may come back as this node just has.
+    patient_ms: u64,
     nodes: BTreeMap<u16, (u64, NodeRecord)>,
     homes: Vec<Home>,
     gone: Vec<u16>,
@@ -109,6 +111,7 @@ impl Registry {
             own,
             leased_since: None,
             settled_ms: 0,
+            patient_ms: 0,
             nodes: BTreeMap::new(),
             homes: vec![Home::default(); PARTITIONS],
             gone: Vec::new(),
@@ -118,7 +121,7 @@ impl Registry {
     /// The same records, read anew: whoever is missing now has gone meanwhile, unless the records
     /// were lost and are not settled yet. Fences are kept where they are lost.
     pub(super) fn replace(&mut self, mut new: Self, now_ms: u64) {
-        new.leased_since = self.leased_since;
+        (new.leased_since, new.patient_ms) = (self.leased_since, self.patient_ms);
         for (number, (_, record)) in std::mem::take(&mut self.nodes) {
             match new.nodes.get(&number) {
                 Some((_, found)) if found.incarnation == record.incarnation => {}
@@ -141,6 +144,16 @@ impl Registry {
     /// The node's lease has begun with this revision of its record.
     pub(super) fn lease_begins(&mut self, revision: u64) {
         self.leased_since = Some(revision);
+    }
+
+    /// The lease had ended, and so have those of others perhaps: until then they may come back.
+    pub(super) fn be_patient(&mut self, until_ms: u64) {
+        self.patient_ms = until_ms;
+    }
+
+    /// Whether something is put off that is to be looked at again.
+    pub(super) fn waits(&self, now_ms: u64) -> bool {
+        now_ms < self.settled_ms.max(self.patient_ms)
     }
 
     /// The node's lease has ended: it holds nothing, and comes back as another.
@@ -261,7 +274,9 @@ impl Registry {
             }
             let held = self.is_held(home, leased_since);
             let live = home.record.is_some_and(|(peer, _)| peer != self.own && self.is_live(peer));
-            let take = to == self.own && !held && !live;
+            let others = home.record.is_some_and(|(peer, _)| peer.node != self.own.node);
+            let waits = others && now_ms < self.patient_ms;
+            let take = to == self.own && !held && !live && !waits;
             let keep = !held && home.record.is_some_and(|(peer, _)| peer == self.own);
             let settled = home.revision > 0 || now_ms >= self.settled_ms || keep;
             if !((take || keep) && settled || held && to != self.own) {
@@ -383,10 +398,11 @@ fn read<T: for<'a> Deserialize<'a>>(change: Change<'_>) -> Result<Option<T>, ser
     }
 }
 
-/// Who should hold a partition: each node has a score for it, and the highest has it. So only
-/// what a node held moves when it goes, and a new one takes its share from all.
+/// Who should hold a partition: each number has a score for it, and the highest has it. So only
+/// what a node held moves when it goes, a new one takes its share from all, and what comes back
+/// after a loss of the registry gets what it had.
 pub(super) fn desired(partition: usize, candidates: &[Peer]) -> Option<Peer> {
-    let score = |peer: &Peer| mix(peer.incarnation ^ mix(partition as u64 + 1));
+    let score = |peer: &Peer| mix(mix(u64::from(peer.node) + 1) ^ mix(partition as u64 + 1));
     candidates.iter().copied().max_by_key(|peer| (score(peer), peer.node))
 }
 

@@ -31,6 +31,10 @@ const STARTING: Duration = Duration::from_secs(3);
 /// read it before its new holder begins. A turn of a worker takes 1 ms at most when all is well.
 const GIVING: Duration = Duration::from_millis(50);
 
+/// How long a node whose lease has begun anew leaves to the others what they held: if NATS was
+/// away, they come back as well, within half a second when all is well.
+const OTHERS_MS: u64 = 1_500;
+
 /// After a write to the registry that failed, and after a watch that broke.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -159,8 +163,17 @@ impl Driver {
 
     async fn leave(&mut self) {
         self.has_left = true;
-        if let Some(revision) = self.parts.lease.revision() {
-            self.parts.bucket.end(&self.parts.lease.key(), revision).await;
+        let (bucket, key) = (&self.parts.bucket, self.parts.lease.key());
+        let Some(mut revision) = self.parts.lease.revision() else { return };
+        // A renewal may have come in between. If all fails, the others wait for the lease to end.
+        for _ in 0..3 {
+            if bucket.end(&key, revision).await {
+                return;
+            }
+            match bucket.get(&key).await {
+                Ok((found, Some(record))) if self.parts.lease.is_own(&record) => revision = found,
+                _ => return,
+            }
         }
     }
 
@@ -168,8 +181,7 @@ impl Driver {
         let starting = self.parts.starting.is_some().then_some(self.start_by);
         let unseen = self.unseen.map(|(_, since)| since + WATCH_LAG);
         let all = [self.parts.lease.next(), self.watch_due, self.look, starting, unseen];
-        // Until the records are settled it is looked again and again.
-        let settles = self.registry.settled_ms > unix_ms();
+        let settles = self.registry.waits(unix_ms());
         let latest = Instant::now() + if settles { RETRY } else { IDLE };
         all.into_iter().flatten().min().map_or(latest, |next| next.min(latest))
     }
@@ -415,6 +427,7 @@ impl Driver {
         if !self.registry.is_leased() {
             tracing::info!(node = self.parts.own.node, "the lease has begun anew");
             self.registry.lease_begins(revision);
+            self.registry.be_patient(unix_ms() + OTHERS_MS);
             self.parts.state.set_unready(None);
         }
         (self.parts.tell)(Told::Lease(self.parts.lease.until()));
@@ -506,7 +519,8 @@ impl Driver {
                 tracing::warn!(engine, "NATS does not answer; it is tried again");
             }
             (Event::ServerError(error), _) => tracing::warn!(engine, %error, "NATS says"),
-            (Event::ClientError(error), _) => tracing::warn!(engine, %error, "NATS says"),
+            // One for each try to connect again.
+            (Event::ClientError(error), _) => tracing::debug!(engine, %error, "NATS says"),
             _ => {}
         }
     }

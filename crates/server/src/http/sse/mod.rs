@@ -224,15 +224,25 @@ impl Here {
             return Err(refusal(ErrorCode::Malformed, text));
         }
         let _whole = line.posting.lock().await;
+        let mut unfinished = Unfinished(Some(&line));
         let written = timeout(Duration::from_millis(limits.pong_ms), line.write(&body)).await;
-        match written {
-            Ok(Ok(())) => Ok(StatusCode::NO_CONTENT.into_response()),
-            // Half a command may be on its way, so the line ends.
-            Ok(Err(_)) | Err(_) => {
-                line.end();
-                let text = "the session took nothing more: it has ended, or said too much at once";
-                Err(refusal(ErrorCode::NoSuchTarget, text))
-            }
+        if let Ok(Ok(())) = written {
+            unfinished.0 = None;
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        let text = "the session took nothing more: it has ended, or said too much at once";
+        Err(refusal(ErrorCode::NoSuchTarget, text))
+    }
+}
+
+/// A post of which half a command may be on its way: then its line ends. So it does when the client
+/// breaks off the request.
+struct Unfinished<'a>(Option<&'a Line>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(line) = self.0 {
+            line.end();
         }
     }
 }
