@@ -413,18 +413,30 @@ impl Ledger {
                 let refused = Refused { code, reason, message, retry, retry_after };
                 self.events.push(ClientEvent::Refused(refused));
             }
-            Body::Joined { room, position, members, .. } => {
-                self.given(room, position, members);
+            Body::Joined { room, position, members, recovery } => {
+                self.given(room, position, members, recovery);
             }
             // Newer servers may tell what this version does not know.
             other => tracing::debug!(?other, "passed over"),
         }
     }
 
-    /// The server gave a seat unasked. One that is held goes on as it is.
-    fn given(&mut self, room: String, position: Position, members: u32) {
-        if self.seats.contains_key(&room) {
-            return;
+    /// The server gave a seat unasked. One that is held goes on, whatever may be missing: its room
+    /// has come to another node of a cluster.
+    fn given(
+        &mut self,
+        room: String,
+        position: Position,
+        members: u32,
+        recovery: Option<Recovery>,
+    ) {
+        if let Some(seat) = self.seats.get_mut(&room) {
+            let Some(recovery) = recovery else { return };
+            let lost = LostReason::of(recovery);
+            if lost.is_some() {
+                (seat.last, seat.newest) = (position, None);
+            }
+            return self.tell(&room, lost.map_or(RoomEvent::Recovered, RoomEvent::Lost));
         }
         let queue = Queue::new(self.room_queue);
         let opened = Arc::new(AtomicBool::new(false));

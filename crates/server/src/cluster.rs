@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use roomcast_core::{
-    Directory, Holder, HubConfig, Input, NodeId, NodeInfo, NodeState, Now, Partition,
+    Directory, Envelope, Holder, HubConfig, Input, NodeId, NodeInfo, NodeState, Now, Partition,
+    ShardId,
 };
 
 use crate::config::ClusterConfig;
@@ -23,12 +24,14 @@ pub(crate) fn join(
     hub: &mut HubConfig,
 ) -> Result<Option<Engine>, EngineError> {
     let count = u16::try_from(workers.len()).unwrap_or(u16::MAX);
-    let member = Member { workers: count, digest: String::new() };
+    let digest = format!("{:016x}", hub.namespaces_digest());
+    let member = Member { workers: count, digest };
     let to_workers = ToWorkers { workers: Arc::clone(workers), started };
     let tell: Tell = Box::new(move |told| to_workers.tell(told));
     let engine = Engine::start(config, member, tell)?;
     if let Some(engine) = &engine {
         hub.home_seed = Some(engine.membership.home_seed);
+        hub.in_cluster = true;
     }
     Ok(engine)
 }
@@ -59,7 +62,20 @@ impl ToWorkers {
                 let Some(node) = NodeId::new(node) else { return };
                 self.tell_all(|| Input::NodeGone { node });
             }
-            Told::Word { .. } => {}
+            Told::Word { from, from_worker, to_worker, bytes } => {
+                let Some(node) = NodeId::new(from) else { return };
+                let Some(worker) = self.workers.get(usize::from(to_worker)) else { return };
+                match Envelope::decode(&bytes) {
+                    Ok(envelope) => {
+                        let from = ShardId { node, worker: from_worker };
+                        worker.send(Mail::Envelope { from, envelope });
+                    }
+                    Err(error) => {
+                        tracing::error!(node = from, %error, "a word of a node cannot be read");
+                        self.tell_all(|| Input::Disturbed { node });
+                    }
+                }
+            }
         }
     }
 

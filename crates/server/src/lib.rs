@@ -14,7 +14,6 @@ pub mod auth;
 mod builder;
 mod cluster;
 pub mod config;
-#[allow(dead_code, reason = "shards have no words for other nodes yet")]
 mod engine;
 mod entrance;
 pub mod event;

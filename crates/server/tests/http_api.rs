@@ -215,6 +215,8 @@ fn a_batch_has_one_result_each_in_order() {
         assert_eq!(peer.expect("event")["data"], n);
     }
     assert_eq!(api.ask("batch", json!({"commands": []}))["results"], json!([]));
+    let body = json!({"commands": []}).to_string();
+    assert_eq!(api.raw("POST /api/v1/batch", "Idempotency-Key: 1\r\n", &body).0, 400);
     let six: Vec<_> = (0..6).map(publish).collect();
     assert_eq!(api.refused("batch", json!({"commands": six})).0, 400);
     for wrong in [json!([]), json!({}), json!({"commands": 1}), json!({"commands": [], "x": 1})] {

@@ -30,6 +30,8 @@ export interface ConnectOptions {
   ackTimeoutMs?: number;
   /** How long connecting may take, each time. Default: 10,000. */
   connectTimeoutMs?: number;
+  /** Sees every frame as it goes on the wire or comes off it, secrets included: for tools. */
+  onFrame?: (direction: "in" | "out", frame: string | Uint8Array) => void;
   /** Takes up a session of before: `client.resume`, kept over a reload of the page. */
   resume?: Resume;
   /** Where there is none (node below 22): the class of the package `ws`. */
@@ -107,7 +109,8 @@ export class Client<Events = AnyEvents, Messages = AnyEvents> {
     this.#ackTimeoutMs = ackTimeoutMs;
     this.#listeners = new Listeners(HELD_MAX, (missed) => ["unread", { missed }]);
     const way = { url: serverUrl(url), codec, transport, WebSocket };
-    const settings = { ...way, token, name, data, resume, reconnect, connectTimeoutMs };
+    const own = { token, name, data, resume, reconnect, connectTimeoutMs };
+    const settings = { ...way, ...own, onFrame: options.onFrame };
     const port = {
       ask: (command: Command) => this.#ask(command),
       tell: (command: Command) => this.#tell(command),

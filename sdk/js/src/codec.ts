@@ -19,8 +19,7 @@ const utf8 = new TextEncoder();
 export const json: Codec = {
   name: "json",
   encode: JSON.stringify,
-  decode: (message) =>
-    JSON.parse(typeof message === "string" ? message : new TextDecoder().decode(message)),
+  decode: (message) => JSON.parse(message as string),
   frame: (message) => utf8.encode(`${message as string}\n`),
   cutter() {
     const text = new TextDecoder();

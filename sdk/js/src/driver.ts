@@ -3,7 +3,7 @@
 import { delayMs, type Reconnect } from "./backoff.js";
 import type { Codec } from "./codec.js";
 import { Deadlines } from "./deadlines.js";
-import { refusal, RoomcastError, textOf } from "./errors.js";
+import { refusal, report, RoomcastError, textOf } from "./errors.js";
 import { Ledger, type Seated, type Surroundings } from "./ledger.js";
 import { Dialer, type Ended, type Link, type Transport, type Way } from "./link.js";
 import {
@@ -37,6 +37,7 @@ export interface Settings extends Way {
   resume: Resume | undefined;
   reconnect: Reconnect | false;
   connectTimeoutMs: number;
+  onFrame: ((direction: "in" | "out", frame: string | Uint8Array) => void) | undefined;
 }
 
 /** What `welcome` told. */
@@ -193,6 +194,7 @@ export class Driver<Room extends Seated> {
 
   #hear(message: string | Uint8Array): void {
     this.#heardAt = Date.now();
+    this.#show("in", message);
     let frame: Frame | undefined;
     try {
       frame = asFrame(this.#codec.decode(message));
@@ -314,7 +316,16 @@ export class Driver<Room extends Seated> {
   #write(message: string | Uint8Array, mayBeLost: boolean): void {
     const link = this.#link;
     if (!link || (mayBeLost && link.queuedBytes() > QUEUED_BYTES_MAX)) return;
+    this.#show("out", message);
     link.send(message, mayBeLost);
+  }
+
+  #show(direction: "in" | "out", frame: string | Uint8Array): void {
+    try {
+      this.#settings.onFrame?.(direction, frame);
+    } catch (error) {
+      report(error);
+    }
   }
 
   /** Browsers answer the pings of WebSockets out of sight, so a server that says nothing for its

@@ -98,7 +98,10 @@ class WebTransportLink implements Link {
     this.#datagrams = session.datagrams.writable.getWriter();
     const cut = codec.cutter();
     void this.#read(stream.readable, cut);
-    void this.#read(session.datagrams.readable, (datagram) => [datagram]);
+    const isText = codec.name === "json";
+    void this.#read(session.datagrams.readable, (datagram) => [
+      isText ? new TextDecoder().decode(datagram) : datagram,
+    ]);
     void closed.then(({ closeCode, reason }) => this.#end(closeCode, reason));
   }
 

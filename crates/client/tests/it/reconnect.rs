@@ -69,6 +69,29 @@ async fn a_lost_link_is_resumed_and_nothing_is_missed_or_repeated() {
     assert!(matches!(told.next().await, Some(ClientEvent::Reconnected { resumed: true, .. })));
 }
 
+/// Its home died with its node: the members hear it unasked.
+#[tokio::test(start_paused = true)]
+async fn a_room_that_begins_a_new_log_says_so_on_the_same_link() {
+    let (builder, mut fake) = fake();
+    let (room, mut line) = in_lobby(builder, &mut fake).await;
+    line.say(&event(1)).await;
+    let mut anew = joined(&json!({"room": "lobby"}), 0);
+    anew["position"]["epoch"] = "BBBBBBBB".into();
+    (anew["recovered"], anew["reason"]) = (false.into(), "epoch".into());
+    line.say(&anew).await;
+    let mut first = event(1);
+    first["at"]["epoch"] = "BBBBBBBB".into();
+    line.say(&first).await;
+    assert_eq!(next_offset(&room).await, 1);
+    assert!(matches!(room.next_event().await, Some(RoomEvent::Lost(LostReason::Epoch))));
+    assert_eq!(next_offset(&room).await, 1);
+    // The next loss of the link is recovered from there.
+    drop(line);
+    let mut line = resumed(&mut fake).await;
+    let join = line.hear("join").await;
+    assert_eq!(join["since"], first["at"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_gone_begins_anew_on_the_same_link() {
     let (builder, mut fake) = fake();

@@ -197,6 +197,14 @@ fn configure(args: Args) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// The engine says itself what matters of what its client library says.
+fn filter(level: &str) -> String {
+    match level.contains("async_nats") {
+        true => level.to_owned(),
+        false => format!("{level},async_nats=off"),
+    }
+}
+
 fn start_log(config: &LogConfig) -> anyhow::Result<()> {
     let terminal = io::stderr().is_terminal();
     let pretty = match config.format {
@@ -206,7 +214,7 @@ fn start_log(config: &LogConfig) -> anyhow::Result<()> {
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_new(&config.level).context("log.level")?,
+            tracing_subscriber::EnvFilter::try_new(filter(&config.level)).context("log.level")?,
         )
         .with_writer(io::stderr)
         .with_ansi(terminal);

@@ -11,6 +11,8 @@
 //! told [`Told::Disturbed`]. No two nodes hold a partition at the same time, as long as each stops
 //! at the end of its own [`Told::Lease`].
 
+#![cfg_attr(not(feature = "nats"), allow(dead_code, reason = "no other engine needs them"))]
+
 mod incoming;
 #[cfg(feature = "nats")]
 mod nats;
@@ -167,6 +169,7 @@ pub(crate) struct Counters {
     pub(crate) leases_lost_total: AtomicU64,
     pub(crate) messages_received_total: AtomicU64,
     pub(crate) messages_sent_total: AtomicU64,
+    pub(crate) readings_total: AtomicU64,
     pub(crate) reconnects_total: AtomicU64,
     pub(crate) renewals_failed_total: AtomicU64,
     pub(crate) takeovers_total: AtomicU64,

@@ -88,6 +88,8 @@ pub(super) struct Registry {
     /// The revision of the node's own record with which its lease began; none: it has none.
     leased_since: Option<u64>,
     pub(super) settled_ms: u64,
+    /// Before this nobody takes what others held: they may come back as this node just has.
+    patient_ms: u64,
     nodes: BTreeMap<u16, (u64, NodeRecord)>,
     homes: Vec<Home>,
     gone: Vec<u16>,
@@ -109,6 +111,7 @@ impl Registry {
             own,
             leased_since: None,
             settled_ms: 0,
+            patient_ms: 0,
             nodes: BTreeMap::new(),
             homes: vec![Home::default(); PARTITIONS],
             gone: Vec::new(),
@@ -118,7 +121,7 @@ impl Registry {
     /// The same records, read anew: whoever is missing now has gone meanwhile, unless the records
     /// were lost and are not settled yet. Fences are kept where they are lost.
     pub(super) fn replace(&mut self, mut new: Self, now_ms: u64) {
-        new.leased_since = self.leased_since;
+        (new.leased_since, new.patient_ms) = (self.leased_since, self.patient_ms);
         for (number, (_, record)) in std::mem::take(&mut self.nodes) {
             match new.nodes.get(&number) {
                 Some((_, found)) if found.incarnation == record.incarnation => {}
@@ -141,6 +144,16 @@ impl Registry {
     /// The node's lease has begun with this revision of its record.
     pub(super) fn lease_begins(&mut self, revision: u64) {
         self.leased_since = Some(revision);
+    }
+
+    /// The lease had ended, and so have those of others perhaps: until then they may come back.
+    pub(super) fn be_patient(&mut self, until_ms: u64) {
+        self.patient_ms = until_ms;
+    }
+
+    /// Whether something is put off that is to be looked at again.
+    pub(super) fn waits(&self, now_ms: u64) -> bool {
+        now_ms < self.settled_ms.max(self.patient_ms)
     }
 
     /// The node's lease has ended: it holds nothing, and comes back as another.
@@ -261,7 +274,9 @@ impl Registry {
             }
             let held = self.is_held(home, leased_since);
             let live = home.record.is_some_and(|(peer, _)| peer != self.own && self.is_live(peer));
-            let take = to == self.own && !held && !live;
+            let others = home.record.is_some_and(|(peer, _)| peer.node != self.own.node);
+            let waits = others && now_ms < self.patient_ms;
+            let take = to == self.own && !held && !live && !waits;
             let keep = !held && home.record.is_some_and(|(peer, _)| peer == self.own);
             let settled = home.revision > 0 || now_ms >= self.settled_ms || keep;
             if !((take || keep) && settled || held && to != self.own) {
@@ -383,10 +398,11 @@ fn read<T: for<'a> Deserialize<'a>>(change: Change<'_>) -> Result<Option<T>, ser
     }
 }
 
-/// Who should hold a partition: each node has a score for it, and the highest has it. So only
-/// what a node held moves when it goes, and a new one takes its share from all.
+/// Who should hold a partition: each number has a score for it, and the highest has it. So only
+/// what a node held moves when it goes, a new one takes its share from all, and what comes back
+/// after a loss of the registry gets what it had.
 pub(super) fn desired(partition: usize, candidates: &[Peer]) -> Option<Peer> {
-    let score = |peer: &Peer| mix(peer.incarnation ^ mix(partition as u64 + 1));
+    let score = |peer: &Peer| mix(mix(u64::from(peer.node) + 1) ^ mix(partition as u64 + 1));
     candidates.iter().copied().max_by_key(|peer| (score(peer), peer.node))
 }
 
@@ -395,4 +411,149 @@ fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const A: Peer = Peer { node: 1, incarnation: 0xa };
+    const B: Peer = Peer { node: 2, incarnation: 0xb };
+
+    fn node(registry: &mut Registry, revision: u64, peer: Peer, draining: bool) {
+        let record = NodeRecord {
+            incarnation: hex(peer.incarnation),
+            name: String::new(),
+            workers: 1,
+            draining,
+            digest: String::new(),
+        };
+        let bytes = serde_json::to_vec(&record).unwrap();
+        registry.apply(&node_key(peer.node), revision, Change::Written(&bytes)).unwrap();
+    }
+
+    fn write(registry: &mut Registry, revision: u64, wish: &Wish) {
+        let bytes = serde_json::to_vec(&wish.record).unwrap();
+        let key = home_key(wish.partition);
+        registry.apply(&key, revision, Change::Written(&bytes)).unwrap();
+    }
+
+    /// A holds everything; the revisions go up to 1,000.
+    fn alone() -> Registry {
+        let mut registry = Registry::new(A);
+        node(&mut registry, 1, A, false);
+        registry.lease_begins(1);
+        let wishes = registry.wishes(5_000);
+        assert_eq!(wishes.len(), PARTITIONS);
+        for wish in &wishes {
+            assert!(!wish.gives && wish.replaces == 0 && wish.record.fence == 5_000);
+            registry.written(wish.partition, true);
+            write(&mut registry, 100 + wish.partition as u64, wish);
+        }
+        assert!(registry.wishes(5_000).is_empty());
+        registry
+    }
+
+    fn held(registry: &Registry, peer: Peer) -> usize {
+        let table = registry.table();
+        table.homes.iter().flatten().filter(|holder| holder.node == peer.node).count()
+    }
+
+    #[test]
+    fn a_new_node_is_given_its_share_and_what_is_given_is_not_held() {
+        let mut registry = alone();
+        node(&mut registry, 500, B, false);
+        let wishes = registry.wishes(6_000);
+        assert!(wishes.iter().all(|wish| wish.gives && wish.record.node == B.node));
+        assert!((90..166).contains(&wishes.len()), "{}", wishes.len());
+        assert_eq!(held(&registry, A), PARTITIONS - wishes.len());
+        // A write whose outcome nobody knows leaves the partition to whoever the records name.
+        registry.written(wishes[0].partition, false);
+        assert_eq!(held(&registry, A), PARTITIONS - wishes.len());
+        assert!(registry.wishes(6_000).iter().all(|wish| wish.partition == wishes[0].partition));
+    }
+
+    #[test]
+    fn what_the_dead_held_is_taken_under_a_greater_fence() {
+        let mut registry = alone();
+        node(&mut registry, 500, B, false);
+        let given = registry.wishes(6_000);
+        for wish in &given {
+            registry.written(wish.partition, true);
+            write(&mut registry, 600 + wish.partition as u64, wish);
+        }
+        assert_eq!(held(&registry, B), given.len());
+        registry.apply(&node_key(B.node), 900, Change::Ended).unwrap();
+        assert_eq!((registry.take_gone(), held(&registry, B)), (vec![B.node], 0));
+        // The clock went back meanwhile: fences do not.
+        let taken = registry.wishes(10);
+        assert_eq!(taken.len(), given.len());
+        assert!(taken.iter().all(|wish| wish.record.fence > 6_000 && wish.replaces > 0));
+    }
+
+    #[test]
+    fn a_node_whose_lease_ended_holds_nothing_and_waits_for_others_like_it() {
+        let mut registry = alone();
+        node(&mut registry, 500, B, false);
+        for wish in registry.wishes(6_000) {
+            registry.written(wish.partition, true);
+            write(&mut registry, 600 + wish.partition as u64, &wish);
+        }
+        registry.lease_ends(0xaa);
+        assert_eq!((held(&registry, A), held(&registry, B)), (0, 0));
+        let again = Peer { incarnation: 0xaa, ..A };
+        node(&mut registry, 950, again, false);
+        registry.apply(&node_key(B.node), 951, Change::Ended).unwrap();
+        registry.lease_begins(950);
+        registry.be_patient(8_000);
+        let own = registry.wishes(7_999);
+        let of_own = |wish: &Wish| (600..=999).contains(&wish.replaces);
+        assert!(!own.is_empty() && !own.iter().any(of_own), "what B held is left alone");
+        assert!(registry.waits(7_999) && !registry.waits(8_000));
+        assert!(registry.wishes(8_000).iter().all(of_own));
+    }
+
+    #[test]
+    fn lost_records_are_written_again_as_they_were_and_nobody_takes_what_is_not_settled() {
+        let mut registry = alone();
+        node(&mut registry, 500, B, false);
+        registry.restart();
+        let mut new = Registry::new(A);
+        new.settled_ms = 20_000;
+        node(&mut new, 2, A, false);
+        registry.replace(new, 10_000);
+        registry.lease_begins(2);
+        let table = registry.table();
+        assert!(table.nodes.iter().any(|node| node.number == B.node), "B may come back");
+        let wishes = registry.wishes(10_000);
+        assert_eq!(wishes.len(), PARTITIONS);
+        assert!(wishes.iter().all(|wish| wish.record.fence == 5_000 && wish.replaces == 0));
+        registry.settle(20_000);
+        assert_eq!(registry.take_gone(), [B.node]);
+    }
+
+    #[test]
+    fn who_drains_gives_everything_away_unless_there_is_nobody() {
+        let mut registry = alone();
+        node(&mut registry, 500, A, true);
+        assert!(registry.wishes(6_000).is_empty());
+        node(&mut registry, 501, B, false);
+        let wishes = registry.wishes(6_000);
+        assert!(wishes.len() == PARTITIONS && wishes.iter().all(|wish| wish.gives));
+    }
+
+    #[test]
+    fn a_record_that_nobody_can_read_is_an_error_and_changes_nothing() {
+        let mut registry = alone();
+        for key in ["node.3", "home.7", CLUSTER_KEY] {
+            assert!(registry.apply(key, 990, Change::Written(b"{")).is_err());
+        }
+        for key in ["node.99999", "home.", "home.300", "other", ""] {
+            _ = registry.apply(key, 991, Change::Ended);
+        }
+        assert_eq!(ClusterRecord::new([7; 32]).seed(), Some([7; 32]));
+        let broken = ClusterRecord { home_seed: "é".repeat(32), ..ClusterRecord::new([7; 32]) };
+        assert_eq!(broken.seed(), None);
+    }
 }

@@ -45,7 +45,7 @@ use self::readiness::{Readiness, Ready, Source};
 use self::socket::Socket;
 use self::timers::{Due, Timer, Timers};
 use crate::acceptor::admission::Admission;
-use crate::engine::Engine;
+use crate::engine::{Engine, Sending};
 use crate::hooks::Voice;
 use crate::metrics::{self, WorkerCounters};
 use crate::server::Shared;
@@ -101,6 +101,8 @@ pub(crate) struct Worker {
     to_wake: Vec<bool>,
     /// The way to other nodes; none: there are no others.
     engine: Option<Engine>,
+    /// Words of this turn for other nodes.
+    sending: Sending,
     calls: HashMap<u64, oneshot::Sender<ServerReply>>,
     calls_made: u64,
     /// Tells what happens in the shard.
@@ -179,6 +181,7 @@ impl Worker {
             id,
             to_wake: vec![false; addresses.len()],
             engine: shared.engine.clone(),
+            sending: Sending::default(),
             mailbox: prepared.mailbox,
             readiness: prepared.readiness,
             shard: Shard::new(hub, id),
@@ -543,6 +546,11 @@ impl Worker {
     }
 
     fn wake_others(&mut self) {
+        if let Some(engine) = &self.engine
+            && !self.sending.is_empty()
+        {
+            engine.send(&mut self.sending);
+        }
         for (wake, address) in self.to_wake.iter_mut().zip(self.addresses.iter()) {
             if std::mem::take(wake) {
                 address.wake();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roomcast_core::io::Note;
-use roomcast_core::{Input, Now, Output, ShardId};
+use roomcast_core::{Input, LinkId, Now, Output, ShardId};
 use roomcast_wire::CloseCode;
 
 use super::lines::Carried;
@@ -40,6 +40,9 @@ impl Worker {
                 }
             }
             Output::Pause { link, until } => self.pause(self.line_of(link.0), until),
+            Output::Move { link, to, message } if to.node != self.id.node => {
+                self.keep(link.0, message);
+            }
             Output::Move { link, message, .. } if self.links.peer(link.0).is_some() => {
                 self.keep_peer(link.0, message);
             }
@@ -47,6 +50,10 @@ impl Worker {
                 self.move_line(link.0, to, message);
             }
             Output::Move { link, to, message } => self.move_away(link.0, to, message, None),
+            Output::Envelope { to, envelope } if to.node != self.id.node => {
+                let (node, worker) = (to.node.number(), self.id.worker);
+                self.sending.add(node, to.worker, worker, |bytes| envelope.encode(bytes));
+            }
             Output::Envelope { to, envelope } => {
                 let Some(address) = self.addresses.get(usize::from(to.worker)) else { return };
                 address.post(Mail::Envelope { from: self.id, envelope });
@@ -127,6 +134,25 @@ impl Worker {
                 address.send(Mail::Decided(decided(outcome)));
             }
         });
+    }
+
+    /// The session of a link lives on another node, where no socket can be handed to.
+    fn keep(&mut self, key: u32, message: Bytes) {
+        if self.links.peer(key).is_some() {
+            return self.keep_peer(key, message);
+        }
+        let (format, namespace) = if let Some(line) = self.links.carried(key) {
+            (line.format, line.hub.clone())
+        } else if let Some(link) = self.links.get(key as usize)
+            && let Some(format) = link.format()
+        {
+            let listening = self.shared.listeners.get(usize::from(link.listener));
+            (format, listening.and_then(|listening| listening.namespace.clone()))
+        } else {
+            return;
+        };
+        let link = LinkId(key);
+        self.decided.push_back(Input::Stays { link, format, namespace, message });
     }
 
     /// Hands a link over. The shard has forgotten it, or all of the lines that it carries.

@@ -22,7 +22,9 @@ async function inLobby(fake = new Fake()) {
 }
 
 test("hello says who it is, and welcome is believed", async () => {
-  const fake = new Fake({ token: "t", name: "Mina", data: { app: 3 } });
+  const frames: unknown[] = [];
+  const onFrame = (direction: string, frame: unknown) => frames.push([direction, typeof frame]);
+  const fake = new Fake({ token: "t", name: "Mina", data: { app: 3 }, onFrame });
   const connecting = connect("http://fake:7400", fake.options);
   await settle();
   expect([fake.line.url, fake.line.protocol]).toEqual(["ws://fake:7400/ws", "roomcast.v1.json"]);
@@ -30,6 +32,7 @@ test("hello says who it is, and welcome is believed", async () => {
   expect(hello).toEqual({ type: "hello", ref: 0, token: "t", name: "Mina", data: { app: 3 } });
   const client = await connecting;
   expect(client.session).toBe(SESSION);
+  expect(frames).toEqual([["out", "string"], ["in", "string"]]);
   expect([client.user, client.transport, client.state]).toEqual(["u17", "websocket", "open"]);
   expect(client.limits).toEqual({ messageBytes: 1000, rooms: 128, resumeMs: 60_000 });
 });
@@ -70,6 +73,16 @@ test("a listener that throws disturbs nobody", async () => {
   await line.say(event(1));
   vi.unstubAllGlobals();
   expect([said.length, String(thrown[0])]).toEqual([1, "Error: mine"]);
+});
+
+test("a tool that throws over a frame disturbs nobody", async () => {
+  vi.stubGlobal("reportError", () => {});
+  const onFrame = (): never => {
+    throw new Error("mine");
+  };
+  const { client } = await inLobby(new Fake({ onFrame }));
+  vi.unstubAllGlobals();
+  expect(client.state).toBe("open");
 });
 
 test("what did not come is told by kind", async () => {

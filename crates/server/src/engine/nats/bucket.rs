@@ -115,10 +115,9 @@ impl Bucket {
         Ok(entry.unwrap_or((0, None)))
     }
 
-    /// Ends a record before its lease does.
-    pub(super) async fn end(&self, key: &str, revision: u64) {
-        // If it fails, the lease ends it.
-        _ = self.store.purge_expect_revision_with_ttl(key, revision, MARK).await;
+    /// Ends a record before its lease does; whether that is done.
+    pub(super) async fn end(&self, key: &str, revision: u64) -> bool {
+        self.store.purge_expect_revision_with_ttl(key, revision, MARK).await.is_ok()
     }
 
     /// All records, then what becomes of them.

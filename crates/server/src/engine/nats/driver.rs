@@ -31,6 +31,10 @@ const STARTING: Duration = Duration::from_secs(3);
 /// read it before its new holder begins. A turn of a worker takes 1 ms at most when all is well.
 const GIVING: Duration = Duration::from_millis(50);
 
+/// How long a node whose lease has begun anew leaves to the others what they held: if NATS was
+/// away, they come back as well, within half a second when all is well.
+const OTHERS_MS: u64 = 1_500;
+
 /// After a write to the registry that failed, and after a watch that broke.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -77,6 +81,8 @@ pub(super) struct Driver {
     watch_due: Option<Instant>,
     /// A renewal that the watch has not shown yet, and since when.
     unseen: Option<(u64, Instant)>,
+    /// The newest revision that the watch has shown.
+    seen: u64,
     table: Option<Arc<Table>>,
     incoming: Incoming,
     done: Sender<Done>,
@@ -114,6 +120,7 @@ impl Driver {
             watch: None,
             watch_due: Some(now),
             unseen: None,
+            seen: 0,
             table: None,
             incoming: Incoming::default(),
             done,
@@ -159,8 +166,17 @@ impl Driver {
 
     async fn leave(&mut self) {
         self.has_left = true;
-        if let Some(revision) = self.parts.lease.revision() {
-            self.parts.bucket.end(&self.parts.lease.key(), revision).await;
+        let (bucket, key) = (&self.parts.bucket, self.parts.lease.key());
+        let Some(mut revision) = self.parts.lease.revision() else { return };
+        // A renewal may have come in between. If all fails, the others wait for the lease to end.
+        for _ in 0..3 {
+            if bucket.end(&key, revision).await {
+                return;
+            }
+            match bucket.get(&key).await {
+                Ok((found, Some(record))) if self.parts.lease.is_own(&record) => revision = found,
+                _ => return,
+            }
         }
     }
 
@@ -168,8 +184,7 @@ impl Driver {
         let starting = self.parts.starting.is_some().then_some(self.start_by);
         let unseen = self.unseen.map(|(_, since)| since + WATCH_LAG);
         let all = [self.parts.lease.next(), self.watch_due, self.look, starting, unseen];
-        // Until the records are settled it is looked again and again.
-        let settles = self.registry.settled_ms > unix_ms();
+        let settles = self.registry.waits(unix_ms());
         let latest = Instant::now() + if settles { RETRY } else { IDLE };
         all.into_iter().flatten().min().map_or(latest, |next| next.min(latest))
     }
@@ -288,9 +303,8 @@ impl Driver {
         if let Err(error) = registry.apply(&entry.key, entry.revision, change) {
             tracing::error!(key = entry.key, %error, "a record of the cluster cannot be read");
         }
-        if self.unseen.is_some_and(|(revision, _)| entry.revision >= revision) {
-            self.unseen = None;
-        }
+        self.seen = self.seen.max(entry.revision);
+        self.unseen = self.unseen.filter(|(revision, _)| self.seen < *revision);
         if entry.seen_current
             && let Some(new) = self.rereading.take()
         {
@@ -355,6 +369,8 @@ impl Driver {
                 }
             }
             Done::Watching(Ok(watch)) => {
+                let counters = &self.parts.state.counters;
+                counters.readings_total.fetch_add(1, Ordering::Relaxed);
                 self.watch = Some(*watch);
                 self.rereading = Some(Registry::new(self.parts.own));
             }
@@ -411,10 +427,12 @@ impl Driver {
 
     fn renewed(&mut self, renewal: &Renewal, revision: u64) {
         self.parts.lease.renewed(revision, renewal.sent);
-        self.unseen = Some((revision, Instant::now()));
+        // The watch may be quicker than the answer.
+        self.unseen = (self.seen < revision).then(|| (revision, Instant::now()));
         if !self.registry.is_leased() {
             tracing::info!(node = self.parts.own.node, "the lease has begun anew");
             self.registry.lease_begins(revision);
+            self.registry.be_patient(unix_ms() + OTHERS_MS);
             self.parts.state.set_unready(None);
         }
         (self.parts.tell)(Told::Lease(self.parts.lease.until()));
@@ -506,7 +524,8 @@ impl Driver {
                 tracing::warn!(engine, "NATS does not answer; it is tried again");
             }
             (Event::ServerError(error), _) => tracing::warn!(engine, %error, "NATS says"),
-            (Event::ClientError(error), _) => tracing::warn!(engine, %error, "NATS says"),
+            // One for each try to connect again.
+            (Event::ClientError(error), _) => tracing::debug!(engine, %error, "NATS says"),
             _ => {}
         }
     }
@@ -537,7 +556,7 @@ impl Driver {
     fn watch_again(&mut self, when: Instant) {
         self.watch = None;
         self.rereading = None;
-        self.unseen = None;
+        (self.unseen, self.seen) = (None, 0);
         self.watch_due = Some(when);
     }
 }

@@ -117,6 +117,10 @@ impl Api {
             if request.method() != Method::POST {
                 return Err(Fault::method("POST"));
             }
+            if idempotency_key(request.headers())?.is_some() {
+                let text = "a batch takes no `Idempotency-Key`: give each publish its `key`";
+                return Err(verbs::invalid(text).into());
+            }
             let body = read_body(request, self.shared.api.batch_bytes, self.patience()).await?;
             return self.batch(key, &body).await;
         }
