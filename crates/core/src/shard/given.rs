@@ -196,10 +196,12 @@ impl Shard {
         Some(given)
     }
 
-    /// Whether a session lives elsewhere, so that its end here is not its end.
-    pub(super) fn is_given_away(&self, session: SessionId) -> bool {
+    /// Whether this is what is left of a session that lives elsewhere by now, or here under another
+    /// slot: it speaks for nobody, and its end is nobody's.
+    pub(super) fn is_left_behind(&self, slot: u32, session: SessionId) -> bool {
         let travels = self.cluster.as_ref().map(|cluster| &cluster.travels);
-        travels.is_some_and(|travels| travels.forwarded.contains_key(&session))
+        let is_away = travels.is_some_and(|travels| travels.forwarded.contains_key(&session));
+        is_away || self.session_by_id.get(&session) != Some(&slot)
     }
 
     pub(super) fn on_given_session(&mut self, number: u64, given: Option<Given>) {

@@ -228,6 +228,9 @@ impl Shard {
         let sessions: Vec<_> = self.sessions.iter().map(|(slot, _)| slot as u32).collect();
         for slot in sessions {
             let Some(session) = self.sessions.get(slot as usize) else { continue };
+            if self.is_left_behind(slot, session.sender.session) {
+                continue;
+            }
             let is_here = session.link.is_some() || self.replays.has(slot);
             if let Some(user) = session.sender.user.as_ref().filter(|_| is_here)
                 && self.is_retold(self.home_of_user(session.namespace, user), what)

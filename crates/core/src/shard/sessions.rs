@@ -422,7 +422,7 @@ impl Shard {
         }
         self.give_up_calls_to(slot);
         let session = &self.sessions[slot as usize];
-        if !self.is_given_away(session.sender.session) {
+        if !self.is_left_behind(slot, session.sender.session) {
             self.tell_session_ended(slot, reason);
         }
         self.quiet_all_seats(slot);
