@@ -144,7 +144,7 @@ test("the frames can be watched and sent, with the secrets masked", async () => 
   await ada.page.getByRole("alert").getByText("This is no JSON").waitFor();
 });
 
-test("the page is small, one file beside the client, and keeps to the policy it is served with", async () => {
+test("the page is small, one file, and keeps to the policy it is served with", async () => {
   const source = readFileSync(pageFile, "utf8");
   assert.ok(Buffer.byteLength(source) <= BYTES_MAX, `${Buffer.byteLength(source)} bytes`);
   assert.doesNotMatch(source, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b/);

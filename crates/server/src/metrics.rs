@@ -235,6 +235,7 @@ fn encode_cluster(
         ("cluster_leases_lost", "Times the node's own lease ended", &of.leases_lost_total),
         ("cluster_messages_received", "Messages of nodes", &of.messages_received_total),
         ("cluster_messages_sent", "Messages for nodes", &of.messages_sent_total),
+        ("cluster_readings", "Times all records were read", &of.readings_total),
         ("cluster_reconnects", "Connections to the engine made", &of.reconnects_total),
         ("cluster_renewals_failed", "Renewals that failed", &of.renewals_failed_total),
         ("cluster_takeovers", "Partitions of homes taken", &of.takeovers_total),

@@ -169,6 +169,7 @@ pub(crate) struct Counters {
     pub(crate) leases_lost_total: AtomicU64,
     pub(crate) messages_received_total: AtomicU64,
     pub(crate) messages_sent_total: AtomicU64,
+    pub(crate) readings_total: AtomicU64,
     pub(crate) reconnects_total: AtomicU64,
     pub(crate) renewals_failed_total: AtomicU64,
     pub(crate) takeovers_total: AtomicU64,

@@ -412,3 +412,148 @@ fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const A: Peer = Peer { node: 1, incarnation: 0xa };
+    const B: Peer = Peer { node: 2, incarnation: 0xb };
+
+    fn node(registry: &mut Registry, revision: u64, peer: Peer, draining: bool) {
+        let record = NodeRecord {
+            incarnation: hex(peer.incarnation),
+            name: String::new(),
+            workers: 1,
+            draining,
+            digest: String::new(),
+        };
+        let bytes = serde_json::to_vec(&record).unwrap();
+        registry.apply(&node_key(peer.node), revision, Change::Written(&bytes)).unwrap();
+    }
+
+    fn write(registry: &mut Registry, revision: u64, wish: &Wish) {
+        let bytes = serde_json::to_vec(&wish.record).unwrap();
+        let key = home_key(wish.partition);
+        registry.apply(&key, revision, Change::Written(&bytes)).unwrap();
+    }
+
+    /// A holds everything; the revisions go up to 1,000.
+    fn alone() -> Registry {
+        let mut registry = Registry::new(A);
+        node(&mut registry, 1, A, false);
+        registry.lease_begins(1);
+        let wishes = registry.wishes(5_000);
+        assert_eq!(wishes.len(), PARTITIONS);
+        for wish in &wishes {
+            assert!(!wish.gives && wish.replaces == 0 && wish.record.fence == 5_000);
+            registry.written(wish.partition, true);
+            write(&mut registry, 100 + wish.partition as u64, wish);
+        }
+        assert!(registry.wishes(5_000).is_empty());
+        registry
+    }
+
+    fn held(registry: &Registry, peer: Peer) -> usize {
+        let table = registry.table();
+        table.homes.iter().flatten().filter(|holder| holder.node == peer.node).count()
+    }
+
+    #[test]
+    fn a_new_node_is_given_its_share_and_what_is_given_is_not_held() {
+        let mut registry = alone();
+        node(&mut registry, 500, B, false);
+        let wishes = registry.wishes(6_000);
+        assert!(wishes.iter().all(|wish| wish.gives && wish.record.node == B.node));
+        assert!((90..166).contains(&wishes.len()), "{}", wishes.len());
+        assert_eq!(held(&registry, A), PARTITIONS - wishes.len());
+        // A write whose outcome nobody knows leaves the partition to whoever the records name.
+        registry.written(wishes[0].partition, false);
+        assert_eq!(held(&registry, A), PARTITIONS - wishes.len());
+        assert!(registry.wishes(6_000).iter().all(|wish| wish.partition == wishes[0].partition));
+    }
+
+    #[test]
+    fn what_the_dead_held_is_taken_under_a_greater_fence() {
+        let mut registry = alone();
+        node(&mut registry, 500, B, false);
+        let given = registry.wishes(6_000);
+        for wish in &given {
+            registry.written(wish.partition, true);
+            write(&mut registry, 600 + wish.partition as u64, wish);
+        }
+        assert_eq!(held(&registry, B), given.len());
+        registry.apply(&node_key(B.node), 900, Change::Ended).unwrap();
+        assert_eq!((registry.take_gone(), held(&registry, B)), (vec![B.node], 0));
+        // The clock went back meanwhile: fences do not.
+        let taken = registry.wishes(10);
+        assert_eq!(taken.len(), given.len());
+        assert!(taken.iter().all(|wish| wish.record.fence > 6_000 && wish.replaces > 0));
+    }
+
+    #[test]
+    fn a_node_whose_lease_ended_holds_nothing_and_waits_for_others_like_it() {
+        let mut registry = alone();
+        node(&mut registry, 500, B, false);
+        for wish in registry.wishes(6_000) {
+            registry.written(wish.partition, true);
+            write(&mut registry, 600 + wish.partition as u64, &wish);
+        }
+        registry.lease_ends(0xaa);
+        assert_eq!((held(&registry, A), held(&registry, B)), (0, 0));
+        let again = Peer { incarnation: 0xaa, ..A };
+        node(&mut registry, 950, again, false);
+        registry.apply(&node_key(B.node), 951, Change::Ended).unwrap();
+        registry.lease_begins(950);
+        registry.be_patient(8_000);
+        let own = registry.wishes(7_999);
+        let of_own = |wish: &Wish| (600..=999).contains(&wish.replaces);
+        assert!(!own.is_empty() && !own.iter().any(of_own), "what B held is left alone");
+        assert!(registry.waits(7_999) && !registry.waits(8_000));
+        assert!(registry.wishes(8_000).iter().all(of_own));
+    }
+
+    #[test]
+    fn lost_records_are_written_again_as_they_were_and_nobody_takes_what_is_not_settled() {
+        let mut registry = alone();
+        node(&mut registry, 500, B, false);
+        registry.restart();
+        let mut new = Registry::new(A);
+        new.settled_ms = 20_000;
+        node(&mut new, 2, A, false);
+        registry.replace(new, 10_000);
+        registry.lease_begins(2);
+        let table = registry.table();
+        assert!(table.nodes.iter().any(|node| node.number == B.node), "B may come back");
+        let wishes = registry.wishes(10_000);
+        assert_eq!(wishes.len(), PARTITIONS);
+        assert!(wishes.iter().all(|wish| wish.record.fence == 5_000 && wish.replaces == 0));
+        registry.settle(20_000);
+        assert_eq!(registry.take_gone(), [B.node]);
+    }
+
+    #[test]
+    fn who_drains_gives_everything_away_unless_there_is_nobody() {
+        let mut registry = alone();
+        node(&mut registry, 500, A, true);
+        assert!(registry.wishes(6_000).is_empty());
+        node(&mut registry, 501, B, false);
+        let wishes = registry.wishes(6_000);
+        assert!(wishes.len() == PARTITIONS && wishes.iter().all(|wish| wish.gives));
+    }
+
+    #[test]
+    fn a_record_that_nobody_can_read_is_an_error_and_changes_nothing() {
+        let mut registry = alone();
+        for key in ["node.3", "home.7", CLUSTER_KEY] {
+            assert!(registry.apply(key, 990, Change::Written(b"{")).is_err());
+        }
+        for key in ["node.99999", "home.", "home.300", "other", ""] {
+            _ = registry.apply(key, 991, Change::Ended);
+        }
+        assert_eq!(ClusterRecord::new([7; 32]).seed(), Some([7; 32]));
+        let broken = ClusterRecord { home_seed: "é".repeat(32), ..ClusterRecord::new([7; 32]) };
+        assert_eq!(broken.seed(), None);
+    }
+}

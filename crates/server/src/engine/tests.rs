@@ -320,6 +320,17 @@ fn nodes_that_would_misunderstand_each_other_do_not_start_together() {
     a.until_whole(1);
 }
 
+#[test]
+fn while_nothing_happens_the_records_are_read_once() {
+    let nats = Nats::start();
+    let a = Peer::join(&config(&nats));
+    // So many renewals that each could have been missed by the watch.
+    let later = Instant::now() + 3 * LEASE;
+    a.until("the lease goes on", |heard| heard.lease.is_some_and(|until| until > later));
+    let readings = &a.engine.state.counters.readings_total;
+    assert!(readings.load(Ordering::Relaxed) <= 2, "{readings:?}");
+}
+
 /// What a start says that fails.
 fn refusal(config: &ClusterConfig) -> String {
     Peer::try_join(config).err().expect("it must not start").to_string()

@@ -81,6 +81,8 @@ pub(super) struct Driver {
     watch_due: Option<Instant>,
     /// A renewal that the watch has not shown yet, and since when.
     unseen: Option<(u64, Instant)>,
+    /// The newest revision that the watch has shown.
+    seen: u64,
     table: Option<Arc<Table>>,
     incoming: Incoming,
     done: Sender<Done>,
@@ -118,6 +120,7 @@ impl Driver {
             watch: None,
             watch_due: Some(now),
             unseen: None,
+            seen: 0,
             table: None,
             incoming: Incoming::default(),
             done,
@@ -300,9 +303,8 @@ impl Driver {
         if let Err(error) = registry.apply(&entry.key, entry.revision, change) {
             tracing::error!(key = entry.key, %error, "a record of the cluster cannot be read");
         }
-        if self.unseen.is_some_and(|(revision, _)| entry.revision >= revision) {
-            self.unseen = None;
-        }
+        self.seen = self.seen.max(entry.revision);
+        self.unseen = self.unseen.filter(|(revision, _)| self.seen < *revision);
         if entry.seen_current
             && let Some(new) = self.rereading.take()
         {
@@ -367,6 +369,8 @@ impl Driver {
                 }
             }
             Done::Watching(Ok(watch)) => {
+                let counters = &self.parts.state.counters;
+                counters.readings_total.fetch_add(1, Ordering::Relaxed);
                 self.watch = Some(*watch);
                 self.rereading = Some(Registry::new(self.parts.own));
             }
@@ -423,7 +427,8 @@ impl Driver {
 
     fn renewed(&mut self, renewal: &Renewal, revision: u64) {
         self.parts.lease.renewed(revision, renewal.sent);
-        self.unseen = Some((revision, Instant::now()));
+        // The watch may be quicker than the answer.
+        self.unseen = (self.seen < revision).then(|| (revision, Instant::now()));
         if !self.registry.is_leased() {
             tracing::info!(node = self.parts.own.node, "the lease has begun anew");
             self.registry.lease_begins(revision);
@@ -551,7 +556,7 @@ impl Driver {
     fn watch_again(&mut self, when: Instant) {
         self.watch = None;
         self.rereading = None;
-        self.unseen = None;
+        (self.unseen, self.seen) = (None, 0);
         self.watch_due = Some(when);
     }
 }
