@@ -270,7 +270,7 @@ fn what_is_repeated_is_done_once() {
 #[test]
 fn a_place_has_one_connection_however_often_its_program_begins_anew() {
     let settings = [("LIMITS__CONNECTIONS", "4")];
-    let child = Child::start(&Setup { listen: LISTEN, settings: &settings, descriptors: None });
+    let child = Child::start(&Setup { listen: LISTEN, settings: &settings, ..Setup::default() });
     let server = child.address(0);
     let mut own = Own::connected(server);
     for id in 10..30 {
@@ -290,7 +290,7 @@ fn a_place_has_one_connection_however_often_its_program_begins_anew() {
 #[test]
 fn who_only_connects_keeps_nobody_out_for_long() {
     let settings = [("LIMITS__CONNECTIONS", "20")];
-    let child = Child::start(&Setup { listen: LISTEN, settings: &settings, descriptors: None });
+    let child = Child::start(&Setup { listen: LISTEN, settings: &settings, ..Setup::default() });
     let server = child.address(0);
     let mut silent: Vec<_> = (0..20).map(|_| Own::connected(server)).collect();
     // What says that they heard the answer goes with their first turn.
