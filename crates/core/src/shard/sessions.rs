@@ -21,6 +21,7 @@ use crate::hook::HookMask;
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
+use crate::record::Record;
 use crate::rights::Identity;
 use crate::session::{Rights, Session};
 use crate::timers::Deadline;
@@ -277,6 +278,7 @@ impl Shard {
             rights,
             link: Some(link),
             drops: 0,
+            logged: false,
             seats: Vec::new(),
             fanout: Rate::default(),
             creates: Rate::default(),
@@ -374,6 +376,9 @@ impl Shard {
         let format = self.links.get(link).map(|link| link.format);
         let offset = format.and_then(|format| self.replays.mark(format, false).offset);
         self.links.reply_with(&mut self.counters, link, reference, &reply, offset);
+        if session.logged {
+            self.log_session(slot);
+        }
     }
 
     /// The session's link is lost: it keeps its seats for a while, if somebody could resume it.
@@ -429,6 +434,9 @@ impl Shard {
         self.replays.end(slot);
         let session = self.sessions.remove(slot as usize);
         self.session_by_id.remove(&session.sender.session);
+        if session.logged {
+            self.log_state(Record::SessionEnded { session: session.sender.session });
+        }
         self.counters.sessions -= 1;
         if let Some(link) = session.link.and_then(|link| self.links.get_mut(link))
             && link.session == Some(slot)
