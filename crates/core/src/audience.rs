@@ -148,7 +148,7 @@ impl Audience {
             for some in self.receivers.chunks(PREFETCHED) {
                 links.prefetch(some.iter().map(|receiver| receiver.link));
                 for receiver in some.iter().filter(|one| one.format == format) {
-                    if except != Some(receiver.session) {
+                    if except.is_none_or(|except| except != receiver.session) {
                         links.deliver(counters, receiver.link, &frame, events, how);
                     }
                     left -= 1;
@@ -178,7 +178,7 @@ impl Audience {
         }
         let (except, is_event) = (delivery.except(), matches!(delivery, Delivery::Event { .. }));
         for receiver in self.receivers.iter().filter(|one| one.format == format) {
-            if except != Some(receiver.session) {
+            if except.is_none_or(|except| except != receiver.session) {
                 links.deliver(counters, receiver.link, &frame, is_event.into(), how);
                 replays.keep(receiver.session.slot, mark, &frame);
             }

@@ -9,7 +9,7 @@ pub use self::bytes::PackedError;
 use roomcast_wire::options::SlowRule;
 use roomcast_wire::push::{ClosedReason, Event, LeaveReason, MemberInfo, Sender};
 use roomcast_wire::reply::{Recovery, RoomInfo};
-use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions, SessionId};
+use roomcast_wire::{EventName, Name, Payload, Position, Refusal, RoomOptions, Secret, SessionId};
 
 use crate::directory::Partition;
 use crate::io::{Act, Revoked, ServerReply, ShardId};
@@ -44,6 +44,10 @@ pub(crate) enum Word {
     SeatsFollow { from: ShardId },
     /// Seats of the sender that were not told since `SeatsFollow` are no more.
     SeatsTold { from: ShardId },
+    /// To the shard that a session's id belongs to: its client wants to go on with it here.
+    TakeSession { session: SessionId, secret: Secret, namespace: u16, to: ShardId, number: u64 },
+    /// The session; none: there is none, or the secret is another.
+    GivenSession { number: u64, given: Option<Box<Given>> },
     /// To whom a command came from.
     Answer { to: ReplyTo, answer: Answer },
     /// To a session's shard: it has a seat.
@@ -99,6 +103,33 @@ pub(crate) struct Homed {
     /// How often it has come back.
     pub tries: u8,
     pub word: Box<Word>,
+}
+
+/// A session that is given to another node.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// Its link is lost, as far as its homes know.
+    pub dropped: bool,
+    pub sender: Arc<Sender>,
+    pub secret: Secret,
+    pub namespace: u16,
+    pub admin: bool,
+    pub grants: Option<Arc<Grants>>,
+    pub token_id: Option<Box<str>>,
+    /// How long its token lasts still.
+    pub expires_ms: Option<u64>,
+    pub of_hook: bool,
+    pub seats: Vec<GivenSeat>,
+}
+
+/// One of its seats.
+#[derive(Debug)]
+pub(crate) struct GivenSeat {
+    pub name: FullName,
+    pub namespace: u16,
+    pub room: RoomKey,
+    pub invited: bool,
+    pub data: Option<Payload>,
 }
 
 /// Who asks a room's home for something.

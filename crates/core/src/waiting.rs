@@ -39,6 +39,11 @@ impl<O: Ord + Clone, T> Waiting<O, T> {
         Some(entry)
     }
 
+    /// What waits under this number.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        self.entries.get_mut(&number).map(|(_, _, entry)| entry)
+    }
+
     /// Whose this is; none: it does not wait.
     pub fn owner(&self, number: u64) -> Option<&O> {
         self.entries.get(&number).map(|(_, owner, _)| owner)

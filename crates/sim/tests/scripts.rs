@@ -15,7 +15,7 @@ const VARIANTS: [Variant; 6] = [
     Variant { shards: 3, mixed: false, nodes: 1 },
     Variant { shards: 4, mixed: true, nodes: 1 },
     Variant { shards: 1, mixed: false, nodes: 2 },
-    Variant { shards: 2, mixed: true, nodes: 2 },
+    Variant { shards: 2, mixed: true, nodes: 3 },
 ];
 
 fn scripts() -> Vec<(PathBuf, String)> {

@@ -8,8 +8,8 @@ use roomcast_wire::reply::{Recovery, RoomInfo};
 use roomcast_wire::{ErrorCode, Refusal, RoomPath};
 
 use super::{
-    Answer, Caller, CreateWish, Envelope, Grant, Homed, JoinRights, Joined, Message, Part, Reseat,
-    RoomOp, SeatWish, Survey, WantedOptions, Word,
+    Answer, Caller, CreateWish, Envelope, Given, GivenSeat, Grant, Homed, JoinRights, Joined,
+    Message, Part, Reseat, RoomOp, SeatWish, Survey, WantedOptions, Word,
 };
 use crate::directory::{NodeId, Partition, ShardId};
 use crate::io::{Act, LinkId, Revoked, RoomState, ServerReply};
@@ -71,8 +71,23 @@ packed_enum!(Word {
     22 = Disconnect { session, to },
     23 = ListSeats { session, to },
     24 = Act { session, room, namespace, act, to, life },
+    25 = TakeSession { session, secret, namespace, to, number },
+    26 = GivenSession { number, given },
 });
 packed_struct!(Homed { from, at, fence, tries, word });
+packed_struct!(Given {
+    dropped,
+    sender,
+    secret,
+    namespace,
+    admin,
+    grants,
+    token_id,
+    expires_ms,
+    of_hook,
+    seats,
+});
+packed_struct!(GivenSeat { name, namespace, room, invited, data });
 packed_struct!(Caller { session, namespace, admin, reply });
 packed_enum!(Grant { 0 = None, 1 = Rule, 2 = Room, 3 = Make });
 packed_struct!(JoinRights { create, history, needs_own_name });

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use roomcast_wire::push::{Event, Sender};
-use roomcast_wire::{Codec, Epoch, EventName, Name, Payload, Position, RoomOptions, SessionId};
+use roomcast_wire::{
+    Codec, Epoch, EventName, Name, Payload, Position, RoomOptions, Secret, SessionId,
+};
 
 use super::*;
 
@@ -262,6 +264,23 @@ impl Stuff {
         }))
     }
 
+    fn given(&self) -> Box<Given> {
+        let data = self.payload.clone();
+        let (name, room, invited) = (self.name(), self.room(), self.yes);
+        Box::new(Given {
+            dropped: self.yes,
+            sender: self.sender(),
+            secret: Secret(7),
+            namespace: 1,
+            admin: self.yes,
+            grants: Some(Arc::new(Grants::new(RulesOf::Token, Vec::new()))),
+            token_id: Some(self.text.as_str().into()),
+            expires_ms: Some(self.number),
+            of_hook: self.yes,
+            seats: vec![GivenSeat { name, namespace: 1, room, invited, data }],
+        })
+    }
+
     fn parts(&self) -> Vec<Part> {
         let rooms = vec![RoomInfo { room: self.text.clone(), members: 1 }; 2];
         vec![
@@ -292,6 +311,14 @@ impl Stuff {
             Word::NotHome { at, fence: self.number, tries, word: boxed() },
             Word::Echo { at, from },
             Word::Echoed { at, from },
+            Word::TakeSession {
+                session: id,
+                secret: Secret(u128::from(self.number)),
+                namespace,
+                to: from,
+                number: self.number,
+            },
+            Word::GivenSession { number: self.number, given: self.yes.then(|| self.given()) },
             Word::TellSeats { to: shard },
             Word::SeatsFollow { from },
             Word::SeatsTold { from },

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::awaited::{Awaited, unavailable};
+use super::given::Travels;
 use crate::directory::{Directory, NodeId, Partition, ShardId};
 use crate::envelope::{Caller, Homed, RoomOp, Word};
 use crate::homes::Homes;
@@ -43,6 +44,8 @@ pub(super) struct Cluster {
     early: VecDeque<Kept<Homed>>,
     /// Partitions whose seats and users are to be told again at the end of the turn.
     pub moved: Vec<Partition>,
+    /// Sessions on their way to here, and away.
+    pub travels: Travels,
     /// Seats of other shards that those have not named since they began to tell theirs anew.
     pub unnamed: BTreeMap<ShardId, BTreeSet<(RoomKey, SessionKey)>>,
 }
@@ -84,6 +87,7 @@ impl Cluster {
             waiting: BTreeMap::new(),
             early: VecDeque::new(),
             moved: Vec::new(),
+            travels: Travels::default(),
             unnamed: BTreeMap::new(),
         }
     }
@@ -120,7 +124,8 @@ impl Cluster {
         let waiting = self.waiting.values().flat_map(|line| &line.words);
         let waiting = waiting.map(|kept| kept.until).min();
         let early = self.early.front().map(|kept| kept.until);
-        [self.awaited.next_deadline(), waiting, early].into_iter().flatten().min()
+        let owed = [self.awaited.next_deadline(), self.travels.next_deadline()];
+        owed.into_iter().chain([waiting, early]).flatten().min()
     }
 
     fn count(&self) -> usize {
@@ -194,12 +199,15 @@ impl Shard {
         let may_take = self.may_take(&homed.word);
         let Some(cluster) = &mut self.cluster else { return };
         let Homed { from, at, fence, .. } = homed;
-        let is_home = cluster.directory.home(at) == Some((self.id, fence));
+        let home = cluster.directory.home(at);
+        let is_home = home == Some((self.id, fence));
+        let known = cluster.fences[usize::from(at.0)];
         if is_home && may_take {
             self.on_word(*homed.word);
         } else if is_home {
             self.refuse_word(*homed.word, lease_over());
-        } else if fence > cluster.fences[usize::from(at.0)] {
+        } else if fence > known || (fence == known && home.is_none()) {
+            // Nobody's for a while, a partition may come back to whom it had.
             // Seats that are told again are as many as there are.
             if !homed.word.is_reseat() && cluster.count() >= WAITING_MAX {
                 return self.refuse_word(*homed.word, no_home());

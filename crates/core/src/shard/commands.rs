@@ -107,6 +107,17 @@ impl Shard {
         }
     }
 
+    /// Carries out what was read and counted before, and had to wait.
+    pub(super) fn read_again(&mut self, link: LinkId, message: &Bytes) {
+        let Some(format) = self.links.get(link).map(|link| link.format) else { return };
+        let place = format.reads_standing().then(|| self.place_of(link));
+        let standing = place.as_ref().map(Place::standing).unwrap_or_default();
+        // It could be read once, so it can be read again.
+        if let Ok(request) = format.decode(message, &standing) {
+            self.on_request(link, request, message);
+        }
+    }
+
     fn count_error(&mut self, link: LinkId) {
         let most = self.config.limits.errors_in_a_row;
         let Some(entry) = self.links.get_mut(link) else { return };
@@ -131,6 +142,9 @@ impl Shard {
             return self.refuse_on(link, reference, &refusal);
         }
         let session = entry.session;
+        if session.is_none() && self.waits_for_session(link, message) {
+            return;
+        }
         if let Command::Hello { token, name, resume, data } = command {
             if session.is_some() {
                 let text = "`hello` must be the first command of a connection";
@@ -336,6 +350,8 @@ impl Shard {
     /// way, what the seat says is what the room would say, without looking up room and member.
     fn seat_here(&self, slot: u32, room: &FullName) -> Option<u32> {
         let seat = self.sessions.get(slot as usize)?.seat(room)?;
+        // One that its home is being told of again has no place.
+        seat.place?;
         let key = seat.room.filter(|key| key.home == self.id && !self.lease_is_over())?;
         let room = self.rooms.get(key.slot as usize)?;
         (room.key == key).then_some(key.slot)

@@ -219,6 +219,10 @@ impl Shard {
             return self.answer(caller.reply, Answer::Refused(refusal));
         };
         let room = self.rooms[slot as usize].key;
+        if self.has_moved(slot, caller) {
+            // It goes on there, and who is asked here is no more.
+            return self.answer(caller.reply, Answer::Refused(not_a_member()));
+        }
         self.flush_room(slot);
         match self.unseat(slot, session, reason, data) {
             None => self.answer(caller.reply, Answer::Refused(not_a_member())),
@@ -228,6 +232,13 @@ impl Shard {
                 self.send(session.shard, Word::Left { to, session, room });
             }
         }
+    }
+
+    /// Whether the member's session lives on another shard by now than the one that speaks for it.
+    fn has_moved(&self, slot: u32, caller: &Caller) -> bool {
+        let Some((key, sender)) = &caller.session else { return false };
+        let member = self.rooms.get(slot as usize).and_then(|room| room.member(sender.session));
+        member.is_some_and(|member| member.key != *key)
     }
 
     /// Takes a seat away and tells the others. The room may end with it.
@@ -315,6 +326,9 @@ impl Shard {
 
     pub(super) fn drop_op(&mut self, slot: Option<u32>, caller: &Caller) {
         let Some((slot, session)) = slot.zip(caller.id()) else { return };
+        if self.has_moved(slot, caller) {
+            return;
+        }
         let room = &mut self.rooms[slot as usize];
         let Some(drop) = room.drop_member(session) else { return };
         let resume_ms = u64::from(room.options.resume_s) * 1_000;

@@ -163,6 +163,7 @@ impl Shard {
         self.end_calls();
         if self.cluster.is_some() {
             self.give_up_late();
+            self.give_up_late_fetches();
             self.give_up_waiting();
         }
         self.replays.forget_old(self.now);
@@ -186,6 +187,11 @@ impl Shard {
             entry.overdue = true;
             return;
         }
+        if self.is_fetching(link) {
+            let at = self.now.plus(self.config.limits.first_message_ms);
+            return self.timers.set(at, Deadline::FirstMessage { link, generation });
+        }
+        let Some(entry) = self.links.get_mut(link) else { return };
         let seconds = self.config.limits.first_message_ms.div_ceil(1_000);
         let (code, message) = match entry.heard {
             None => (CloseCode::Silent, format!("nothing was said within {seconds} s")),

@@ -30,6 +30,9 @@ pub(super) enum Notice {
     Emptied,
 }
 
+/// How soon a logic that is due is looked at again while the node's lease is over, in milliseconds.
+const LEASE_LOOK_MS: u64 = 250;
+
 impl Shard {
     /// Makes the logic that a room with these options has; none: it relays.
     pub(super) fn new_logic(
@@ -207,6 +210,10 @@ impl Shard {
 
     pub(super) fn on_room_wake(&mut self, key: RoomKey) {
         let now = self.now;
+        if self.lease_is_over() {
+            // Another node may tell another life of this room by now.
+            return self.timers.set(now.plus(LEASE_LOOK_MS), Deadline::RoomWake { room: key });
+        }
         let Some(running) = self.room_at(key).and_then(|room| room.logic.as_mut()) else { return };
         running.woken(now);
         self.notices.push_back((key, Notice::Due));

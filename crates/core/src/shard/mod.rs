@@ -6,6 +6,7 @@
 //! | `awaited.rs` | answers that other nodes owe |
 //! | `nodes.rs` | nodes come and go, partitions move, words are lost |
 //! | `reseat.rs` | seats that homes are told of again |
+//! | `given.rs` | sessions that are resumed on another node |
 //! | `liveness.rs` | links come, go, fall silent; deadlines |
 //! | `identity.rs` | who a session is, what it may do, for how long |
 //! | `sessions.rs` | `hello`, resume, drop, end |
@@ -32,6 +33,7 @@ mod dialogue;
 mod direct;
 mod durable;
 mod entry;
+mod given;
 mod home;
 mod hooks;
 mod identity;
@@ -312,6 +314,9 @@ impl Shard {
     }
 
     fn on_word(&mut self, word: Word) {
+        if let Some(there) = self.forward_of(&word) {
+            return self.send(there, word);
+        }
         match word {
             Word::Room { room, namespace, caller, op } => {
                 self.on_room_op(room, namespace, caller, op);
@@ -320,6 +325,12 @@ impl Shard {
             Word::NotHome { at, fence, tries, word } => self.on_not_home(at, fence, tries, *word),
             Word::Echo { at, from } => self.on_echo(at, from),
             Word::Echoed { at, from } => self.on_echoed(at, from),
+            Word::TakeSession { session, secret, namespace, to, number } => {
+                self.on_take_session((session, secret), namespace, to, number);
+            }
+            Word::GivenSession { number, given } => {
+                self.on_given_session(number, given.map(|given| *given));
+            }
             Word::TellSeats { to } => self.on_tell_seats(to),
             Word::SeatsFollow { from } => self.on_seats_follow(from),
             Word::SeatsTold { from } => self.on_seats_told(from),

@@ -127,6 +127,7 @@ impl Shard {
     fn forget_node(&mut self, node: NodeId) {
         self.let_go(node);
         self.give_up_on(node);
+        self.give_up_fetches_of(node);
         self.end_surveys_of(node);
         self.users.retain(|_, sessions| {
             sessions.retain(|session| session.shard.node != node);
@@ -180,6 +181,7 @@ impl Shard {
     fn doubt(&mut self, node: NodeId) {
         self.let_go(node);
         self.give_up_on(node);
+        self.give_up_fetches_of(node);
         self.ask_surveys_again(node);
     }
 
@@ -226,6 +228,9 @@ impl Shard {
         let sessions: Vec<_> = self.sessions.iter().map(|(slot, _)| slot as u32).collect();
         for slot in sessions {
             let Some(session) = self.sessions.get(slot as usize) else { continue };
+            if self.is_left_behind(slot, session.sender.session) {
+                continue;
+            }
             let is_here = session.link.is_some() || self.replays.has(slot);
             if let Some(user) = session.sender.user.as_ref().filter(|_| is_here)
                 && self.is_retold(self.home_of_user(session.namespace, user), what)
@@ -237,15 +242,16 @@ impl Shard {
             let seats = seats.filter(|seat| self.is_retold(self.home_of_room(&seat.name), what));
             let names: Vec<_> = seats.map(|seat| seat.name.clone()).collect();
             for name in names {
-                self.reseat(slot, &name);
+                let dropped = self.sessions[slot as usize].link.is_none();
+                self.reseat(slot, &name, dropped);
             }
         }
     }
 
     /// Tells the home of a seat. Until that answers the seat hears nothing.
-    fn reseat(&mut self, slot: u32, name: &str) {
+    pub(super) fn reseat(&mut self, slot: u32, name: &str, dropped: bool) {
         let Some(session) = self.sessions.get_mut(slot as usize) else { return };
-        let (link, dropped) = (session.link, session.link.is_none());
+        let link = session.link;
         let Some(seat) = session.seat_mut(name) else { return };
         let Some(life) = seat.room else { return };
         let (namespace, room) = (seat.namespace, seat.name.clone());

@@ -25,14 +25,19 @@ impl Shard {
         }
         let Some(session) = self.session_at(key) else { return };
         let link = session.link;
+        let is_again = matches!(to, ReplyTo::Again { .. } | ReplyTo::Nobody);
+        if is_again && session.seat(&joined.name).is_none() {
+            // It was given up, or closed, while its home was told of it.
+            return self.on_joined_late(&joined);
+        }
         let was_heard = match session.seat_mut(&joined.name) {
             Some(seat) => {
-                if !matches!(to, ReplyTo::Again { .. } | ReplyTo::Nobody) {
+                if !is_again {
                     seat.pending = seat.pending.saturating_sub(1);
                 }
                 seat.invited |= to.is_call();
                 seat.room = Some(joined.room);
-                seat.again.as_mut().and_then(|again| again.heard.take()).is_some()
+                seat.again.as_ref().is_some_and(|again| again.heard.is_some())
             }
             None => {
                 session.seats.push(Seat {
@@ -120,6 +125,9 @@ impl Shard {
         let receivers = &mut self.audiences[audience as usize];
         receivers.room_members = joined.members;
         receivers.heard = Some(joined.position);
+        if let Some(again) = &mut seat.again {
+            again.heard = None;
+        }
         if seat.place.is_none() {
             seat.place = Some((audience, receivers.add(key, link, format)));
         }

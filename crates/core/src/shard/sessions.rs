@@ -49,19 +49,22 @@ impl Shard {
         hello: &Hello<'_>,
         message: &Bytes,
     ) {
-        if let Some(resume) = hello.resume
-            && self.shard_of_session(resume.session) != self.id
+        if let Some(resume) = &hello.resume
+            && self.whereabouts(resume.session) != self.id
         {
+            let home = self.whereabouts(resume.session);
+            let is_own_node = home.node == self.id.node;
             // Moved again and again, it would never meet its deadline; and what it was answered
             // may still wait in the outbox.
-            let home = self.shard_of_session(resume.session);
-            let stays =
-                self.links.get(link).is_none_or(|entry| entry.refused) || home.node != self.id.node;
-            if !stays {
+            let stays = self.links.get(link).is_none_or(|entry| entry.refused);
+            if !stays && is_own_node {
                 return self.move_link(link, home, message);
             }
             if !self.recovers(link) {
-                return self.refuse_on(link, reference, &cannot_resume());
+                if stays || !self.fetch_session(link, resume, message) {
+                    self.refuse_on(link, reference, &cannot_resume());
+                }
+                return;
             }
         }
         let format = self.links.get(link).map(|entry| entry.format);
@@ -423,7 +426,10 @@ impl Shard {
             return;
         }
         self.give_up_calls_to(slot);
-        self.tell_session_ended(slot, reason);
+        let session = &self.sessions[slot as usize];
+        if !self.is_left_behind(slot, session.sender.session) {
+            self.tell_session_ended(slot, reason);
+        }
         self.quiet_all_seats(slot);
         self.tell_all_homes(slot, || RoomOp::Leave { reason, data: None });
         let is_away = self.sessions[slot as usize].link.is_none();
@@ -433,9 +439,13 @@ impl Shard {
         self.counters.sessions_dropped -= u64::from(is_away);
         self.replays.end(slot);
         let session = self.sessions.remove(slot as usize);
-        self.session_by_id.remove(&session.sender.session);
-        if session.logged {
-            self.log_state(Record::SessionEnded { session: session.sender.session });
+        let id = session.sender.session;
+        // One that was given away may be back under another slot.
+        if self.session_by_id.get(&id) == Some(&slot) {
+            self.session_by_id.remove(&id);
+            if session.logged {
+                self.log_state(Record::SessionEnded { session: id });
+            }
         }
         self.counters.sessions -= 1;
         if let Some(link) = session.link.and_then(|link| self.links.get_mut(link))

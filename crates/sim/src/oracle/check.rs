@@ -322,7 +322,7 @@ impl Oracle {
             Some(CloseCode::Drain | CloseCode::Replaced) => true,
             Some(CloseCode::TooManyErrors) => conn.garbage > 0,
             // Its node stood still.
-            Some(CloseCode::NoPong) => self.plan.nodes > 1,
+            Some(CloseCode::NoPong | CloseCode::Unauthorized) => self.plan.nodes > 1,
             Some(CloseCode::Normal | CloseCode::Disconnected) | None => conn.bye,
             _ => false,
         };

@@ -349,7 +349,9 @@ impl Oracle {
     pub(crate) fn killed(&mut self, wire: WireId) {
         let Some(conn) = self.conns.get_mut(&wire) else { return };
         conn.bye = true;
-        if let Some(session) = conn.session.and_then(|who| self.sessions.get_mut(&who)) {
+        let session = conn.session.and_then(|who| self.sessions.get_mut(&who));
+        // It may have gone on elsewhere.
+        if let Some(session) = session.filter(|session| session.conn == Some(wire)) {
             session.over = true;
         }
     }
