@@ -85,6 +85,8 @@ pub(crate) struct Seat {
 pub(crate) struct Again {
     /// What was given with `join`.
     pub data: Option<Payload>,
+    /// How often its home was told.
+    pub round: u32,
     /// What it has heard last, while it waits for its home to answer; none: it hears the room, or
     /// is quiet.
     pub heard: Option<Position>,

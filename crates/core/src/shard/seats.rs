@@ -37,7 +37,11 @@ impl Shard {
                 }
                 seat.invited |= to.is_call();
                 seat.room = Some(joined.room);
-                seat.again.as_ref().is_some_and(|again| again.heard.is_some())
+                let again = seat.again.as_ref().filter(|again| again.heard.is_some());
+                again.is_some_and(|again| match to {
+                    ReplyTo::Again { round, .. } => round == again.round,
+                    _ => true,
+                })
             }
             None => {
                 session.seats.push(Seat {
@@ -68,7 +72,7 @@ impl Shard {
                 (link, reference)
             }
             (ReplyTo::Again { .. }, _) if !was_heard => return,
-            (ReplyTo::Again { link, generation }, Some(now))
+            (ReplyTo::Again { link, generation, .. }, Some(now))
                 if link == now && self.links.generation(link) == Some(generation) =>
             {
                 (link, None)
