@@ -56,6 +56,9 @@ impl Shard {
                 false
             }
         };
+        if joined.durable && !session.logged {
+            self.log_session(key.slot);
+        }
         if to.is_call() && !joined.is_new {
             return;
         }
