@@ -94,6 +94,18 @@ pub(crate) struct Again {
     pub heard: Option<Position>,
 }
 
+impl Seat {
+    /// Whether it heard its room before its home was told of it again, and this answers the last
+    /// time it was.
+    pub fn awaits(&self, to: ReplyTo) -> bool {
+        let again = self.again.as_ref().filter(|again| again.heard.is_some());
+        again.is_some_and(|again| match to {
+            ReplyTo::Again { round, .. } => round == again.round,
+            _ => true,
+        })
+    }
+}
+
 impl Session {
     /// Whether rules and standing were given by a hook.
     pub fn set_of_hook(&mut self, of_hook: bool) {

@@ -37,11 +37,7 @@ impl Shard {
                 }
                 seat.invited |= to.is_call();
                 seat.room = Some(joined.room);
-                let again = seat.again.as_ref().filter(|again| again.heard.is_some());
-                again.is_some_and(|again| match to {
-                    ReplyTo::Again { round, .. } => round == again.round,
-                    _ => true,
-                })
+                seat.awaits(to)
             }
             None => {
                 session.seats.push(Seat {
