@@ -1,7 +1,7 @@
 //! What every publication asks of a room's options.
 
 use roomcast_wire::RoomOptions;
-use roomcast_wire::options::PublishRule;
+use roomcast_wire::options::{Durability, PublishRule};
 
 /// What every publication asks of the options, in one piece: they have three cache lines.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,8 @@ pub(crate) struct Bounds {
     pub keeps: bool,
     pub merges: bool,
     pub ticks: bool,
+    /// Its events wait for the log.
+    pub durable: bool,
 }
 
 impl Bounds {
@@ -28,6 +30,7 @@ impl Bounds {
             keeps: options.history.size > 0,
             merges: options.merge_ms > 0,
             ticks: options.tick_ms > 0,
+            durable: options.durable != Durability::Off,
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct HubConfig {
     pub calls: bool,
     /// Whether [`Output::Event`](crate::Output::Event) tells what happens. Default no.
     pub events: bool,
+    /// Whether there is a log for durable rooms. Without one they cannot be made. Default no.
+    pub log: bool,
 }
 
 impl Default for HubConfig {
@@ -65,6 +67,7 @@ impl Default for HubConfig {
             hooks: HookMask::NONE,
             calls: false,
             events: false,
+            log: false,
         }
     }
 }
@@ -228,6 +231,8 @@ pub struct Limits {
     pub calls_per_session: u32,
     /// Most calls of all clients that may wait for the application. Default 10,000.
     pub calls_waiting: u32,
+    /// Most bytes of events that may wait for the log, with 256 for each. Default 16 MiB.
+    pub log_waiting_bytes: usize,
 }
 
 impl Default for Limits {
@@ -257,6 +262,7 @@ impl Default for Limits {
             call_ms: 10_000,
             calls_per_session: 32,
             calls_waiting: 10_000,
+            log_waiting_bytes: 16 << 20,
         }
     }
 }

@@ -338,6 +338,8 @@ pub(crate) struct Joined {
     pub created: bool,
     /// It had no seat before.
     pub is_new: bool,
+    /// The room outlives the server.
+    pub durable: bool,
     /// Bytes that members are told because of it: of its coming and going if it is new, and what
     /// the room's logic has to say.
     pub told_bytes: u64,
@@ -359,6 +361,7 @@ impl Joined {
             missed: Vec::new(),
             created: false,
             is_new: false,
+            durable: room.durable.is_some(),
             told_bytes: 0,
         }
     }

@@ -42,9 +42,19 @@ impl History {
     /// Keeps an event, as long as the bounds allow. Its payload must have bytes of its own
     /// ([`Payload::detached`](roomcast_wire::Payload::detached)).
     pub fn push(&mut self, now: Now, event: &Arc<Event>) {
-        self.bytes += size(event);
-        self.kept.push_back(Kept { event: Arc::clone(event), at: now });
+        self.keep(now, event);
         self.trim(now);
+    }
+
+    /// The same without a look at the bounds.
+    pub fn keep(&mut self, at: Now, event: &Arc<Event>) {
+        self.bytes += size(event);
+        self.kept.push_back(Kept { event: Arc::clone(event), at });
+    }
+
+    /// The newest reliable event that is no longer kept.
+    pub fn floor(&self) -> u64 {
+        self.trimmed
     }
 
     /// Passes over an event: nothing is kept ([`HistoryOptions::size`] is 0).
@@ -59,7 +69,8 @@ impl History {
         while let Some(oldest) = self.kept.front() {
             let beyond = self.kept.len() > self.options.size as usize
                 || self.bytes > self.options.bytes
-                || now.0.saturating_sub(oldest.at.0) > age_ms;
+                // What is older than the server was written before zero, the way numbers wrap.
+                || now.0.wrapping_sub(oldest.at.0) > age_ms;
             if !beyond {
                 break;
             }

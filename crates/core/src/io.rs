@@ -14,6 +14,7 @@ use crate::envelope::Envelope;
 use crate::event::HubEvent;
 use crate::hook::{Call, CallTicket, Question, Ticket, Verdict};
 use crate::logic::{RoomRef, Task};
+use crate::record::{LogEntry, LogNews};
 
 /// Milliseconds since the server started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -140,6 +141,8 @@ pub enum Input {
         /// What is asked.
         call: ServerCall,
     },
+    /// What the log of durable rooms has to say.
+    Log(LogNews),
     /// The application has decided. A verdict that comes too late, or twice, is passed over.
     Verdict {
         /// Which question.
@@ -242,6 +245,9 @@ pub enum Output {
         /// What is asked.
         call: Box<Call>,
     },
+    /// A durable room has something for the log; [`Input::Log`] says when it stands. Entries of one
+    /// shard are taken in their order.
+    Log(Box<LogEntry>),
     /// Something happened that the program around the hub may want to know.
     Event(Box<HubEvent>),
     /// Something an operator wants to read in the log.
@@ -257,6 +263,19 @@ pub enum Note {
         session: Option<SessionId>,
         /// Why the server closed it; none if the peer did.
         code: Option<CloseCode>,
+    },
+    /// The logic of a durable room says more than may wait for the log: what it says is dropped
+    /// until the log can be written again.
+    LogicDropped {
+        /// The room's full name.
+        room: Box<str>,
+    },
+    /// A room stays in the log, but is not there.
+    NotRestored {
+        /// The room's full name.
+        room: Box<str>,
+        /// What has to be different for it to be there.
+        reason: Box<str>,
     },
     /// The logic of a room panicked, or asked for what cannot be; the room was closed.
     LogicFailed {

@@ -20,6 +20,7 @@ pub mod config;
 pub mod contained;
 mod counters;
 pub mod directory;
+mod durable;
 pub mod envelope;
 pub mod event;
 pub mod glob;

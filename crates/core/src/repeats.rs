@@ -34,7 +34,7 @@ impl Keys {
     pub fn find(&mut self, now: Now, key: &str, key_ms: u64) -> Option<u64> {
         while let Some(oldest) = self.order.front() {
             match self.known.get(oldest) {
-                Some((at, _)) if now.0.saturating_sub(at.0) <= key_ms => break,
+                Some((at, _)) if now.0.wrapping_sub(at.0) <= key_ms => break,
                 _ => self.forget_oldest(),
             }
         }
@@ -47,6 +47,13 @@ impl Keys {
         }
         self.order.push_back(key.clone());
         self.known.insert(key, (now, offset));
+    }
+
+    /// Forgets a key: what it was given with is taken back.
+    pub fn forget(&mut self, key: &str) {
+        if self.known.remove(key).is_some() {
+            self.order.retain(|known| &**known != key);
+        }
     }
 
     fn forget_oldest(&mut self) {

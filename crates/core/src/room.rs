@@ -12,6 +12,7 @@ use roomcast_wire::{
 };
 
 use crate::bounds::Bounds;
+use crate::durable::Durable;
 use crate::envelope::JoinRights;
 use crate::history::History;
 use crate::io::{Now, RoomState, ShardId};
@@ -30,9 +31,9 @@ pub(crate) struct Room {
     pub namespace: u16,
     pub flush_is_set: bool,
     pub counts_are_set: bool,
-    offset: u64,
+    pub(crate) offset: u64,
     /// How many of the events up to `offset` could be dropped.
-    unreliable: u64,
+    pub(crate) unreliable: u64,
     pub epoch: Epoch,
     /// Deliveries gathered since the last flush.
     pub gathered: Vec<Delivery>,
@@ -41,7 +42,7 @@ pub(crate) struct Room {
     pub audience: Option<u32>,
     /// What the room does beside relaying.
     pub logic: Option<Box<Running>>,
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
     /// As many as `members` has.
     seated: u32,
     /// Members are held by other shards than the home.
@@ -67,9 +68,11 @@ pub(crate) struct Room {
     users: HashMap<Name, u32, FixedState>,
     anonymous: u32,
     names: Names,
-    keys: Keys,
+    pub(crate) keys: Keys,
     /// When the last member left, while nobody is in it.
     pub emptied: Option<Now>,
+    /// What of it waits for the log, if it has one.
+    pub durable: Option<Box<Durable>>,
 }
 
 /// A session's place in a room.
@@ -80,7 +83,7 @@ pub(crate) struct Member {
     pub data: Option<Payload>,
     /// The number of its drop, if its link is lost.
     pub dropped: Option<u32>,
-    seat: u64,
+    pub seat: u64,
 }
 
 /// One thing for all receivers of a room.
@@ -168,6 +171,7 @@ impl Room {
             emptied: None,
             end_set: None,
             logic: None,
+            durable: None,
         }
     }
 
@@ -325,6 +329,7 @@ impl Room {
     pub fn set_options(&mut self, now: Now, options: RoomOptions) {
         let old = std::mem::replace(&mut self.options, options);
         self.options.slow = old.slow;
+        self.options.durable = old.durable;
         self.options.logic = old.logic;
         self.options.logic_config = old.logic_config;
         self.history.set_options(now, self.options.history);
@@ -371,22 +376,28 @@ impl Room {
                 format!("the room has {most} members, as many as it may have (`members_max`)"),
             ));
         }
+        self.take_in(key, sender, data, self.seats_given + 1);
+        Ok(true)
+    }
+
+    /// Gives a seat without a look at the rules.
+    pub fn take_in(
+        &mut self,
+        key: SessionKey,
+        sender: &Arc<Sender>,
+        data: Option<Payload>,
+        seat: u64,
+    ) {
         self.names.add(sender.name.as_ref());
-        self.seats_given += 1;
+        self.seats_given = self.seats_given.max(seat);
         self.count_user(sender, true);
         self.count_shard(key.shard, true);
-        let member = Member {
-            key,
-            sender: Arc::clone(sender),
-            data: data.map(|data| data.detached()),
-            dropped: None,
-            seat: self.seats_given,
-        };
+        let data = data.map(|data| data.detached());
+        let member = Member { key, sender: Arc::clone(sender), data, dropped: None, seat };
         self.members.insert(sender.session, member);
         // `members_max` is at most 1,000,000.
         self.seated = self.members.len() as u32;
         self.emptied = None;
-        Ok(true)
     }
 
     /// Looks whether the sender may be called as it is, in a room whose names are unique, or by a

@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub secret: Secret,
     /// How often its link was lost.
     pub drops: u32,
+    /// The log has it.
+    pub logged: bool,
     pub fanout: Rate,
     pub creates: Rate,
 }

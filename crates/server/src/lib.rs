@@ -27,6 +27,7 @@ mod metrics;
 mod room_task;
 mod server;
 pub mod socketio;
+mod store;
 mod system;
 mod tasks;
 #[cfg(feature = "testing")]

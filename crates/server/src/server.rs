@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, UdpSocket};
-use roomcast_core::{HubConfig, NodeId, Now, ShardId};
+use roomcast_core::{HubConfig, NodeId, Now, Restored, ShardId};
 use roomcast_wire::dialect::Dialect;
 use roomcast_wire::ws::handshake::SitePolicy;
 
@@ -26,7 +26,8 @@ use crate::handle::{ServerHandle, Workers};
 use crate::hooks::Hooks;
 use crate::http::{self, ApiAccess, Handed, Http, Lines, Sessions};
 use crate::metrics::WorkerCounters;
-use crate::system::{raise_descriptor_limit, random, worker_count};
+use crate::store::{self, Job, Store};
+use crate::system::{raise_descriptor_limit, random, runtime, worker_count};
 use crate::tls::{CertificateError, Tls};
 use crate::transport::{self, Open, Site, Transport};
 use crate::watch::Watch;
@@ -59,6 +60,8 @@ pub struct Server {
     addresses: Arc<[Address]>,
     workers: Vec<JoinHandle<()>>,
     http: Http,
+    /// Ends after the workers.
+    store: Option<Store>,
     drain: Drain,
 }
 
@@ -92,6 +95,10 @@ pub enum StartError {
     /// A listener needs a certificate that cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The folder of durable rooms (`data_dir`) cannot be used: it is another server's, damaged,
+    /// of another version, or cannot be read or written.
+    #[error("data_dir: {0}")]
+    DataDir(String),
     /// The cluster cannot be joined.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -149,6 +156,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: tokio::runtime::Handle,
     pub(crate) watch: Arc<Watch>,
     pub(crate) hooks: Arc<Hooks>,
+    /// The way to the log of durable rooms, if there is one.
+    pub(crate) log: Option<mpsc::Sender<Job>>,
     pub(crate) admissions: Arc<Admissions>,
     /// Sessions of Engine.IO that are with long-polling.
     pub(crate) polling: Sessions,
@@ -222,9 +231,9 @@ impl Server {
         let (http_sender, http_queue) = tokio::sync::mpsc::channel(http::QUEUE);
         let LimitsConfig { connections, connections_per_address, .. } = config.limits;
         let admissions = Admissions::new(connections, connections_per_address);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(no("epoll"))?;
+        let runtime = runtime().map_err(no("epoll"))?;
         let (addresses, prepared) = prepare_workers(count)?;
+        let (store, restored) = store::open(config.data_dir.as_deref(), &addresses)?;
         let started = Instant::now();
         let engine = cluster::join(&config.cluster, &addresses, started, &mut hub)?;
         let shared = Arc::new(Shared {
@@ -241,6 +250,7 @@ impl Server {
             tasks: runtime.handle().clone(),
             watch,
             hooks: Arc::new(builder.hooks),
+            log: store.as_ref().map(|store| store.jobs.clone()),
             admissions: Arc::clone(&admissions),
             polling: Sessions::default(),
             lines: Lines::default(),
@@ -252,7 +262,7 @@ impl Server {
         // The rooms that are always there are made as soon as a worker starts.
         _ = builder.running.set(handle.clone());
         shared.hooks.open(&handle, shared.socketio.recovery);
-        let workers = start_workers(prepared, hub, &shared, &addresses)?;
+        let workers = start_workers(prepared, (hub, restored), &shared, &addresses)?;
         if let Some(tokens) = &tokens {
             tokens.keep_fetching(runtime.handle());
         }
@@ -271,6 +281,7 @@ impl Server {
             addresses,
             workers,
             http,
+            store,
             drain: Drain::of(config.drain_ms, config.drain_retry_ms),
         })
     }
@@ -375,6 +386,9 @@ impl Server {
             _ = worker.join();
         }
         self.http.stop();
+        if let Some(mut store) = self.store.take() {
+            store.stop();
+        }
         self.shared.hooks.close();
     }
 }
@@ -564,7 +578,7 @@ fn prepare_workers(count: u16) -> Result<(Arc<[Address]>, Vec<Prepared>), StartE
 
 fn start_workers(
     prepared: Vec<Prepared>,
-    hub: HubConfig,
+    (hub, restored): (HubConfig, Arc<Restored>),
     shared: &Arc<Shared>,
     addresses: &Arc<[Address]>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
@@ -573,9 +587,10 @@ fn start_workers(
     let node = node.unwrap_or(NodeId::ALONE);
     let mut workers = Vec::new();
     for (worker, prepared) in (0..).zip(prepared) {
-        let (hub, shared) = (Arc::clone(&hub), Arc::clone(shared));
+        let begin = (Arc::clone(&hub), Arc::clone(&restored));
+        let (shared, addresses) = (Arc::clone(shared), Arc::clone(addresses));
         let id = ShardId { node, worker };
-        workers.push(prepared.start(id, hub, shared, Arc::clone(addresses)).map_err(no("thread"))?);
+        workers.push(prepared.start(id, begin, shared, addresses).map_err(no("thread"))?);
     }
     Ok(workers)
 }

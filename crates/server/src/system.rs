@@ -1,5 +1,7 @@
 //! What the operating system gives: cores, random bytes, descriptors.
 
+use std::io;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// How many worker threads there are to be; 0: one for each core.
@@ -7,6 +9,11 @@ pub(crate) fn worker_count(configured: usize) -> u16 {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let count = if configured == 0 { cores() } else { configured };
     u16::try_from(count).unwrap_or(u16::MAX).max(1)
+}
+
+/// What work that waits is done on, by the one thread that drives it.
+pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Random bytes that nobody can guess, from the operating system, through the TLS library; none if

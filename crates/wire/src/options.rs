@@ -37,6 +37,9 @@ pub struct RoomOptions {
     pub echo: bool,
     /// What is kept for those who come back or come late.
     pub history: HistoryOptions,
+    /// What an event of the room has survived when its publisher is answered and its members hear
+    /// it. Other than `off` needs a server with a `data_dir`.
+    pub durable: Durability,
     /// Gather events for so many milliseconds after the first, then deliver them together;
     /// 0 (off) to 10,000.
     pub merge_ms: u32,
@@ -72,6 +75,7 @@ impl Default for RoomOptions {
             publish: PublishRule::Members,
             echo: true,
             history: HistoryOptions::default(),
+            durable: Durability::Off,
             merge_ms: 0,
             tick_ms: 0,
             presence: PresenceRule::Members,
@@ -163,7 +167,7 @@ pub struct HistoryOptions {
     pub size: u32,
     /// Most payload bytes; up to 64 MiB.
     pub bytes: usize,
-    /// Longest age, in seconds; up to 86,400.
+    /// Longest age, in seconds; up to 31,622,400.
     pub age_s: u64,
 }
 
@@ -223,6 +227,9 @@ impl RoomOptions {
         most("history.size", history.size.into(), own.size.into(), CLIENT_HISTORY_SIZE_MAX)?;
         let bytes = (history.bytes as u64, own.bytes as u64);
         most("history.bytes", bytes.0, bytes.1, CLIENT_HISTORY_BYTES_MAX)?;
+        if self.durable > defaults.durable {
+            return Err("`durable` is for the configuration and the server's own code".to_owned());
+        }
         if self.logic_config == defaults.logic_config {
             return Ok(());
         }
@@ -252,7 +259,7 @@ impl RoomOptions {
         within("members_max", self.members_max.into(), 1, 1_000_000)?;
         within("history.size", self.history.size.into(), 0, 100_000)?;
         within("history.bytes", self.history.bytes as u64, 0, 64 << 20)?;
-        within("history.age_s", self.history.age_s, 0, 86_400)?;
+        within("history.age_s", self.history.age_s, 0, 31_622_400)?;
         within("merge_ms", self.merge_ms.into(), 0, 10_000)?;
         if self.tick_ms != 0 {
             within("tick_ms", self.tick_ms.into(), 10, 60_000)?;
@@ -324,6 +331,10 @@ mod tests {
         assert!(long.contains("`logic_config` has 4097 bytes"), "{long}");
         let generous = RoomOptions { ttl_s: 7_200, ..defaults };
         assert_eq!(check(r#"{"ttl_s":7200}"#, &generous), Ok(()));
+        let durable = RoomOptions { durable: Durability::Memory, ..RoomOptions::default() };
+        assert_eq!(check(r#"{"durable":"memory"}"#, &durable), Ok(()));
+        assert_eq!(check(r#"{"durable":"off"}"#, &durable), Ok(()));
+        assert!(check(r#"{"durable":"sync"}"#, &durable).is_err());
     }
 
     #[test]

@@ -137,6 +137,7 @@ packed_struct!(Joined {
     missed,
     created,
     is_new,
+    durable,
     told_bytes,
 });
 packed_struct!(Message { event, data, from, reliable, except });

@@ -259,6 +259,7 @@ impl Stuff {
             missed: vec![self.event()],
             created: self.yes,
             is_new: !self.yes,
+            durable: self.yes,
             told_bytes: self.number,
         }))
     }

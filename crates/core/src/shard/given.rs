@@ -245,6 +245,7 @@ impl Shard {
             sender: given.sender,
             rights: is_bound.then(|| Box::new(rights)),
             seats: seats.collect(),
+            logged: false,
             link: None,
             secret: given.secret,
             drops: 1,

@@ -11,6 +11,7 @@ use super::Shard;
 use super::logic::Notice;
 use crate::envelope::{Answer, Caller, Grant, JoinRights, Joined, RoomOp, Word};
 use crate::key::{FullName, ReplyTo, RoomKey};
+use crate::record::Record;
 use crate::room::{Delivery, Member, no_such_room, not_a_member};
 use crate::timers::Deadline;
 
@@ -181,9 +182,11 @@ impl Shard {
             && let Some(member) = room.member(sender.session).map(Member::info)
         {
             let member = Arc::new(member);
-            room.gathered.push(Delivery::Joined { member, except: key });
+            room.gather(Delivery::Joined { member, except: key });
         }
         if is_new {
+            let invited = wish.grant == Grant::Make || matches!(caller.reply, ReplyTo::Call { .. });
+            self.log_seat(slot, sender.session, invited);
             self.tell_member_joined(slot, sender.session);
         }
         self.presence_changed(slot);
@@ -250,9 +253,13 @@ impl Shard {
         let member = room.unseat(session)?;
         self.counters.seats -= 1;
         let logic_hears = room.logic.is_some().then_some(room.key);
+        let log = room.durable.as_ref().map(|durable| durable.log);
         if room.tells_members() {
             let (from, data) = (Arc::clone(&member.sender), data.clone());
-            room.gathered.push(Delivery::Left { from, reason, data });
+            room.gather(Delivery::Left { from, reason, data });
+        }
+        if let Some(log) = log {
+            self.log_state(Record::Unseat { log, session });
         }
         self.tell_member_left(slot, &member.sender, reason);
         self.presence_changed(slot);
@@ -335,7 +342,7 @@ impl Shard {
         if room.tells_members()
             && let Some((except, from)) = caller.session.clone()
         {
-            room.gathered.push(Delivery::Dropped { from, except });
+            room.gather(Delivery::Dropped { from, except });
             self.room_is_dirty(slot);
         }
         self.tell_member_dropped(slot, caller.sender());
@@ -351,7 +358,7 @@ impl Shard {
         if room.tells_members()
             && let Some((except, from)) = caller.session.clone()
         {
-            room.gathered.push(Delivery::Resumed { from, except });
+            room.gather(Delivery::Resumed { from, except });
             self.room_is_dirty(slot);
         }
         self.tell_member_resumed(slot, caller.sender());
@@ -434,7 +441,7 @@ impl Shard {
         let Some(room) = self.room_at(key) else { return };
         room.counts_are_set = false;
         let (members, users) = (room.member_count(), room.user_count());
-        room.gathered.push(Delivery::Counts { members, users });
+        room.gather(Delivery::Counts { members, users });
         self.room_is_dirty(key.slot);
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use roomcast_wire::push::{ClosedReason, LeaveReason, MemberInfo};
-use roomcast_wire::{ErrorCode, Payload, Position, Refusal, RoomOptions, SessionId};
+use roomcast_wire::{ErrorCode, Payload, Refusal, RoomOptions, SessionId};
 
 use super::Shard;
+use super::durable::Told;
 use crate::contained::{contained, discard};
 use crate::envelope::{Caller, Word};
 use crate::io::{Note, Output};
@@ -126,23 +127,26 @@ impl Shard {
         self.arm(slot);
     }
 
-    fn say(&mut self, slot: u32, effect: Effect) {
+    pub(super) fn say(&mut self, slot: u32, effect: Effect) {
         let Some(room) = self.rooms.get_mut(slot as usize) else { return };
         match effect {
             Effect::Publish { name, data: payload, from, reliable } => {
                 let publication =
                     Publication { name, payload, from, reliable, key: None, except: None };
+                if room.bounds.durable {
+                    return self.say_durable(slot, publication);
+                }
                 room.place(self.now, publication, 0);
                 self.counters.events_total += 1;
                 self.tell_published(slot);
             }
             Effect::Tell { to, said } => {
                 let event = room.aside(said);
-                room.gathered.push(Delivery::Told { event, to });
+                room.gather(Delivery::Told { event, to });
             }
             Effect::TellExcept { except, said } => {
                 let event = room.aside(said);
-                room.gathered.push(Delivery::Event { event, except: Some(except) });
+                room.gather(Delivery::Event { event, except: Some(except) });
             }
             other => return discard(other),
         }
@@ -181,6 +185,7 @@ impl Shard {
         }
         // An empty room may have less time now.
         self.watch_end(slot);
+        self.log_room(slot);
     }
 
     fn put_out(&mut self, slot: u32, session: SessionId, data: Option<Payload>) {
@@ -336,12 +341,15 @@ impl Shard {
         caller: &Caller,
         mut publication: Publication,
         keys: (u64, u32),
-    ) -> Result<(Option<Position>, Vec<Effect>), Refusal> {
+    ) -> Result<(Told, Vec<Effect>), Refusal> {
         let now = self.now;
         let from = caller.sender().ok_or_else(not_a_member)?;
         let room = self.rooms.get_mut(slot as usize).ok_or_else(not_a_member)?;
         if let Some(position) = room.admit(now, &mut publication, keys.0)? {
-            return Ok((position, Vec::new()));
+            return Ok((self.answer_repeat(slot, position, caller.reply), Vec::new()));
+        }
+        if room.bounds.durable {
+            self.check_log()?;
         }
         let event = LogicEvent {
             from,
@@ -361,13 +369,17 @@ impl Shard {
         let room = self.rooms.get_mut(slot as usize).ok_or_else(failed)?;
         if relay == Relay::Nothing {
             room.remember(now, &mut publication, keys.1);
-            return Ok((None, effects));
+            return Ok((Told::Now(None), effects));
+        }
+        if room.bounds.durable {
+            self.place_durable(slot, publication, caller.reply);
+            return Ok((Told::Later, effects));
         }
         let position = room.place(now, publication, keys.1);
         self.counters.events_total += 1;
         self.tell_published(slot);
         self.room_is_dirty(slot);
-        Ok((Some(position), effects))
+        Ok((Told::Now(Some(position)), effects))
     }
 
     /// Ends a room: its logic has the last word, then the members are told why.
@@ -376,7 +388,7 @@ impl Shard {
             let asked = self.ask_logic(slot, |logic, ctx| logic.on_close(ctx, reason));
             let Some(((), effects)) = asked else { return };
             for effect in effects {
-                self.say(slot, effect);
+                self.say_last(slot, effect);
             }
         }
         self.end_room(slot, reason);
@@ -410,11 +422,13 @@ impl Shard {
             let reason = Some(reason);
             self.send(session.shard, Word::SeatClosed { session, room: key, reason });
         }
+        self.end_log(slot);
         self.remove_room(slot);
     }
 
     pub(super) fn remove_room(&mut self, slot: u32) {
-        if let Some(room) = self.rooms.try_remove(slot as usize) {
+        if let Some(mut room) = self.rooms.try_remove(slot as usize) {
+            self.refuse_waiting(&mut room);
             self.room_by_name.remove(&room.name);
             self.counters.rooms -= 1;
             self.counters.seats -= u64::from(room.member_count());

@@ -41,6 +41,7 @@ impl Shard {
         creator: Option<&Arc<Sender>>,
     ) -> Result<u32, Refusal> {
         let logic = self.new_logic(&name, &options)?;
+        self.check_durable(&options)?;
         let permanent = self.policy(namespace).is_static(self.own_name(namespace, &name));
         let generation = self.next_made();
         let epoch = Epoch::new(self.rng.next_u64());
@@ -51,6 +52,7 @@ impl Shard {
         self.room_by_name.insert(name, slot);
         self.counters.rooms += 1;
         self.rooms[slot as usize].permanent = permanent;
+        self.begin_log(slot, creator.map(|creator| creator.session));
         self.tell_room_created(slot, creator);
         if let Some(logic) = logic {
             self.start_logic(slot, logic, creator.map(|creator| creator.session));
@@ -202,7 +204,12 @@ impl Shard {
         };
         match made {
             Ok(slot) => {
-                self.rooms[slot as usize].permanent |= permanent;
+                let room = &mut self.rooms[slot as usize];
+                let changes = permanent && !room.permanent;
+                room.permanent |= permanent;
+                if changes {
+                    self.log_room(slot);
+                }
                 if created {
                     self.room_emptied(slot, true);
                 }

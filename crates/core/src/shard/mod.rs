@@ -18,6 +18,8 @@
 //! | `logic.rs` | what rooms homed here do beside relaying |
 //! | `seats.rs` | what homes tell the sessions held here |
 //! | `direct.rs` | messages to sessions, users, namespaces; questions to all shards |
+//! | `durable.rs` | what rooms homed here hand to the log, and what becomes of it |
+//! | `restore.rs` | how a shard begins with what a log kept |
 //! | `calls.rs` | what the server's own code asks |
 //! | `dialogue.rs` | what clients ask of the application, and it of them |
 //! | `hooks.rs` | commands that wait for the application |
@@ -29,6 +31,7 @@ mod cluster;
 mod commands;
 mod dialogue;
 mod direct;
+mod durable;
 mod entry;
 mod given;
 mod home;
@@ -39,6 +42,7 @@ mod logic;
 mod making;
 mod nodes;
 mod reseat;
+mod restore;
 mod seats;
 mod sessions;
 mod speech;
@@ -65,6 +69,7 @@ use crate::io::{Counters, Input, LinkId, Now, Output, ShardId};
 use crate::key::{FullName, RoomKey, SessionKey};
 use crate::links::Links;
 use crate::outbox::Outbox;
+use crate::record::Restored;
 use crate::replay::Replays;
 use crate::revocations::Revocations;
 use crate::rights::Grants;
@@ -105,6 +110,8 @@ pub struct Shard {
     /// What rooms' logics are yet to be told.
     notices: VecDeque<(RoomKey, logic::Notice)>,
     timers: Timers,
+    /// What is on its way to the log of durable rooms.
+    log: durable::LogState,
     /// What sessions without a token are bound to.
     anonymous: Option<Arc<Grants>>,
     revocations: Revocations,
@@ -121,6 +128,13 @@ impl Shard {
     /// A shard with nothing in it but the static rooms homed on it. Fewer than 1 shard in the
     /// configuration counts as 1; a namespace whose name is no valid [`Name`] is left out.
     pub fn new(config: Arc<HubConfig>, id: ShardId) -> Self {
+        Self::restored(config, id, Now::default(), &Restored::default())
+    }
+
+    /// A shard that begins with those rooms and sessions of a log that are at home with it, and
+    /// the static rooms as [`Shard::new`] has them. Every session is dropped: what it has is kept
+    /// as long as after a lost link. All shards of a server must begin with the same.
+    pub fn restored(config: Arc<HubConfig>, id: ShardId, now: Now, restored: &Restored) -> Self {
         let mut seeds = ChaCha12Rng::from_seed(config.home_seed.unwrap_or(config.seed));
         let home_hasher = FixedState::with_seed(seeds.next_u64());
         // Every shard draws from a stream of its own.
@@ -130,7 +144,7 @@ impl Shard {
         let namespaces = namespaces(&config);
         let mut shard = Self {
             id,
-            now: Now::default(),
+            now,
             home_hasher,
             anonymous: identity::anonymous_grants(&namespaces),
             revocations: Revocations::new(&hasher),
@@ -152,6 +166,7 @@ impl Shard {
             dialogue: Dialogue::default(),
             notices: VecDeque::new(),
             timers: Timers::default(),
+            log: durable::LogState::default(),
             own: VecDeque::new(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -163,6 +178,7 @@ impl Shard {
             hasher,
             config,
         };
+        shard.restore(restored);
         shard.found_static_rooms();
         shard
     }
@@ -188,6 +204,7 @@ impl Shard {
             Input::Drain { retry_ms_max } => self.on_drain(retry_ms_max),
             Input::Call { id, call } => self.on_call(id, call),
             Input::TaskDone { room, call, answer } => self.on_task_done(room, call, answer),
+            Input::Log(news) => self.on_log(news),
             Input::Verdict { ticket, verdict } => self.on_verdict(ticket, verdict),
             Input::Answered { ticket, answer } => self.on_answered(ticket, answer),
         }

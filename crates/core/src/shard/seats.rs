@@ -52,6 +52,9 @@ impl Shard {
                 false
             }
         };
+        if joined.durable && !session.logged {
+            self.log_session(key.slot);
+        }
         if to.is_call() && !joined.is_new {
             return;
         }

@@ -21,6 +21,7 @@ use crate::hook::HookMask;
 use crate::io::{LinkId, LinkLoss, Output};
 use crate::key::{ReplyTo, SessionKey};
 use crate::rate::Rate;
+use crate::record::Record;
 use crate::rights::Identity;
 use crate::session::{Rights, Session};
 use crate::timers::Deadline;
@@ -280,6 +281,7 @@ impl Shard {
             rights,
             link: Some(link),
             drops: 0,
+            logged: false,
             seats: Vec::new(),
             fanout: Rate::default(),
             creates: Rate::default(),
@@ -377,6 +379,9 @@ impl Shard {
         let format = self.links.get(link).map(|link| link.format);
         let offset = format.and_then(|format| self.replays.mark(format, false).offset);
         self.links.reply_with(&mut self.counters, link, reference, &reply, offset);
+        if session.logged {
+            self.log_session(slot);
+        }
     }
 
     /// The session's link is lost: it keeps its seats for a while, if somebody could resume it.
@@ -438,6 +443,9 @@ impl Shard {
         // One that was given away may be back under another slot.
         if self.session_by_id.get(&id) == Some(&slot) {
             self.session_by_id.remove(&id);
+            if session.logged {
+                self.log_state(Record::SessionEnded { session: id });
+            }
         }
         self.counters.sessions -= 1;
         if let Some(link) = session.link.and_then(|link| self.links.get_mut(link))

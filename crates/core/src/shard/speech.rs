@@ -59,8 +59,12 @@ impl Shard {
                 |refusal| (Err(refusal), Vec::new()),
                 |(at, effects)| (Ok(at), effects),
             );
-            self.answer_publish(caller.reply, outcome);
+            self.answer_told(caller.reply, outcome);
             return self.carry_out(slot, effects);
+        }
+        if room.bounds.durable {
+            let slot = room.key.slot;
+            return self.publish_durable(slot, caller.reply, publication, outcome);
         }
         if room.gathered.capacity() == 0 {
             room.gathered = std::mem::take(&mut self.spare_gathered);
@@ -76,7 +80,11 @@ impl Shard {
         self.answer_publish(caller.reply, outcome);
     }
 
-    fn answer_publish(&mut self, to: ReplyTo, outcome: Result<Option<Position>, Refusal>) {
+    pub(super) fn answer_publish(
+        &mut self,
+        to: ReplyTo,
+        outcome: Result<Option<Position>, Refusal>,
+    ) {
         match outcome {
             Ok(position) if wants_answer(to) => {
                 self.answer(to, Answer::Ok { position, delivered: None });
@@ -103,7 +111,7 @@ impl Shard {
         let told = Answer::Ok { position: None, delivered: Some(to.len() as u32) };
         let event = room.aside(Said { name, data, from: None });
         let key = room.key;
-        room.gathered.push(Delivery::Told { event, to });
+        room.gather(Delivery::Told { event, to });
         self.room_is_dirty(key.slot);
         self.answer(caller.reply, told);
     }

@@ -61,6 +61,13 @@ impl Config {
         check_log(&self.log.level, &mut problems);
         problems.extend(self.rooms.check().err().map(|message| Problem::new("rooms", message)));
         hub::check_logic("rooms", &self.rooms, logics, &mut problems);
+        hub::check_durable(self, "rooms", &self.rooms, &mut problems);
+        if self.data_dir.is_some() && !self.cluster.is_alone() {
+            // A room's home moves between nodes, its log would not.
+            let text = "the log of durable rooms is for a server that is alone: take `data_dir` \
+                        away, or the cluster";
+            problems.push(Problem::new("data_dir", text));
+        }
         hub::namespaces(self, logics, false, &mut problems);
         hub::keys(self, &mut problems);
         problems
@@ -78,7 +85,7 @@ impl Config {
 }
 
 /// The numbers outside `[rooms]`, each with its lowest and highest value.
-fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 40] {
+fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 41] {
     let (limits, socketio) = (&config.limits, &config.socketio);
     let count = |n: usize| n as u64;
     [
@@ -127,6 +134,7 @@ fn bounds(config: &Config) -> [(&'static str, u64, u64, u64); 40] {
         ("limits.call_ms", limits.call_ms, 10, 600_000),
         ("limits.calls_per_session", limits.calls_per_session.into(), 1, 10_000),
         ("limits.calls_waiting", limits.calls_waiting.into(), 1, 10_000_000),
+        ("limits.log_waiting_bytes", count(limits.log_waiting_bytes), 65_536, 1 << 30),
     ]
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use roomcast_core::rights::RulesOf;
 use roomcast_core::{Grants, HubConfig, KeyGrant, Limits, Logics, NamespaceConfig, Rule};
 use roomcast_wire::name::DEFAULT_NAMESPACE;
+use roomcast_wire::options::Durability;
 use roomcast_wire::{Name, RoomOptions};
 use serde_json::Value;
 
@@ -44,6 +45,7 @@ impl Config {
             limits,
             recovery,
             logics,
+            log: self.data_dir.is_some(),
             ..HubConfig::default()
         })
     }
@@ -74,6 +76,9 @@ pub(super) fn namespaces(
             let options = overlay(path, base, patch, problems);
             if (&options.logic, &options.logic_config) != (&base.logic, &base.logic_config) {
                 check_logic(path, &options, logics, problems);
+            }
+            if options.durable != base.durable {
+                check_durable(config, path, &options, problems);
             }
             options
         };
@@ -174,6 +179,19 @@ pub(super) fn check_logic(
         .is_none_or(|name| check_logic_name(&format!("{path}.logic"), name, logics, problems));
     if known && let Err(text) = logics.check(options) {
         problems.push(Problem::new(path, text));
+    }
+}
+
+/// Whether there is a log, if the rooms want one.
+pub(super) fn check_durable(
+    config: &Config,
+    path: &str,
+    options: &RoomOptions,
+    problems: &mut Vec<Problem>,
+) {
+    if options.durable != Durability::Off && config.data_dir.is_none() {
+        let text = "durable rooms need a folder for their log: set `data_dir`";
+        problems.push(Problem::new(format!("{path}.durable"), text));
     }
 }
 
@@ -284,6 +302,7 @@ fn limits(config: &LimitsConfig) -> Limits {
         call_ms: config.call_ms,
         calls_per_session: config.calls_per_session,
         calls_waiting: config.calls_waiting,
+        log_waiting_bytes: config.log_waiting_bytes,
     }
 }
 

@@ -115,6 +115,8 @@ pub struct Config {
     pub drain_ms: u64,
     /// Longest retry delay told to clients at a stop, in milliseconds.
     pub drain_retry_ms: u64,
+    /// Folder of the log of durable rooms; none: no room can be durable.
+    pub data_dir: Option<PathBuf>,
     /// Certificate of `wss://`, `tls://` and `quic://` listeners.
     pub tls: TlsConfig,
     /// Who may connect.
@@ -153,6 +155,7 @@ impl Default for Config {
             workers: 0,
             drain_ms: 10_000,
             drain_retry_ms: 5_000,
+            data_dir: None,
             tls: TlsConfig::default(),
             auth: AuthConfig::default(),
             api: ApiConfig::default(),
@@ -368,6 +371,8 @@ pub struct LimitsConfig {
     pub call_ms: u64,
     pub calls_per_session: u32,
     pub calls_waiting: u32,
+    /// Most bytes of events that may wait for the log of durable rooms, with 256 for each.
+    pub log_waiting_bytes: usize,
 }
 
 impl Default for LimitsConfig {
@@ -401,6 +406,7 @@ impl Default for LimitsConfig {
             call_ms: hub.call_ms,
             calls_per_session: hub.calls_per_session,
             calls_waiting: hub.calls_waiting,
+            log_waiting_bytes: hub.log_waiting_bytes,
         }
     }
 }

@@ -98,7 +98,8 @@ impl Server {
         };
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let hub = builder.hub_config(bytes, shards)?;
+        // Durable rooms have a log that nothing goes wrong with, wherever it would be.
+        let hub = roomcast_core::HubConfig { log: true, ..builder.hub_config(bytes, shards)? };
         let (world, handle) = World::new(hub, builder.hooks, &builder.running)?;
         Ok(Self { world: Rc::new(RefCell::new(world)), handle })
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use bytes::Bytes;
 use mio::Waker;
 use roomcast_core::logic::RoomRef;
-use roomcast_core::{Envelope, Input, ServerCall, ServerReply, ShardId};
+use roomcast_core::{Envelope, Input, LogNews, ServerCall, ServerReply, ShardId};
 use roomcast_wire::Format;
 use tokio::sync::oneshot;
 
@@ -47,6 +47,8 @@ pub(crate) enum Mail {
     TaskDone { room: RoomRef, call: u64, answer: Option<Box<dyn Any + Send>> },
     /// What a hook or handler has decided.
     Decided(Input),
+    /// What the log of durable rooms has to say.
+    Log(LogNews),
     /// What has become of the cluster.
     Cluster(Input),
     /// Send everybody away. Dropped when nobody is left.

@@ -30,7 +30,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use roomcast_core::{HubConfig, Input, LinkId, LinkLoss, Now, ServerReply, Shard, ShardId};
+use roomcast_core::{
+    HubConfig, Input, LinkId, LinkLoss, LogEntry, Now, Restored, ServerReply, Shard, ShardId,
+};
 use tokio::sync::oneshot;
 
 pub(crate) use self::exchange::{Exchange, Successor};
@@ -109,6 +111,8 @@ pub(crate) struct Worker {
     voice: Voice,
     /// What hooks and handlers decided at once, for the shard.
     decided: VecDeque<Input>,
+    /// What durable rooms have for the log.
+    log_entries: Vec<LogEntry>,
     /// Kept until nobody is left.
     draining: Option<mpsc::Sender<()>>,
     stopped: bool,
@@ -145,14 +149,19 @@ impl Prepared {
     pub(crate) fn start(
         self,
         id: ShardId,
-        hub: Arc<HubConfig>,
+        (hub, restored): (Arc<HubConfig>, Arc<Restored>),
         shared: Arc<Shared>,
         addresses: Arc<[Address]>,
     ) -> io::Result<JoinHandle<()>> {
         let name = format!("roomcast-{}", id.worker);
         std::thread::Builder::new().name(name).spawn(move || {
             shared.watch.enter(id);
-            abort_on_panic("worker", move || Worker::new(self, id, hub, shared, addresses).run());
+            abort_on_panic("worker", move || {
+                let shard = Shard::restored(hub, id, shared.now(), &restored);
+                // It may be much, and has found its places.
+                drop(restored);
+                Worker::new(self, id, shard, shared, addresses).run();
+            });
         })
     }
 }
@@ -171,7 +180,7 @@ impl Worker {
     fn new(
         prepared: Prepared,
         id: ShardId,
-        hub: Arc<HubConfig>,
+        shard: Shard,
         shared: Arc<Shared>,
         addresses: Arc<[Address]>,
     ) -> Self {
@@ -184,7 +193,7 @@ impl Worker {
             sending: Sending::default(),
             mailbox: prepared.mailbox,
             readiness: prepared.readiness,
-            shard: Shard::new(hub, id),
+            shard,
             now: shared.now(),
             shared,
             addresses,
@@ -203,6 +212,7 @@ impl Worker {
             calls_made: 0,
             voice,
             decided: VecDeque::new(),
+            log_entries: Vec::new(),
             draining: None,
             stopped: false,
             again: true,
@@ -332,6 +342,7 @@ impl Worker {
                 self.tell(Input::TaskDone { room, call, answer });
             }
             Mail::Decided(input) | Mail::Cluster(input) => self.tell(input),
+            Mail::Log(news) => self.tell(Input::Log(news)),
             Mail::Drain { retry_ms_max, left } => {
                 self.draining = Some(left);
                 self.close_idle_carriers();
@@ -536,6 +547,7 @@ impl Worker {
     fn end_turn(&mut self) {
         self.shard.end_turn(self.now);
         self.drain_outputs();
+        self.hand_to_log();
         self.close_links();
     }
 

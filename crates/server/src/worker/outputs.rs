@@ -14,6 +14,7 @@ use super::lines::Carried;
 use super::link::Flags;
 use super::{Mail, Timer, Worker};
 use crate::hooks::Running;
+use crate::store::Job;
 use crate::tasks;
 
 impl Worker {
@@ -89,8 +90,22 @@ impl Worker {
                     answer,
                 });
             }
+            Output::Log(entry) => self.log_entries.push(*entry),
             Output::Event(event) => self.voice.tell(*event),
             Output::Note(note) => log(self.id, &note),
+        }
+    }
+
+    /// What the turn has for the log goes there together, before anything is written to sockets:
+    /// the disk is what takes long.
+    pub(super) fn hand_to_log(&mut self) {
+        if self.log_entries.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut self.log_entries);
+        if let Some(log) = &self.shared.log {
+            // Its thread ends after the workers.
+            _ = log.send(Job::Entries { shard: self.id.worker.into(), entries });
         }
     }
 
@@ -181,6 +196,19 @@ fn log(worker: ShardId, note: &Note) {
             // It may quote a client.
             let fault = fault.escape_debug();
             tracing::error!(worker = worker.worker, %room, %logic, %fault, "a room's logic failed");
+            return;
+        }
+        Note::LogicDropped { room } => {
+            let worker = worker.worker;
+            tracing::warn!(
+                worker, %room,
+                "what the logic of a durable room says is dropped until the log can be written"
+            );
+            return;
+        }
+        Note::NotRestored { room, reason } => {
+            let worker = worker.worker;
+            tracing::warn!(worker, %room, %reason, "a room stays in the log, but is not there");
             return;
         }
     };

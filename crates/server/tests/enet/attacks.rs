@@ -287,7 +287,7 @@ fn what_is_repeated_is_done_once() {
 #[test]
 fn a_place_has_one_connection_however_often_its_program_begins_anew() {
     let settings = [("LIMITS__CONNECTIONS", "4")];
-    let child = Child::start(&Setup { listen: LISTEN, settings: &settings, descriptors: None });
+    let child = Child::start(&Setup { listen: LISTEN, settings: &settings, ..Setup::default() });
     let server = child.address(0);
     let mut own = Own::connected(server);
     for id in 10..30 {

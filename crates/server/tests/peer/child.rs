@@ -23,11 +23,14 @@ pub struct Setup<'a> {
     pub settings: &'a [(&'a str, &'a str)],
     /// Most descriptors, if not as many as there may be.
     pub descriptors: Option<u32>,
+    /// A line of shell before the server, in a mount namespace of its own: it may mount what
+    /// nobody else sees.
+    pub mounting: Option<&'a str>,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { listen: &["ws://127.0.0.1:0"], settings: &[], descriptors: None }
+        Self { listen: &["ws://127.0.0.1:0"], settings: &[], descriptors: None, mounting: None }
     }
 }
 
@@ -37,8 +40,12 @@ impl Child {
         let limit = setup.descriptors.map_or("unlimited".to_owned(), |limit| limit.to_string());
         let limit =
             if limit == "unlimited" { String::new() } else { format!("ulimit -n {limit};") };
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{limit} exec \"$0\" \"$@\""));
+        let mut command = Command::new(if setup.mounting.is_some() { "unshare" } else { "sh" });
+        if setup.mounting.is_some() {
+            command.args(["--map-root-user", "--mount", "sh"]);
+        }
+        let mounting = setup.mounting.map_or(String::new(), |script| format!("{script} &&"));
+        command.arg("-c").arg(format!("{limit} {mounting} exec \"$0\" \"$@\""));
         command.arg(env!("CARGO_BIN_EXE_roomcast")).args(["serve", "--workers", "1"]);
         for url in setup.listen {
             command.args(["--listen", url]);
@@ -83,6 +90,10 @@ impl Child {
 
     pub fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn wait(mut self) -> ExitStatus {

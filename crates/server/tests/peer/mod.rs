@@ -80,6 +80,13 @@ impl Lines {
         }
     }
 
+    /// The next line; none at the end, however it came.
+    pub fn unless_cut(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
+
     /// The next line of a kind; others are passed over.
     pub fn expect(&mut self, kind: &str) -> Value {
         loop {

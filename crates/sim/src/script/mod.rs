@@ -25,7 +25,9 @@
 //! cut bob      close bob      half_open bob     stop bob (reading)     read bob     mute bob
 //! window bob 2000                          how many unread bytes its link takes
 //! wait 61s                                 or 500ms
-//! drain        restart
+//! drain        restart      crash          the next server begins with what the log has
+//! log                                      before the first step: there may be durable rooms
+//! log fails 2s                             it takes nothing for so long
 //! server: announce lobby note {"x":1}      the server's own code: see `verbs.rs`
 //! hooks publish                            before the first step: what waits for `hook: go` or
 //! hook: refuse no                          the like: see `hooks.rs`

@@ -126,15 +126,11 @@ impl Stage {
                 self.world().drain(2_000);
                 Ok(())
             }
-            "restart" => {
-                self.config.seed[0] += 1;
-                let mut config = self.config.clone();
-                if self.variant.nodes > 1 {
-                    (config.in_cluster, config.home_seed) = (true, Some(HOME_SEED));
-                }
-                self.world().restart(config);
+            verb @ ("restart" | "crash") => {
+                self.begin_again(verb == "crash");
                 Ok(())
             }
+            "log" => self.log(words),
             "open" => {
                 let name = words.need("a name")?.to_owned();
                 let namespace = words.value("namespace").map(str::to_owned);
@@ -146,6 +142,35 @@ impl Stage {
             "shards" | "nodes" | "plain" | "node" | "home" => self.server_step(step),
             verb => self.link_step(verb, words),
         }
+    }
+
+    /// Another server takes the place of this one.
+    fn begin_again(&mut self, has_crashed: bool) {
+        self.config.seed[0] += 1;
+        let mut config = self.config.clone();
+        if self.variant.nodes > 1 {
+            (config.in_cluster, config.home_seed) = (true, Some(HOME_SEED));
+        }
+        match has_crashed {
+            true => self.world().crash(config),
+            false => self.world().restart(config),
+        }
+    }
+
+    /// `log`: there is one; `log fails 2s`: it does, for so long.
+    fn log(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        match words.next() {
+            None => {
+                self.config.log = true;
+                self.variant.nodes = 1;
+            }
+            Some("fails") => {
+                let ms = duration_ms(words.need("a time")?)?;
+                self.world().fail_log(ms);
+            }
+            Some(_) => return Err("is no step".to_owned()),
+        }
+        Ok(())
     }
 
     /// What the server consists of, and what happens to its nodes.

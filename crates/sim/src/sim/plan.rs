@@ -88,6 +88,7 @@ impl Plan {
                 window_bytes_min: window,
                 window_bytes_max: 4 * window,
                 short_writes: chance.pick(&[0, 20, 60]).unwrap_or(0),
+                log_delay_ms: 0,
             },
             config: config(chance),
             faults,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roomcast_core::{
     Directory, Envelope, Holder, HubConfig, Input, NodeId, NodeInfo, NodeState, Now, Partition,
-    ShardId,
+    Shard, ShardId,
 };
 
 use super::worker::{Mail, Worker};
@@ -131,8 +131,10 @@ impl World {
         }
         let config = Arc::new(HubConfig { seed, ..engine.config.clone() });
         let lanes = each + nodes + 1;
-        let workers =
-            (0..each).map(|worker| Worker::new(&config, ShardId { node: number, worker }, lanes));
+        let workers = (0..each).map(|worker| {
+            let id = ShardId { node: number, worker };
+            Worker::new(Shard::new(Arc::clone(&config), id), lanes)
+        });
         let workers: Vec<_> = workers.collect();
         for (worker, one) in workers.into_iter().enumerate() {
             let at = usize::from(node * each) + worker;

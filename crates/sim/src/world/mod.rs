@@ -3,6 +3,7 @@
 
 mod engine;
 mod reader;
+mod store;
 mod wire;
 mod worker;
 
@@ -13,14 +14,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roomcast_core::hook::Call;
 use roomcast_core::{
-    CallTicket, Counters, HubConfig, Input, LinkLoss, NodeId, Question, ServerCall, ServerReply,
-    ShardId, Ticket, Verdict,
+    CallTicket, Counters, HubConfig, Input, LinkLoss, NodeId, Now, Question, ServerCall,
+    ServerReply, Shard, ShardId, Ticket, Verdict,
 };
 use roomcast_wire::{CloseCode, Format, Payload, Refusal};
 
 use crate::chance::Chance;
 use engine::Engine;
 use reader::{Piece, Reader};
+use store::Store;
 use wire::{Down, Place, Up, Wire};
 use worker::{Mail, Worker};
 
@@ -50,6 +52,8 @@ pub struct Dials {
     pub window_bytes_max: usize,
     /// How many of 100 writes take less than there was room for.
     pub short_writes: u64,
+    /// Longest time that an entry is on its way to the log, and until the disk has it.
+    pub log_delay_ms: u64,
 }
 
 impl Dials {
@@ -61,6 +65,7 @@ impl Dials {
         window_bytes_min: 1 << 20,
         window_bytes_max: 1 << 20,
         short_writes: 0,
+        log_delay_ms: 0,
     };
 }
 
@@ -148,6 +153,7 @@ pub struct World {
     happened: VecDeque<Happened>,
     calls: u64,
     turns_now: u32,
+    store: Store,
 }
 
 /// What is due at a time.
@@ -165,6 +171,8 @@ enum Due {
     Writable(WireId),
     CloseOver(WireId),
     KernelGivesUp(WireId),
+    /// Something may be done about the log.
+    Log,
     Turn(u16),
 }
 
@@ -184,13 +192,21 @@ impl World {
             happened: VecDeque::new(),
             calls: 0,
             turns_now: 0,
+            store: Store::default(),
         };
         world.start(config);
         world
     }
 
-    /// All links break and a new server takes the place of the old one.
+    /// The server ends in good order, all links break, and a new one takes its place.
     pub fn restart(&mut self, config: HubConfig) {
+        self.store.end(self.now);
+        self.crash(config);
+    }
+
+    /// The whole server is killed: what was on its way to the log is lost, all links break, and a
+    /// new one takes its place.
+    pub fn crash(&mut self, config: HubConfig) {
         for wire in 0..self.wires.len() {
             let wire = WireId(wire);
             if self.wires[wire.0].place != Place::Gone {
@@ -207,8 +223,12 @@ impl World {
         let shards = config.shards.max(1);
         self.workers_each = shards;
         let config = Arc::new(config);
-        self.workers =
-            (0..shards).map(|id| Worker::new(&config, ShardId::alone(id), shards)).collect();
+        let restored = self.store.begin(shards, self.now);
+        let begin = |id| {
+            let (id, now) = (ShardId::alone(id), Now(self.now));
+            Worker::new(Shard::restored(Arc::clone(&config), id, now, &restored), shards)
+        };
+        self.workers = (0..shards).map(begin).collect();
         for shard in 0..shards {
             self.set_turn(shard, self.now);
         }
@@ -426,6 +446,7 @@ impl World {
             Due::Envelope(shard) | Due::Task(shard) => self.set_turn(shard, self.now),
             Due::Engine(job) => self.engine_works(job),
             Due::Writable(wire) => self.write_again(wire),
+            Due::Log => self.work_on_log(),
             Due::CloseOver(wire) => self.lose(wire),
             Due::KernelGivesUp(wire) => {
                 if self.wires[wire.0].half_open {

@@ -10,8 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use roomcast_core::logic::{RoomRef, Task};
 use roomcast_core::{
-    Directory, Envelope, HubConfig, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard,
-    ShardId,
+    Directory, Envelope, Input, LinkId, LinkLoss, Now, Output, ServerCall, Shard, ShardId,
 };
 
 use super::wire::{Down, Place, Up};
@@ -36,6 +35,8 @@ pub(super) struct Worker {
     tasks: Vec<Waiting>,
     /// What the application has decided or answered.
     pub decided: VecDeque<Input>,
+    /// What the log has said.
+    pub news: VecDeque<Input>,
     pub drain: Option<u64>,
 }
 
@@ -71,13 +72,14 @@ enum Work {
     Call(u64, ServerCall),
     Task(Waiting),
     Decided(Input),
+    News(VecDeque<Input>),
     Drain(u64),
 }
 
 impl Worker {
-    pub fn new(config: &Arc<HubConfig>, id: ShardId, lanes: u16) -> Self {
+    pub fn new(shard: Shard, lanes: u16) -> Self {
         Self {
-            shard: Shard::new(Arc::clone(config), id),
+            shard,
             turn_at: None,
             inbox: (0..lanes).map(|_| VecDeque::new()).collect(),
             runs: true,
@@ -88,6 +90,7 @@ impl Worker {
             calls: VecDeque::new(),
             tasks: Vec::new(),
             decided: VecDeque::new(),
+            news: VecDeque::new(),
             drain: None,
         }
     }
@@ -156,6 +159,10 @@ impl World {
         let due = worker.tasks.extract_if(.., |task| task.at <= now);
         work.extend(due.map(Work::Task));
         work.extend(worker.decided.drain(..).map(Work::Decided));
+        // In its order, whatever else comes between.
+        if !worker.news.is_empty() {
+            work.push(Work::News(std::mem::take(&mut worker.news)));
+        }
         work.extend(worker.drain.take().map(Work::Drain));
         work
     }
@@ -178,6 +185,7 @@ impl World {
             Work::Call(id, call) => self.handle(shard, Input::Call { id, call }),
             Work::Task(task) => self.poll(shard, task),
             Work::Decided(input) => self.handle(shard, input),
+            Work::News(news) => news.into_iter().for_each(|news| self.handle(shard, news)),
             Work::Drain(retry_ms_max) => self.handle(shard, Input::Drain { retry_ms_max }),
         }
     }
@@ -297,6 +305,7 @@ impl World {
                     let shard = self.shard_at(shard);
                     self.happened.push_back(Happened::CalledBy { shard, ticket, call });
                 }
+                Output::Log(entry) => self.hand_to_store(shard, *entry),
                 Output::Event(_) | Output::Note(_) => {}
             }
         }
