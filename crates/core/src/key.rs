@@ -35,8 +35,9 @@ pub(crate) enum ReplyTo {
     /// Whoever another node's answer is for: the shard that asked knows. Whether it is a call of
     /// the server's own code.
     Awaited { shard: ShardId, number: u64, is_call: bool },
-    /// A seat that its home is told of again: the link that heard the room so far.
-    Again { link: LinkId, generation: u32 },
+    /// A seat that its home is told of again: the link that heard the room so far, and which time
+    /// it is told. Only the last answer counts.
+    Again { link: LinkId, generation: u32, round: u32 },
     /// Nobody.
     Nobody,
 }

@@ -87,9 +87,23 @@ pub(crate) struct Seat {
 pub(crate) struct Again {
     /// What was given with `join`.
     pub data: Option<Payload>,
+    /// How often its home was told.
+    pub round: u32,
     /// What it has heard last, while it waits for its home to answer; none: it hears the room, or
     /// is quiet.
     pub heard: Option<Position>,
+}
+
+impl Seat {
+    /// Whether it heard its room before its home was told of it again, and this answers the last
+    /// time it was.
+    pub fn awaits(&self, to: ReplyTo) -> bool {
+        let again = self.again.as_ref().filter(|again| again.heard.is_some());
+        again.is_some_and(|again| match to {
+            ReplyTo::Again { round, .. } => round == again.round,
+            _ => true,
+        })
+    }
 }
 
 impl Session {

@@ -168,7 +168,7 @@ packed_enum!(ReplyTo {
     0 = Session { session, link, generation, reference },
     1 = Call { shard, id },
     2 = Awaited { shard, number, is_call },
-    3 = Again { link, generation },
+    3 = Again { link, generation, round },
     4 = Nobody,
 });
 packed_struct!(ShardId { node, worker });

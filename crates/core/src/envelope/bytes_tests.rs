@@ -90,7 +90,7 @@ impl Stuff {
             ReplyTo::Session { session, link, generation, reference },
             ReplyTo::Call { shard, id: number },
             ReplyTo::Awaited { shard, number, is_call: self.yes },
-            ReplyTo::Again { link, generation },
+            ReplyTo::Again { link, generation, round: 9 },
             ReplyTo::Nobody,
         ]
     }

@@ -66,7 +66,7 @@ impl Shard {
         data: Option<&Payload>,
     ) -> Result<(), Refusal> {
         let again = self.cluster.is_some().then(|| data.map(Payload::detached));
-        let again = again.map(|data| Box::new(Again { data, heard: None }));
+        let again = again.map(|data| Box::new(Again { data, ..Again::default() }));
         let most = self.config.limits.rooms_per_session;
         let session = self.sessions.get_mut(slot as usize).ok_or_else(gone)?;
         if let Some(seat) = session.seat_mut(room) {

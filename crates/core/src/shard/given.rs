@@ -232,7 +232,7 @@ impl Shard {
             pending: 0,
             place: None,
             invited: seat.invited,
-            again: Some(Box::new(Again { data: seat.data, heard: None })),
+            again: Some(Box::new(Again { data: seat.data, ..Again::default() })),
         });
         let entry = self.sessions.vacant_entry();
         let slot = entry.key() as u32;

@@ -259,13 +259,14 @@ impl Shard {
         let heard = place.and_then(|(at, _)| self.audiences.get(at as usize)?.heard);
         let again = seat.again.get_or_insert_with(Box::<Again>::default);
         again.heard = heard.or(again.heard);
-        let (since, data) = (again.heard, again.data.clone());
+        again.round = again.round.wrapping_add(1);
+        let (since, data, round) = (again.heard, again.data.clone(), again.round);
         self.leave_place(place);
         let link = link.unwrap_or(LinkId::NONE);
         let generation = self.links.generation(link).unwrap_or_default();
         let Some(session) = self.sessions.get(slot as usize) else { return };
         let reply = match since {
-            Some(_) => ReplyTo::Again { link, generation },
+            Some(_) => ReplyTo::Again { link, generation, round },
             None => ReplyTo::Nobody,
         };
         let caller = session.caller(reply);

@@ -37,7 +37,7 @@ impl Shard {
                 }
                 seat.invited |= to.is_call();
                 seat.room = Some(joined.room);
-                seat.again.as_ref().is_some_and(|again| again.heard.is_some())
+                seat.awaits(to)
             }
             None => {
                 session.seats.push(Seat {
@@ -71,7 +71,7 @@ impl Shard {
                 (link, reference)
             }
             (ReplyTo::Again { .. }, _) if !was_heard => return,
-            (ReplyTo::Again { link, generation }, Some(now))
+            (ReplyTo::Again { link, generation, .. }, Some(now))
                 if link == now && self.links.generation(link) == Some(generation) =>
             {
                 (link, None)

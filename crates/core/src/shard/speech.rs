@@ -48,7 +48,11 @@ impl Shard {
             false => room.may_publish(caller.id(), caller.admin, seated),
         };
         if !echo.unwrap_or_else(|| room.echoes()) && !is_announcement {
-            publication.except = caller.session.as_ref().map(|(key, _)| *key);
+            let spoken = caller.session.as_ref().map(|(key, _)| *key);
+            // It may have gone on elsewhere meanwhile.
+            let seat = caller.id().filter(|_| self.cluster.is_some());
+            let now = seat.and_then(|id| room.member(id)).map(|member| member.key);
+            publication.except = now.or(spoken);
         }
         // A logic hears what members say, not what the server's own code says around it.
         if room.logic.is_some() && !is_announcement && caller.session.is_some() {

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use roomcast::config::Scheme;
 
 use super::bad_link::Quality;
+use super::chaos::ChaosArgs;
 use super::speech::{Framing, PAYLOAD_MIN, Speech};
 use super::target::{Launch, Target};
 use super::{crowd, flow, quality, target, ticks};
@@ -36,6 +37,9 @@ pub enum Scenario {
     /// Members behind a bad link: what arrives, when and in what order, told apart by whether it
     /// had to arrive. Ends with 1 if anything reliable was lost, doubled or out of order.
     Link(LinkArgs),
+    /// A cluster whose nodes and NATS are killed, paused and started again while members speak.
+    /// Ends with 1 if anything was lost without a word, out of order, or a member is a ghost.
+    Chaos(ChaosArgs),
     #[command(hide = true)]
     FloorServer,
     #[command(hide = true)]

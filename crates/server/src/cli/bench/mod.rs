@@ -8,6 +8,7 @@
 mod args;
 mod bad_link;
 mod beside;
+mod chaos;
 mod crowd;
 mod floor;
 mod flow;
@@ -48,6 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Scenario::Idle(args) => run_crowd("idle", &args, &args.idle()),
         Scenario::Ticks(args) => run_ticks(&args),
         Scenario::Link(args) => run_link(&args),
+        Scenario::Chaos(args) => chaos::run(&args),
         Scenario::FloorServer => floor::run(),
         Scenario::TickServer { period_ms } => ticks::serve(period_ms),
         Scenario::Hold { cores, program } => target::hold(&cores.0, &program),
