@@ -13,7 +13,7 @@ const DOCUMENT: &str = include_str!("../../../../docs/protocol.md");
 
 /// The bytes of each block of the section.
 fn blocks() -> Vec<Vec<u8>> {
-    let section = DOCUMENT.split("\n## 16. UDP").nth(1).unwrap();
+    let section = DOCUMENT.split("\n## 16. UDP").nth(1).unwrap().split("\n## ").next().unwrap();
     let blocks = section.split("```text\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let bytes = |block: &str| {
         let lines = block.lines().map(|line| line.split('#').next().unwrap());
